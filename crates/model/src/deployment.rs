@@ -1,0 +1,247 @@
+//! What a server is: model, engine, place.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::seconds;
+
+macro_rules! names {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+
+        }
+
+        impl $name {
+            /// Every value, in the documented order.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The name in configurations, ids and databases.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = crate::deployment::UnknownName;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == text).ok_or_else(|| {
+                    crate::deployment::UnknownName {
+                        found: text.to_owned(),
+                        allowed: Self::ALL.iter().map(|value| value.as_str()).collect::<Vec<_>>().join(", "),
+                    }
+                })
+            }
+        }
+    };
+}
+pub(crate) use names;
+
+/// A text that names no value of an enumeration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}` is none of {allowed}")]
+pub struct UnknownName {
+    /// What was found.
+    pub found: String,
+    /// The names that exist, separated by commas.
+    pub allowed: String,
+}
+
+names! {
+    /// The inference engine, or the dialect of a URL.
+    BackendKind {
+        /// Gipfel's own simulator of known capacity.
+        Sim = "sim",
+        /// vLLM.
+        Vllm = "vllm",
+        /// SGLang.
+        Sglang = "sglang",
+        /// NVIDIA Dynamo.
+        Dynamo = "dynamo",
+        /// llama.cpp's server.
+        Llamacpp = "llamacpp",
+        /// Ollama, through its OpenAI-compatible API.
+        Ollama = "ollama",
+        /// Any other OpenAI-compatible server.
+        Openai = "openai",
+    }
+}
+
+names! {
+    /// Where the server lives.
+    DeploymentKind {
+        /// A process of this machine that gipfel starts and ends.
+        Local = "local",
+        /// A URL of a server that gipfel does not own.
+        External = "external",
+        /// A Slurm job.
+        Slurm = "slurm",
+        /// A Kubernetes deployment.
+        K8s = "k8s",
+    }
+}
+
+/// Where an endpoint's API key is read, at the place that sends it; the key itself is in no file of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ApiKeySource {
+    /// The endpoint asks for no key.
+    #[default]
+    None,
+    /// An environment variable of this name.
+    Environment(String),
+    /// A file whose text is the key.
+    File(PathBuf),
+}
+
+/// An OpenAI-compatible endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointSpec {
+    /// The server's base URL without a trailing slash and without `/v1`, such as `http://127.0.0.1:8000`.
+    pub url: String,
+    /// Where the key is read.
+    pub api_key: ApiKeySource,
+}
+
+impl EndpointSpec {
+    /// An endpoint without a key; a trailing slash or `/v1` of `url` is dropped.
+    pub fn new(url: &str) -> Self {
+        let url = url.trim_end_matches('/');
+        let url = url.strip_suffix("/v1").unwrap_or(url).trim_end_matches('/');
+        Self {
+            url: url.to_owned(),
+            api_key: ApiKeySource::None,
+        }
+    }
+}
+
+/// How a server is started on this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalSpec {
+    /// Program and arguments; without it the engine's own command. `{model}`, `{host}` and `{port}` are filled in.
+    pub command: Option<Vec<String>>,
+    /// Added to the environment.
+    pub environment: BTreeMap<String, String>,
+    /// Appended to the command.
+    pub extra_args: Vec<String>,
+    /// The port to listen on; 0 takes a free one.
+    pub port: u16,
+}
+
+/// What a Slurm deployment asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlurmSpec {
+    /// The account that is charged.
+    pub account: Option<String>,
+    /// The server's partition.
+    pub partition: String,
+    /// The load generator's partition.
+    pub benchmarker_partition: String,
+    /// The directory of the cluster under which runs live.
+    pub scratch_base: Option<String>,
+    /// Where the Hugging Face token lies on the cluster.
+    pub hf_token_path: String,
+    /// The Hugging Face cache of the cluster.
+    pub hf_home: Option<String>,
+    /// GPUs of a node.
+    pub gpus_per_node: u32,
+    /// The port that the server listens on.
+    pub port: u16,
+    /// The server job's walltime, `HH:MM:SS`.
+    pub server_time_limit: Option<String>,
+    /// The load generator job's walltime, `HH:MM:SS`.
+    pub benchmarker_time_limit: Option<String>,
+}
+
+/// What a Kubernetes deployment asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct K8sSpec {
+    /// The namespace.
+    pub namespace: String,
+    /// The domain under which the Ingress gets its host.
+    pub ingress_domain: String,
+    /// GPUs of a node.
+    pub gpus_per_node: u32,
+    /// The port that the server listens on.
+    pub port: u16,
+}
+
+/// Where a server lives, with what that place needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Placement {
+    /// A process of this machine.
+    Local(LocalSpec),
+    /// A URL.
+    External(EndpointSpec),
+    /// A Slurm job.
+    Slurm(SlurmSpec),
+    /// A Kubernetes deployment.
+    K8s(K8sSpec),
+}
+
+impl Placement {
+    /// The kind that ids and messages name.
+    pub fn kind(&self) -> DeploymentKind {
+        match self {
+            Self::Local(_) => DeploymentKind::Local,
+            Self::External(_) => DeploymentKind::External,
+            Self::Slurm(_) => DeploymentKind::Slurm,
+            Self::K8s(_) => DeploymentKind::K8s,
+        }
+    }
+}
+
+/// A server: two equal specs may share one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeploymentSpec {
+    /// The model's name, path or repository.
+    pub model: String,
+    /// The engine.
+    pub backend: BackendKind,
+    /// Where it lives.
+    pub placement: Placement,
+    /// The engine's settings under the predecessor's names, such as `tensor_parallel_size`.
+    pub backend_config: serde_json::Map<String, serde_json::Value>,
+    /// How long the server may take until it answers.
+    #[serde(rename = "server_ready_timeout_s", with = "seconds")]
+    pub server_ready_timeout: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_its_base() {
+        for url in ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/"] {
+            assert_eq!(EndpointSpec::new(url).url, "http://h:1");
+        }
+    }
+
+    #[test]
+    fn names_are_read_as_written() {
+        for kind in BackendKind::ALL {
+            assert_eq!(kind.as_str().parse(), Ok(*kind));
+        }
+        let error = "vlm".parse::<BackendKind>().map_err(|error| error.to_string());
+        assert_eq!(
+            error,
+            Err("`vlm` is none of sim, vllm, sglang, dynamo, llamacpp, ollama, openai".to_owned())
+        );
+    }
+}

@@ -1,0 +1,29 @@
+//! The shared typed models of Gipfel: units, ids, specs, objectives, run configuration, progress and records.
+//!
+//! This crate is the vocabulary that every other crate speaks. It does no I/O, reads no clock and knows no SQL.
+
+pub mod deployment;
+pub mod format;
+pub mod ids;
+pub mod progress;
+pub mod provenance;
+pub mod record;
+pub mod run_config;
+pub mod secret;
+pub mod slo;
+pub mod units;
+pub mod verdict;
+pub mod workload;
+
+pub use deployment::{BackendKind, DeploymentKind, DeploymentSpec, EndpointSpec, LocalSpec};
+pub use format::{FormatError, FormatHeader};
+pub use ids::{CampaignId, DeploymentId, IdError, RunId};
+pub use progress::{LevelProgress, Progress, RunState};
+pub use provenance::Provenance;
+pub use record::{CountSource, LevelRecord, LevelState, Outcome, Phase, RequestRecord, ScrapeRecord};
+pub use run_config::{ExperimentSpec, LevelSchedule, Rates, RunConfig, Timeouts};
+pub use secret::Secret;
+pub use slo::{LatencyMetric, Quantile, Slo, SloError};
+pub use units::{ArrivalRate, DurationError, Fraction, UnitError, format_duration, parse_duration};
+pub use verdict::{Attainment, Validity, ValidityFault, Verdict};
+pub use workload::{ArrivalProcess, LengthDistribution, WorkloadSpec};

@@ -1,0 +1,51 @@
+//! Where the figures of a run come from.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Facts about engine, hardware and the tool itself, by name.
+///
+/// The names are open, so that a backend can record what only it knows; those below are the common ones. A fact
+/// that is not known is absent, never empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance(pub BTreeMap<String, String>);
+
+impl Provenance {
+    /// Version of the engine, as it says itself.
+    pub const ENGINE_VERSION: &str = "engine_version";
+    /// Digest of the container image.
+    pub const IMAGE_DIGEST: &str = "image_digest";
+    /// Revision of the model.
+    pub const MODEL_REVISION: &str = "model_revision";
+    /// Hosts of the server, separated by commas.
+    pub const SERVER_NODES: &str = "server_nodes";
+    /// Type of the GPUs.
+    pub const GPU_TYPE: &str = "gpu_type";
+    /// Version of the GPU driver.
+    pub const GPU_DRIVER: &str = "gpu_driver";
+    /// Version of `gipfel`.
+    pub const GIPFEL_VERSION: &str = "gipfel_version";
+    /// Version of the load generator.
+    pub const LOADGEN_VERSION: &str = "loadgen_version";
+    /// SHA-256 of the load generator's file.
+    pub const LOADGEN_SHA256: &str = "loadgen_sha256";
+    /// Host of the load generator.
+    pub const LOADGEN_NODE: &str = "loadgen_node";
+    /// The run configuration, whole, as JSON.
+    pub const RUN_CONFIG: &str = "run_config";
+    /// SHA-256 of each rendered file, as a JSON object from name to digest.
+    pub const RENDERED_FILES: &str = "rendered_files";
+    /// Threads that sent.
+    pub const WORKERS: &str = "workers";
+    /// The version of the workload's algorithm.
+    pub const WORKLOAD_VERSION: &str = "workload_version";
+
+    /// Records a fact; an empty value is left out.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        let value = value.into();
+        if !value.is_empty() {
+            self.0.insert(name.to_owned(), value);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What is said of a level.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::slo::Slo;
+
+/// How the measured requests of a level stand to one objective.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attainment {
+    /// The objective.
+    pub slo: Slo,
+    /// Requests scheduled in the measured window.
+    pub scheduled: u64,
+    /// Those of them that are decided.
+    pub decided: u64,
+    /// Those of the decided that violate the objective.
+    pub violated: u64,
+}
+
+impl Attainment {
+    /// The violating share of the decided requests; absent when none is decided.
+    pub fn violating_share(&self) -> Option<f64> {
+        (self.decided > 0).then(|| self.violated as f64 / self.decided as f64)
+    }
+}
+
+/// The answer for one level. A level that is not valid is never accepted or rejected.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Verdict {
+    /// Every objective is met and the sample supports each percentile.
+    Accept,
+    /// An objective is violated.
+    Reject {
+        /// The violated objective; the worst when several are.
+        slo: Slo,
+    },
+    /// The sample does not support an answer.
+    Unresolved {
+        /// What is missing.
+        reason: String,
+    },
+    /// The client did not keep its part, so the figures say nothing of the server.
+    Invalid {
+        /// What it failed to keep.
+        reason: String,
+    },
+}
+
+impl Verdict {
+    /// The verdict's name in databases and tables.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Reject { .. } => "reject",
+            Self::Unresolved { .. } => "unresolved",
+            Self::Invalid { .. } => "invalid",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accept => f.write_str("accept"),
+            Self::Reject { slo } => write!(f, "reject ({slo})"),
+            Self::Unresolved { reason } => write!(f, "unresolved ({reason})"),
+            Self::Invalid { reason } => write!(f, "invalid ({reason})"),
+        }
+    }
+}
+
+/// Why a level's figures say nothing of the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ValidityFault {
+    /// The client sent later than it had scheduled.
+    ScheduleDelay {
+        /// The 99th percentile of send − scheduled, in milliseconds.
+        p99_ms: f64,
+        /// What is allowed, in milliseconds.
+        limit_ms: f64,
+    },
+    /// The client sent fewer requests than it had scheduled.
+    Underdelivered {
+        /// Sent over scheduled, 0 to 1.
+        share: f64,
+        /// What is asked, 0 to 1.
+        limit: f64,
+    },
+    /// The client ran out of sockets or ports.
+    Sockets {
+        /// Requests that got none.
+        count: u64,
+    },
+    /// The wall clock stepped against the monotonic clock.
+    Clock {
+        /// By how much, in milliseconds.
+        step_ms: f64,
+    },
+    /// Records were lost because the writer fell behind.
+    RecordsLost {
+        /// How many.
+        count: u64,
+    },
+}
+
+impl fmt::Display for ValidityFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ScheduleDelay { p99_ms, limit_ms } => {
+                write!(
+                    f,
+                    "the client was late: schedule delay p99 {p99_ms:.1} ms, allowed {limit_ms:.1} ms"
+                )
+            }
+            Self::Underdelivered { share, limit } => {
+                write!(
+                    f,
+                    "the client sent {:.2} % of the scheduled requests, at least {:.1} % are asked",
+                    share * 100.0,
+                    limit * 100.0
+                )
+            }
+            Self::Sockets { count } => write!(f, "the client ran out of sockets for {count} requests"),
+            Self::Clock { step_ms } => {
+                write!(f, "the wall clock stepped by {step_ms:.1} ms during the level")
+            }
+            Self::RecordsLost { count } => {
+                write!(f, "{count} records were lost because the disk was too slow")
+            }
+        }
+    }
+}
+
+/// What the client says of itself for one level.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validity {
+    /// Median of send − scheduled over the measured requests, in nanoseconds.
+    pub schedule_delay_p50_ns: i64,
+    /// 99th percentile of the same.
+    pub schedule_delay_p99_ns: i64,
+    /// Maximum of the same.
+    pub schedule_delay_max_ns: i64,
+    /// Empty when the level is valid.
+    pub faults: Vec<ValidityFault>,
+}
+
+impl Validity {
+    /// Whether the level's figures can be used.
+    pub fn is_valid(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    /// All faults in one sentence; absent when there is none.
+    pub fn reason(&self) -> Option<String> {
+        let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
+        (!faults.is_empty()).then(|| faults.join("; "))
+    }
+}

@@ -1,0 +1,104 @@
+//! What is sent: arrivals, lengths, seed.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::deployment::names;
+
+names! {
+    /// How the gaps between arrivals are drawn.
+    ArrivalProcess {
+        /// Exponential gaps: an open system's arrivals.
+        Poisson = "poisson",
+        /// Equal gaps.
+        Constant = "constant",
+    }
+}
+
+/// How many tokens a prompt or an answer has. Draws are rounded and clamped to `[min, max]`, never redrawn.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "distribution", rename_all = "lowercase", deny_unknown_fields)]
+pub enum LengthDistribution {
+    /// Always the same.
+    Fixed {
+        /// Tokens.
+        value: u32,
+    },
+    /// Every whole number of the range alike.
+    Uniform {
+        /// The least.
+        min: u32,
+        /// The most, included.
+        max: u32,
+    },
+    /// The normal distribution.
+    Normal {
+        /// Its mean, before clamping.
+        mean: f64,
+        /// Its standard deviation.
+        std: f64,
+        /// The least.
+        min: u32,
+        /// The most, included.
+        max: u32,
+    },
+    /// The log-normal distribution.
+    Lognormal {
+        /// Its median, before clamping.
+        median: f64,
+        /// The standard deviation of the logarithm.
+        sigma: f64,
+        /// The least.
+        min: u32,
+        /// The most, included.
+        max: u32,
+    },
+}
+
+impl LengthDistribution {
+    /// The least and the most that is drawn.
+    pub fn bounds(&self) -> (u32, u32) {
+        match *self {
+            Self::Fixed { value } => (value, value),
+            Self::Uniform { min, max } | Self::Normal { min, max, .. } | Self::Lognormal { min, max, .. } => {
+                (min, max)
+            }
+        }
+    }
+
+    /// A typical value: the mean or the median before clamping.
+    pub fn typical(&self) -> f64 {
+        match *self {
+            Self::Fixed { value } => f64::from(value),
+            Self::Uniform { min, max } => f64::midpoint(f64::from(min), f64::from(max)),
+            Self::Normal { mean, .. } => mean,
+            Self::Lognormal { median, .. } => median,
+        }
+    }
+}
+
+impl fmt::Display for LengthDistribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed { value } => write!(f, "{value}"),
+            Self::Uniform { min, max } => write!(f, "uniform({min}..{max})"),
+            Self::Normal { mean, std, .. } => write!(f, "normal({mean}, {std})"),
+            Self::Lognormal { median, sigma, .. } => write!(f, "lognormal({median}, {sigma})"),
+        }
+    }
+}
+
+/// One workload: with the seed it fixes every arrival, length and prompt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadSpec {
+    /// How gaps are drawn.
+    pub arrivals: ArrivalProcess,
+    /// Tokens of a prompt.
+    pub input_length: LengthDistribution,
+    /// Tokens of an answer; asked for exactly.
+    pub output_length: LengthDistribution,
+    /// Equal seeds give equal arrivals, lengths and prompts (but for the run's nonce).
+    pub seed: u64,
+}
