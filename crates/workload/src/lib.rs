@@ -1,0 +1,54 @@
+//! Arrivals, lengths and prompts: seeded, reproducible, independent of how many workers share them.
+//!
+//! A schedule is a list of [`Segment`]s. The arrivals, lengths and prompts of a segment depend on nothing but the seed,
+//! the segment's index and the arrival's index, so any split of the arrivals over workers sends exactly the same
+//! requests, and a resumed or repeated run sends them again.
+//!
+//! # The algorithm, version 1
+//!
+//! [`ALGORITHM_VERSION`] changes with anything in this section; the golden vectors of the tests hold it in place.
+//! Numbers are IEEE 754 doubles, `ln`, `sqrt`, `cos` and `exp` those of the `libm` crate (hence the same bits on every
+//! platform), "round" goes to the nearest whole number and from halves away from zero.
+//!
+//! **Streams.** Every draw comes from a ChaCha8 key stream with nonce and counter 0. Its 32-byte key is, little-endian:
+//!
+//! | bytes | content |
+//! | --- | --- |
+//! | 0–7 | the seed |
+//! | 8–15 | the arrival's index within its segment; 0 for purposes 1 and 5 |
+//! | 16–19 | the segment's index; 0 for purpose 5 |
+//! | 20–23 | the purpose: 1 gaps, 2 input length, 3 output length, 4 words, 5 nonces |
+//! | 24–31 | 0; for purpose 5 the 64-bit FNV-1a hash of the salt's UTF-8 bytes |
+//!
+//! `u32` is the next little-endian word of the stream; `u64` takes two, the low one first; `unit` is
+//! `((u64 >> 11) + 1) · 2⁻⁵³`, in (0, 1].
+//!
+//! **Arrivals**, with the segment's rate λ and start: a Poisson gap is `−ln(unit) / λ` seconds; arrival *i* comes at
+//! `start + round(10⁹ · (sum of the gaps 0 to i))` ns, so the first arrival is one gap after the start and rounding
+//! never accumulates. A constant arrival *i* comes at `start + round((10⁹ · i) / λ)` ns. A segment ends before the first
+//! arrival that is not earlier than its end.
+//!
+//! **Lengths**: *fixed* draws nothing. *Uniform* is `min + ⌊u64 · (max − min + 1) / 2⁶⁴⌋`. *Normal* is
+//! `round(mean + std · z)` with `z = sqrt(−2 · ln(unit)) · cos(2π · unit)`, the units in this order. *Log-normal* is
+//! `round(median · exp(sigma · z))`. All are clamped to `[min, max]`, never drawn again.
+//!
+//! **Prompts** of *n* words: a nonce and n − 1 words of a list of 512, separated by single spaces. A word's index is the
+//! upper nine bits of a `u32`. The nonce mixes `id = segment · 2³² + arrival` with the first three `u64` k₀, k₁, k₂ of
+//! its stream, in arithmetic modulo 2⁶⁴: `x = (id ⊕ k₀) · (k₁ | 1)`, `x = x ⊕ (x >> 32)`, `x = x · (k₂ | 1)`,
+//! `x = x ⊕ (x >> 29)`; its 14 letters are the digits of x to the base 26, the least significant first, as a–z. Each
+//! step can be undone, so no two requests of a run have the same nonce (a segment has fewer than 2³² arrivals).
+
+mod arrivals;
+mod lengths;
+mod prompts;
+mod stream;
+mod words;
+
+pub use arrivals::{Arrival, Arrivals, Segment, SegmentEnd, Share, count_arrivals};
+pub use lengths::{Lengths, draw_lengths};
+pub use prompts::PromptWriter;
+
+/// The version of the algorithm that the crate's documentation describes.
+///
+/// Equal versions and equal seeds mean equal requests; results name it as part of their provenance.
+pub const ALGORITHM_VERSION: u32 = 1;
