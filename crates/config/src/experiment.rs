@@ -1,0 +1,176 @@
+//! One experiment of the list.
+
+use gipfel_model::{
+    BackendKind, DeploymentKind, DeploymentSpec, ExperimentSpec, Rates, Slo, format_duration,
+    run_config::LevelSchedule,
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    backend_config,
+    endpoint::take_endpoint,
+    field::Field,
+    local::take_local,
+    placement::{placement, refuse_keys_of_others},
+    section::{Misplaced, Section},
+    settings::Settings,
+};
+
+/// The keys that an experiment has beside its settings.
+pub(crate) const KEYS: &[&str] = &["model", "backend", "deployment", "backend_config"];
+
+/// A verdict needs this many requests above the quantile.
+const LEAST_ABOVE: f64 = 5.0;
+
+/// Reads an experiment; what it leaves open comes from the defaults.
+pub(crate) fn read(field: &Field<'_>, defaults: &Settings) -> Option<ExperimentSpec> {
+    let mut section = field.as_section()?;
+    let model = section
+        .take("model")
+        .required("the model's name, path or repository")
+        .as_text("the model's name, path or repository");
+    let backend = read_backend(&mut section);
+    let deployment = section.take("deployment");
+    let kind = read_kind(&deployment);
+    let engine_settings = section.take("backend_config");
+    let backend_config = backend_config::read(&engine_settings, backend);
+    let settings = Settings::take(&mut section).or(defaults);
+    let endpoint = take_endpoint(&mut section);
+    let local = take_local(&mut section);
+    if let Some(kind) = kind {
+        require_keys(&section, kind, backend);
+        refuse_keys_of_others(&mut section, kind);
+    }
+    settings.dataset.remark(section.reading);
+    remark_placement(&deployment, kind);
+    remark_parallelism(
+        &engine_settings,
+        kind,
+        &backend_config,
+        settings.cluster.gpus_per_node(),
+    );
+
+    let workload = settings.workload();
+    let schedule = settings.schedule(&section);
+    let (slos, informational_slos) = settings.objectives.clone().resolve();
+    remark_sample(&section, &schedule, &slos);
+    section.finish(&misplaced(backend));
+    Some(ExperimentSpec {
+        deployment: DeploymentSpec {
+            model: model?.to_owned(),
+            backend: backend?,
+            placement: placement(kind?, settings.cluster.clone(), local, endpoint)?,
+            backend_config,
+            server_ready_timeout: settings.timeouts.server_ready(),
+        },
+        dataset_config: settings.dataset.record(&workload),
+        workload,
+        schedule,
+        slos,
+        informational_slos,
+        timeouts: settings.timeouts.timeouts(),
+        workers: settings.workers,
+    })
+}
+
+fn read_backend(section: &mut Section<'_>) -> Option<BackendKind> {
+    section
+        .take("backend")
+        .required("the engine, one of sim, vllm, sglang, dynamo, llamacpp, ollama, openai")
+        .as_choice(BackendKind::ALL, BackendKind::as_str)
+}
+
+fn read_kind(deployment: &Field<'_>) -> Option<DeploymentKind> {
+    deployment
+        .clone()
+        .required("where the server lives, one of local, external, slurm, k8s")
+        .as_choice(DeploymentKind::ALL, DeploymentKind::as_str)
+}
+
+fn require_keys(section: &Section<'_>, kind: DeploymentKind, backend: Option<BackendKind>) {
+    if kind == DeploymentKind::External && !section.has("url") {
+        section.reading.fault(
+            section.place_of_key("url"),
+            "missing: `deployment: external` needs the server's address",
+        );
+    }
+    let Some(backend @ (BackendKind::Openai | BackendKind::Dynamo)) = backend else {
+        return;
+    };
+    if kind == DeploymentKind::Local && !section.has("command") {
+        section.reading.fault(
+            section.place_of_key("command"),
+            format!("missing: `backend: {backend}` has no program of its own that could be started here"),
+        );
+    }
+}
+
+fn remark_placement(deployment: &Field<'_>, kind: Option<DeploymentKind>) {
+    let feature = match kind {
+        Some(DeploymentKind::Slurm) => "Slurm deployments",
+        Some(DeploymentKind::K8s) => "Kubernetes deployments",
+        Some(DeploymentKind::Local | DeploymentKind::External) | None => return,
+    };
+    deployment
+        .reading
+        .unsupported(&deployment.place(), feature, false);
+}
+
+/// Ranks beyond one node talk over the network between nodes, which is slower by far.
+fn remark_parallelism(
+    field: &Field<'_>,
+    kind: Option<DeploymentKind>,
+    backend_config: &Map<String, Value>,
+    gpus_per_node: u32,
+) {
+    let on_cluster = matches!(kind, Some(DeploymentKind::Slurm | DeploymentKind::K8s));
+    let size = |name: &str| backend_config.get(name).and_then(Value::as_u64).unwrap_or(1);
+    let tensor = size("tensor_parallel_size");
+    if on_cluster && tensor > u64::from(gpus_per_node) {
+        let gpus = tensor.saturating_mul(size("pipeline_parallel_size"));
+        let nodes = gpus.div_ceil(u64::from(gpus_per_node));
+        field.reading.warn(
+            &field.place(),
+            format!(
+                "tensor_parallel_size {tensor} is more than gpus_per_node {gpus_per_node}: the model spans {nodes} nodes"
+            ),
+        );
+    }
+}
+
+/// A window too short for its percentile ends unresolved, which is better known before the run.
+fn remark_sample(section: &Section<'_>, schedule: &LevelSchedule, slos: &[Slo]) {
+    let Rates::Listed(rates) = &schedule.rates else {
+        return;
+    };
+    let latencies = slos.iter().filter(|slo| matches!(slo, Slo::Latency { .. }));
+    let strictest = latencies.min_by(|a, b| a.allowed_share().total_cmp(&b.allowed_share()));
+    let (Some(slo), Some(rate)) = (strictest, rates.first()) else {
+        return;
+    };
+    // The share 1 − q is a rounded difference; a part in 10⁹ keeps 5 / 0.05 at 100.
+    let needed = (LEAST_ABOVE / slo.allowed_share() * (1.0 - 1e-9)).ceil();
+    let expected = rate.get() * schedule.measured.as_secs_f64();
+    if expected < needed {
+        section.reading.warn(
+            &section.place_of_key("rate_levels"),
+            format!(
+                "at {rate} the measured window of {} holds about {expected:.0} requests, and `{slo}` is accepted \
+                 from {needed:.0}: the level would stay unresolved",
+                format_duration(schedule.measured)
+            ),
+        );
+    }
+}
+
+fn misplaced(backend: Option<BackendKind>) -> Vec<Misplaced> {
+    let of_the_file = Misplaced {
+        keys: vec!["max_parallel_experiments"],
+        sentence: "belongs under `defaults`: it holds for the whole file".to_owned(),
+    };
+    let of_the_engine = backend.map(|backend| Misplaced {
+        keys: backend_config::names(backend),
+        sentence: format!("belongs under `backend_config`: it is a setting of {backend}"),
+    });
+    [Some(of_the_file), of_the_engine].into_iter().flatten().collect()
+}

@@ -1,0 +1,61 @@
+//! YAML into a spanned tree into a validated plan, with every fault reported at once.
+//!
+//! A text becomes a tree of nodes that know their line and column. Readers of our own walk that tree, take the keys
+//! they know, and put what is wrong into one list, so that a user sees all faults of a file together. The result is
+//! a [`Plan`]: experiments with every default filled in.
+//!
+//! ```
+//! let text = "
+//! experiments:
+//!   - model: fast
+//!     backend: sim
+//!     deployment: external
+//!     url: http://127.0.0.1:8000
+//!     rate_levels: [5, 10, 90/min]
+//! ";
+//! let plan = gipfel_config::parse_yaml(text, "bench.yaml").expect("a valid configuration");
+//! assert_eq!(plan.experiments.len(), 1);
+//!
+//! let faults = gipfel_config::parse_yaml(&text.replace("rate_levels", "rate_level"), "bench.yaml");
+//! assert!(faults.unwrap_err().to_string().contains("did you mean `rate_levels`?"));
+//! ```
+
+mod backend_config;
+mod cluster;
+mod dataset;
+mod describe;
+mod durations;
+mod endpoint;
+mod experiment;
+mod fault;
+mod field;
+mod file;
+mod lengths;
+mod local;
+mod nearest;
+mod objectives;
+mod placement;
+mod plan;
+mod rates;
+mod reading;
+mod render;
+mod section;
+mod settings;
+mod timeouts;
+mod tree;
+mod yaml;
+
+pub use dataset::dataset_config;
+pub use describe::describe;
+pub use fault::{Fault, Faults, Place, Unsupported, Warning};
+pub use plan::Plan;
+pub use render::render_yaml;
+
+/// Reads a configuration; `file` is the name that faults carry.
+///
+/// # Errors
+///
+/// All faults of the text at once; of a text that is no YAML, the first one.
+pub fn parse_yaml(text: &str, file: &str) -> Result<Plan, Faults> {
+    file::read(text, file)
+}

@@ -1,0 +1,67 @@
+//! How a server is started on this machine.
+
+use std::collections::BTreeMap;
+
+use gipfel_model::LocalSpec;
+
+use crate::{field::Field, section::Section};
+
+/// Keys that only a local deployment reads.
+pub(crate) const KEYS: &[&str] = &["command", "environment", "extra_args"];
+
+/// Ends of a variable's name that tell of a secret.
+const SECRET_ENDS: &[&str] = &["TOKEN", "SECRET", "PASSWORD", "API_KEY", "ACCESS_KEY"];
+
+/// Takes the keys of a local server; the port is read with the clusters'.
+pub(crate) fn take_local(section: &mut Section<'_>) -> LocalSpec {
+    let command = section.take("command");
+    let environment = section.take("environment");
+    let extra_args = section.take("extra_args");
+    LocalSpec {
+        command: read_command(&command),
+        environment: read_environment(&environment),
+        extra_args: read_arguments(&extra_args, "a list of arguments, such as `[--threads, 4]`")
+            .unwrap_or_default(),
+        port: 0,
+    }
+}
+
+fn read_command(field: &Field<'_>) -> Option<Vec<String>> {
+    let allowed = "a list of a program and its arguments, such as `[my-server, --port, \"{port}\"]`";
+    let command = read_arguments(field, allowed)?;
+    if command.first().is_none_or(|program| program.trim().is_empty()) {
+        field.fault("names no program; without the key, the engine's own command is used");
+        return None;
+    }
+    Some(command)
+}
+
+fn read_arguments(field: &Field<'_>, allowed: &str) -> Option<Vec<String>> {
+    let items = field.as_list(allowed)?;
+    Some(items.iter().filter_map(Field::as_argument).collect())
+}
+
+fn read_environment(field: &Field<'_>) -> BTreeMap<String, String> {
+    let Some(mut section) = field.as_section() else {
+        return BTreeMap::new();
+    };
+    let mut environment = BTreeMap::new();
+    for (name, value) in section.take_rest() {
+        let value = value.secret();
+        if name.is_empty() || name.contains(['=', '\0']) {
+            value.fault("this is no name of an environment variable");
+            continue;
+        }
+        if SECRET_ENDS.iter().any(|end| name.to_uppercase().ends_with(end)) {
+            value.reading.warn(
+                &value.place(),
+                "looks like a secret, and what stands here is written to the run's files; the server gets \
+                 gipfel's own environment anyway",
+            );
+        }
+        if let Some(text) = value.as_argument() {
+            environment.insert(name.to_owned(), text);
+        }
+    }
+    environment
+}

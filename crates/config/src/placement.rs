@@ -1,0 +1,68 @@
+//! Where a server lives, from the keys of its kind of deployment.
+
+use gipfel_model::{DeploymentKind, EndpointSpec, LocalSpec, deployment::Placement};
+
+use crate::{
+    cluster::{self, ClusterSettings},
+    endpoint, local,
+    section::Section,
+};
+
+/// Which deployments read which keys.
+const READERS: &[(&[&str], &[DeploymentKind])] = &[
+    (endpoint::KEYS, &[DeploymentKind::External]),
+    (local::KEYS, &[DeploymentKind::Local]),
+    (cluster::SLURM_KEYS, &[DeploymentKind::Slurm]),
+    (cluster::K8S_KEYS, &[DeploymentKind::K8s]),
+    (
+        cluster::CLUSTER_KEYS,
+        &[DeploymentKind::Slurm, DeploymentKind::K8s],
+    ),
+    (
+        &["port"],
+        &[DeploymentKind::Local, DeploymentKind::Slurm, DeploymentKind::K8s],
+    ),
+];
+
+/// The keys that only an experiment can carry, because they name one server.
+pub(crate) fn experiment_keys() -> Vec<&'static str> {
+    [endpoint::KEYS, local::KEYS].concat()
+}
+
+/// Names the keys of an experiment that its deployment does not read.
+pub(crate) fn refuse_keys_of_others(section: &mut Section<'_>, kind: DeploymentKind) {
+    for (keys, readers) in READERS {
+        if readers.contains(&kind) {
+            continue;
+        }
+        let names: Vec<String> = readers.iter().map(|reader| format!("`{reader}`")).collect();
+        for key in keys.iter().filter(|key| section.has(key)) {
+            section.reading.fault(
+                section.place_of_key(key),
+                format!(
+                    "a key for deployments of kind {}, and this one is `{kind}`",
+                    names.join(" or ")
+                ),
+            );
+        }
+        section.forget(keys);
+    }
+}
+
+/// Puts together what `kind` needs; absent when the endpoint is.
+pub(crate) fn placement(
+    kind: DeploymentKind,
+    cluster: ClusterSettings,
+    local: LocalSpec,
+    endpoint: Option<EndpointSpec>,
+) -> Option<Placement> {
+    Some(match kind {
+        DeploymentKind::Local => Placement::Local(LocalSpec {
+            port: cluster.local_port(),
+            ..local
+        }),
+        DeploymentKind::External => Placement::External(endpoint?),
+        DeploymentKind::Slurm => Placement::Slurm(cluster.slurm()),
+        DeploymentKind::K8s => Placement::K8s(cluster.k8s()),
+    })
+}

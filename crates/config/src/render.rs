@@ -1,0 +1,273 @@
+//! A plan as the file that it stands for.
+
+use std::{fmt::Display, time::Duration};
+
+use gipfel_model::{
+    ExperimentSpec, LengthDistribution, LocalSpec, Rates, Timeouts,
+    deployment::{ApiKeySource, EndpointSpec, K8sSpec, Placement, SlurmSpec},
+    format_duration,
+    run_config::LevelSchedule,
+};
+use serde_json::{Map, Value};
+
+use crate::plan::Plan;
+
+/// Writes a plan as YAML; [`crate::parse_yaml`] reads the same experiments from it.
+///
+/// What a plan does not hold cannot be written: the values of endpoint headers and other settings that come with a
+/// later version are left out.
+pub fn render_yaml(plan: &Plan) -> String {
+    let mut writer = Writer::default();
+    writer.entry(0, "version", 1);
+    writer.open(0, "defaults");
+    writer.entry(1, "max_parallel_experiments", plan.max_parallel_experiments);
+    writer.open(0, "experiments");
+    for experiment in &plan.experiments {
+        let begin = writer.text.len();
+        write_experiment(&mut writer, experiment);
+        // The first of the entry's lines carries the list's mark.
+        writer.text.replace_range(begin..begin + 4, "  - ");
+    }
+    writer.text
+}
+
+fn write_experiment(writer: &mut Writer, experiment: &ExperimentSpec) {
+    let deployment = &experiment.deployment;
+    writer.text_entry(2, "model", &deployment.model);
+    writer.entry(2, "backend", deployment.backend);
+    writer.entry(2, "deployment", deployment.placement.kind());
+    match &deployment.placement {
+        Placement::Local(local) => write_local(writer, local),
+        Placement::External(endpoint) => write_endpoint(writer, endpoint),
+        Placement::Slurm(slurm) => write_slurm(writer, slurm),
+        Placement::K8s(k8s) => write_k8s(writer, k8s),
+    }
+    if !deployment.backend_config.is_empty() {
+        writer.map(2, "backend_config", &deployment.backend_config);
+    }
+    writer.duration(2, "server_ready_timeout", deployment.server_ready_timeout);
+    write_schedule(writer, &experiment.schedule);
+    writer.list(2, "slos", &experiment.slos);
+    if !experiment.informational_slos.is_empty() {
+        writer.list(2, "informational_slos", &experiment.informational_slos);
+    }
+    write_workload(writer, experiment);
+    write_timeouts(writer, &experiment.timeouts);
+    if let Some(workers) = experiment.workers {
+        writer.entry(2, "workers", workers);
+    }
+}
+
+fn write_local(writer: &mut Writer, local: &LocalSpec) {
+    if let Some(command) = &local.command {
+        writer.list(2, "command", command);
+    }
+    if !local.environment.is_empty() {
+        writer.open(2, "environment");
+        for (name, value) in &local.environment {
+            writer.text_entry(3, name, value);
+        }
+    }
+    if !local.extra_args.is_empty() {
+        writer.list(2, "extra_args", &local.extra_args);
+    }
+    if local.port != 0 {
+        writer.entry(2, "port", local.port);
+    }
+}
+
+fn write_endpoint(writer: &mut Writer, endpoint: &EndpointSpec) {
+    writer.text_entry(2, "url", &endpoint.url);
+    match &endpoint.api_key {
+        ApiKeySource::None => {}
+        ApiKeySource::Environment(name) => writer.text_entry(2, "api_key_env", name),
+        ApiKeySource::File(path) => writer.text_entry(2, "api_key_file", &path.to_string_lossy()),
+    }
+}
+
+fn write_slurm(writer: &mut Writer, slurm: &SlurmSpec) {
+    writer.optional_text(2, "account", slurm.account.as_ref());
+    writer.text_entry(2, "partition", &slurm.partition);
+    writer.text_entry(2, "benchmarker_partition", &slurm.benchmarker_partition);
+    writer.optional_text(2, "scratch_base", slurm.scratch_base.as_ref());
+    writer.text_entry(2, "hf_token_path", &slurm.hf_token_path);
+    writer.optional_text(2, "hf_home", slurm.hf_home.as_ref());
+    writer.optional_text(2, "server_time_limit", slurm.server_time_limit.as_ref());
+    writer.optional_text(2, "benchmarker_time_limit", slurm.benchmarker_time_limit.as_ref());
+    writer.entry(2, "gpus_per_node", slurm.gpus_per_node);
+    writer.entry(2, "port", slurm.port);
+}
+
+fn write_k8s(writer: &mut Writer, k8s: &K8sSpec) {
+    writer.text_entry(2, "k8s_namespace", &k8s.namespace);
+    writer.text_entry(2, "ingress_domain", &k8s.ingress_domain);
+    writer.entry(2, "gpus_per_node", k8s.gpus_per_node);
+    writer.entry(2, "port", k8s.port);
+}
+
+fn write_schedule(writer: &mut Writer, schedule: &LevelSchedule) {
+    match &schedule.rates {
+        Rates::Listed(rates) => {
+            let rates: Vec<String> = rates.iter().map(|rate| rate.get().to_string()).collect();
+            writer.entry(2, "rate_levels", format_args!("[{}]", rates.join(", ")));
+        }
+        Rates::Doubling { first } => writer.entry(2, "first_rate", first.get()),
+    }
+    writer.duration(2, "warmup_duration", schedule.warmup);
+    writer.duration(2, "measurement_duration", schedule.measured);
+    if let Some(total) = schedule.total_time {
+        writer.duration(2, "total_time", total);
+    }
+    if schedule.all_levels {
+        writer.entry(2, "all_levels", true);
+    }
+}
+
+fn write_workload(writer: &mut Writer, experiment: &ExperimentSpec) {
+    let workload = &experiment.workload;
+    writer.entry(2, "arrivals", workload.arrivals);
+    writer.open(2, "dataset");
+    for key in ["sharegpt_fraction", "num_prompts"] {
+        if let Some(value) = experiment.dataset_config.get(key) {
+            writer.value(3, key, value);
+        }
+    }
+    writer.entry(3, "input_length", length(&workload.input_length));
+    writer.entry(3, "output_length", length(&workload.output_length));
+    writer.entry(3, "seed", workload.seed);
+}
+
+fn length(length: &LengthDistribution) -> String {
+    match length {
+        LengthDistribution::Fixed { value } => value.to_string(),
+        LengthDistribution::Uniform { min, max } => {
+            format!("{{ distribution: uniform, min: {min}, max: {max} }}")
+        }
+        LengthDistribution::Normal { mean, std, min, max } => {
+            format!("{{ distribution: normal, mean: {mean}, std: {std}, min: {min}, max: {max} }}")
+        }
+        LengthDistribution::Lognormal {
+            median,
+            sigma,
+            min,
+            max,
+        } => {
+            format!("{{ distribution: lognormal, median: {median}, sigma: {sigma}, min: {min}, max: {max} }}")
+        }
+    }
+}
+
+/// Only limits that differ from the defaults: five of them say little in every file.
+fn write_timeouts(writer: &mut Writer, timeouts: &Timeouts) {
+    let defaults = Timeouts::default();
+    for (key, value, default) in [
+        ("connect_timeout", timeouts.connect, defaults.connect),
+        ("first_token_timeout", timeouts.first_token, defaults.first_token),
+        (
+            "between_tokens_timeout",
+            timeouts.between_tokens,
+            defaults.between_tokens,
+        ),
+        ("request_timeout", timeouts.total, defaults.total),
+        ("drain_timeout", timeouts.drain, defaults.drain),
+    ] {
+        if value != default {
+            writer.duration(2, key, value);
+        }
+    }
+}
+
+/// Lines of YAML; a depth is two spaces.
+#[derive(Default)]
+struct Writer {
+    text: String,
+}
+
+impl Writer {
+    fn line(&mut self, depth: usize, line: &str) {
+        self.text.push_str(&"  ".repeat(depth));
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn open(&mut self, depth: usize, key: &str) {
+        self.line(depth, &format!("{}:", scalar(key)));
+    }
+
+    /// An entry whose value is no text.
+    fn entry(&mut self, depth: usize, key: &str, value: impl Display) {
+        self.line(depth, &format!("{}: {value}", scalar(key)));
+    }
+
+    fn text_entry(&mut self, depth: usize, key: &str, value: &str) {
+        self.entry(depth, key, scalar(value));
+    }
+
+    fn optional_text(&mut self, depth: usize, key: &str, value: Option<&String>) {
+        if let Some(value) = value {
+            self.text_entry(depth, key, value);
+        }
+    }
+
+    fn duration(&mut self, depth: usize, key: &str, value: Duration) {
+        self.entry(depth, key, format_duration(value));
+    }
+
+    fn list(&mut self, depth: usize, key: &str, items: &[impl ToString]) {
+        self.open(depth, key);
+        for item in items {
+            self.line(depth + 1, &format!("- {}", scalar(&item.to_string())));
+        }
+    }
+
+    fn map(&mut self, depth: usize, key: &str, map: &Map<String, Value>) {
+        self.open(depth, key);
+        for (key, value) in map {
+            self.value(depth + 1, key, value);
+        }
+    }
+
+    fn value(&mut self, depth: usize, key: &str, value: &Value) {
+        match value {
+            Value::Object(map) if !map.is_empty() => self.map(depth, key, map),
+            Value::String(text) => self.text_entry(depth, key, text),
+            // JSON is YAML on one line.
+            _ => self.entry(depth, key, value),
+        }
+    }
+}
+
+/// A text as a scalar: plain where that is safe, else in double quotes.
+fn scalar(text: &str) -> String {
+    if is_plain(text) {
+        text.to_owned()
+    } else {
+        quoted(text)
+    }
+}
+
+fn is_plain(text: &str) -> bool {
+    const NAMES: &[&str] = &["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
+    let starts_well =
+        text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/') || text.starts_with("~/");
+    let safe = |c: char| c.is_ascii_alphanumeric() || "_./-+@%<>=~: ".contains(c);
+    starts_well
+        && text.chars().all(safe)
+        && !text.ends_with([' ', ':'])
+        && !text.contains(": ")
+        && !NAMES.contains(&text.to_lowercase().as_str())
+}
+
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            ' ' => quoted.push(c),
+            c if c.is_ascii_graphic() || c.is_alphanumeric() => quoted.push(c),
+            c => quoted.extend(format!("\\U{:08X}", u32::from(c)).chars()),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,233 @@
+//! Broken files, each with everything that is said of it.
+
+use insta::assert_snapshot;
+
+fn faults(file: &str) -> String {
+    let text = crate::fixture(&format!("broken/{file}"));
+    match gipfel_config::parse_yaml(&text, file) {
+        Ok(plan) => panic!("{file} is valid: {plan:?}"),
+        Err(faults) => faults.to_string(),
+    }
+}
+
+#[test]
+fn four_faults_are_all_reported() {
+    assert_snapshot!(faults("four-faults.yaml"), @r"
+    four-faults.yaml:2:3: defaults.rate_level: unknown key; allowed: max_parallel_experiments, rate_levels, first_rate, all_levels, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, seed, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, account, partition, benchmarker_partition, scratch_base, hf_token_path, hf_home, k8s_namespace, ingress_domain, server_time_limit, benchmarker_time_limit, gpus_per_node; did you mean `rate_levels`?
+    four-faults.yaml:3:20: defaults.warmup_duration: found `30`; allowed: a duration with its unit, from 0, at most 744h, such as `500ms`, `30s` or `2min` (bare seconds go under `warmup_duration_s`)
+    four-faults.yaml:5:5: experiments[0].url: missing: `deployment: external` needs the server's address
+    four-faults.yaml:6:14: experiments[0].backend: found `vlm`; allowed: sim, vllm, sglang, dynamo, llamacpp, ollama, openai; did you mean `vllm`?
+    ");
+}
+
+#[test]
+fn unknown_keys() {
+    assert_snapshot!(faults("unknown-keys.yaml"), @r"
+    unknown-keys.yaml:1:1: defalts: unknown key; allowed: version, defaults, dataset, experiments; did you mean `defaults`?
+    unknown-keys.yaml:4:3: defaults.partion: unknown key; allowed: max_parallel_experiments, rate_levels, first_rate, all_levels, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, seed, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, account, partition, benchmarker_partition, scratch_base, hf_token_path, hf_home, k8s_namespace, ingress_domain, server_time_limit, benchmarker_time_limit, gpus_per_node; did you mean `partition`?
+    unknown-keys.yaml:5:3: defaults.warmup_s: unknown key; did you mean `warmup_duration_s`?
+    unknown-keys.yaml:7:3: dataset.num_prompt: unknown key; allowed: sharegpt_fraction, num_prompts, input_length, output_length, seed; did you mean `num_prompts`?
+    unknown-keys.yaml:12:5: experiments[0].colour: unknown key; allowed: model, backend, deployment, backend_config, rate_levels, first_rate, all_levels, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, seed, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, account, partition, benchmarker_partition, scratch_base, hf_token_path, hf_home, server_time_limit, benchmarker_time_limit, gpus_per_node
+    unknown-keys.yaml:14:7: experiments[0].backend_config.tensor_paralel_size: unknown key; allowed: tensor_parallel_size, pipeline_parallel_size, data_parallel_size, expert_parallel_size, max_model_len, max_num_batched_tokens, max_num_seqs, gpu_memory_utilization, kv_cache_dtype, enable_prefix_caching, enable_chunked_prefill, enable_expert_parallel, enforce_eager, disable_custom_all_reduce, safetensors_load_strategy, kv_offloading_size, kv_offloading_backend, kv_transfer_config, swap_space_gb, num_gpu_blocks_override, block_size, stream_interval, dtype, quantization, load_format, tokenizer, revision, served_model_name, trust_remote_code, seed, speculative_decoding; did you mean `tensor_parallel_size`?
+    ");
+}
+
+#[test]
+fn syntax() {
+    assert_snapshot!(faults("syntax.yaml"), @r"syntax.yaml:3:12: this is no YAML: illegal placement of ':' indicator");
+}
+
+#[test]
+fn duplicate_keys() {
+    assert_snapshot!(faults("duplicate-keys.yaml"), @r"
+    duplicate-keys.yaml:4:3: defaults.partition: given twice; the first one is in line 2
+    duplicate-keys.yaml:9:5: experiments[0].backend: given twice; the first one is in line 7
+    duplicate-keys.yaml:10:1: experiments: given twice; the first one is in line 5
+    ");
+}
+
+#[test]
+fn durations() {
+    assert_snapshot!(faults("durations.yaml"), @r#"
+    durations.yaml:2:20: defaults.warmup_duration: found `30`; allowed: a duration with its unit, from 0, at most 744h, such as `500ms`, `30s` or `2min` (bare seconds go under `warmup_duration_s`)
+    durations.yaml:3:27: defaults.measurement_duration_s: found `60s`; allowed: a number of seconds, greater than 0, at most 744h (a duration with its unit goes under `measurement_duration`)
+    durations.yaml:4:18: defaults.drain_timeout: found `-5s`; allowed: a duration with its unit, from 0, at most 744h, such as `500ms`, `30s` or `2min` (bare seconds go under `drain_timeout_s`)
+    durations.yaml:5:20: defaults.request_timeout: found `2 fortnights`; allowed: a duration with its unit, greater than 0, at most 744h, such as `500ms`, `30s` or `2min` (bare seconds go under `request_timeout_s`)
+    durations.yaml:7:3: defaults.connect_timeout_s: given beside `connect_timeout`; give one of the two forms
+    durations.yaml:8:27: defaults.server_ready_timeout_s: found `0`; allowed: a number of seconds, greater than 0, at most 744h (a duration with its unit goes under `server_ready_timeout`)
+    durations.yaml:9:22: defaults.server_time_limit: found `90min`; allowed: a walltime as `HH:MM:SS` or `D-HH:MM:SS`, such as "01:00:00"
+    durations.yaml:10:27: defaults.benchmarker_time_limit: found the text "01:75:00"; allowed: a walltime as `HH:MM:SS` or `D-HH:MM:SS`, such as "01:00:00"
+    durations.yaml:12:50: experiments[0].between_tokens_timeout: found a list; allowed: a duration with its unit, greater than 0, at most 744h, such as `500ms`, `30s` or `2min` (bare seconds go under `between_tokens_timeout_s`)
+    "#);
+}
+
+#[test]
+fn rates() {
+    assert_snapshot!(faults("rates.yaml"), @r"
+    rates.yaml:2:20: defaults.rate_levels[1]: found `0`; allowed: a rate greater than 0 in requests per second, such as `40` or `2.5`, or `90/min`
+    rates.yaml:2:23: defaults.rate_levels[2]: found `-3`; allowed: a rate greater than 0 in requests per second, such as `40` or `2.5`, or `90/min`
+    rates.yaml:2:31: defaults.rate_levels[4]: found `fast`; allowed: a rate greater than 0 in requests per second, such as `40` or `2.5`, or `90/min`
+    rates.yaml:2:37: defaults.rate_levels[5]: the rate 5 req/s is listed twice
+    rates.yaml:2:40: defaults.rate_levels[6]: the rate 10 req/s is listed twice
+    rates.yaml:2:49: defaults.rate_levels[7]: found `.inf`; allowed: a rate greater than 0 in requests per second, such as `40` or `2.5`, or `90/min`
+    rates.yaml:4:50: experiments[0].rate_levels: an empty list; without the key, rates double from 1 req/s
+    rates.yaml:5:63: experiments[1].rate_levels: found `20`; allowed: a list of rates, such as `[5, 10, 90/min]`
+    rates.yaml:6:68: experiments[2].first_rate: given beside `rate_levels`; it is the first of the doubling rates, which listed ones replace
+    ");
+}
+
+#[test]
+fn objectives() {
+    assert_snapshot!(faults("objectives.yaml"), @r"
+    objectives.yaml:3:18: defaults.latency_slos.ttft_p95_ms: found `500ms`; allowed: milliseconds, greater than 0, at most a day
+    objectives.yaml:4:5: defaults.latency_slos.ttft_p95: unknown key; allowed: `<metric>_p<NN>_ms` of the metrics ttft, tpot, itl, e2e, such as ttft_p95_ms; did you mean `ttft_p95_ms`?
+    objectives.yaml:5:5: defaults.latency_slos.ttfb_p95_ms: unknown key; allowed: `<metric>_p<NN>_ms` of the metrics ttft, tpot, itl, e2e, such as ttft_p95_ms; did you mean `ttft_p95_ms`?
+    objectives.yaml:6:18: defaults.latency_slos.tpot_p95_ms: found `0`; allowed: milliseconds, greater than 0, at most a day
+    objectives.yaml:12:9: experiments[0].slos[0]: an objective reads `ttft p95 <= 500ms` or `error_rate <= 1%`, found `ttft p95 < 500ms`
+    objectives.yaml:13:9: experiments[0].slos[1]: the limit `500` is no duration with a unit, such as `500ms` or `1.5s`
+    objectives.yaml:14:9: experiments[0].slos[2]: the metric `latency` is none of ttft, tpot, itl, e2e, error_rate
+    objectives.yaml:15:9: experiments[0].slos[3]: a percentile reads `p50`, `p95` or `p99.9`, found `p100`
+    objectives.yaml:16:9: experiments[0].slos[4]: the limit `150%` is no share, such as `1%` or `0.01`
+    objectives.yaml:17:5: experiments[0].latency_slos: given beside `slos`; an objective is given in one of the two forms
+    objectives.yaml:19:50: experiments[1].slos: an empty list; a search needs an objective, such as `ttft p95 <= 500ms`
+    objectives.yaml:20:56: experiments[2].slos: found `ttft p95 <= 500ms`; allowed: a list of objectives, such as `[ttft p95 <= 500ms, error_rate <= 1%]`
+    ");
+}
+
+#[test]
+fn lengths() {
+    assert_snapshot!(faults("lengths.yaml"), @r#"
+    lengths.yaml:2:22: dataset.sharegpt_fraction: found `70`; allowed: a fraction from 0 to 1
+    lengths.yaml:3:16: dataset.num_prompts: found `0`; allowed: a whole number from 1 to 4294967295
+    lengths.yaml:4:33: dataset.input_length.distribution: found `gauss`; allowed: normal, uniform, fixed, lognormal
+    lengths.yaml:5:3: dataset.output_length.std: missing: the standard deviation in tokens
+    lengths.yaml:5:48: dataset.output_length.mean: found `-1`; allowed: a number of tokens greater than 0
+    lengths.yaml:5:66: dataset.output_length.max: the minimum 64 is greater than the maximum 8
+    lengths.yaml:5:69: dataset.output_length.value: a parameter of `distribution: fixed`, and this one is `normal`
+    lengths.yaml:7:75: experiments[0].dataset.input_length: found `0`; allowed: a whole number of tokens from 1, or a map with `distribution`
+    lengths.yaml:7:93: experiments[0].dataset.output_length: found the text "12"; allowed: a whole number of tokens from 1, or a map with `distribution`
+    lengths.yaml:12:54: experiments[1].dataset.input_length.min: a fixed length has no bounds
+    lengths.yaml:13:7: experiments[1].dataset.output_length.sigma: missing: the standard deviation of the logarithm
+    "#);
+}
+
+#[test]
+fn two_data_sets() {
+    assert_snapshot!(faults("two-data-sets.yaml"), @r"
+    two-data-sets.yaml:2:3: defaults.seed: given beside the `seed` of `dataset`; there is one seed
+    two-data-sets.yaml:3:3: defaults.dataset: given at the top level too; a file has one data set for all experiments
+    two-data-sets.yaml:9:50: experiments[0].seed: given beside the `seed` of `dataset`; there is one seed
+    ");
+}
+
+#[test]
+fn keys_of_other_deployments() {
+    assert_snapshot!(faults("keys-of-other-deployments.yaml"), @r"
+    keys-of-other-deployments.yaml:6:5: experiments[0].partition: a key for deployments of kind `slurm`, and this one is `external`
+    keys-of-other-deployments.yaml:7:5: experiments[0].command: a key for deployments of kind `local`, and this one is `external`
+    keys-of-other-deployments.yaml:8:5: experiments[0].port: a key for deployments of kind `local` or `slurm` or `k8s`, and this one is `external`
+    keys-of-other-deployments.yaml:12:5: experiments[1].url: a key for deployments of kind `external`, and this one is `local`
+    keys-of-other-deployments.yaml:13:5: experiments[1].gpus_per_node: a key for deployments of kind `slurm` or `k8s`, and this one is `local`
+    keys-of-other-deployments.yaml:14:5: experiments[1].k8s_namespace: a key for deployments of kind `k8s`, and this one is `local`
+    keys-of-other-deployments.yaml:17:17: experiments[2].deployment: found `slrum`; allowed: local, external, slurm, k8s; did you mean `slurm`?
+    ");
+}
+
+#[test]
+fn endpoints() {
+    assert_snapshot!(faults("endpoints.yaml"), @r"
+    endpoints.yaml:5:10: experiments[0].url: the address holds a user or a password; give a key with `api_key_env` or `api_key_file`
+    endpoints.yaml:6:5: experiments[0].api_key: a key does not stand in a configuration; `api_key_env` takes the name of an environment variable that holds it, `api_key_file` the path of a file
+    endpoints.yaml:10:10: experiments[1].url: found `models.example.org`; allowed: an address such as `http://127.0.0.1:8000` or `https://host/prefix`
+    endpoints.yaml:11:18: experiments[1].api_key_env: found a text that is not shown here; allowed: the name of an environment variable, such as `OPENAI_API_KEY`
+    endpoints.yaml:15:10: experiments[2].url: the address goes on behind the server's base; it ends before `/v1`
+    endpoints.yaml:17:5: experiments[2].api_key_file: given beside `api_key_env`; the key is read at one place
+    endpoints.yaml:18:5: experiments[2].headers: found a list; allowed: a map of keys
+    endpoints.yaml:19:5: experiments[3].command: missing: `backend: openai` has no program of its own that could be started here
+    ");
+}
+
+#[test]
+fn backend_config() {
+    assert_snapshot!(faults("backend-config.yaml"), @r#"
+    backend-config.yaml:5:5: experiments[0].tensor_parallel_size: belongs under `backend_config`: it is a setting of vllm
+    backend-config.yaml:7:29: experiments[0].backend_config.tensor_parallel_size: found `0`; allowed: a whole number from 1 to 4294967295
+    backend-config.yaml:8:22: experiments[0].backend_config.max_model_len: found `32k`; allowed: a whole number from 1 to 4294967295
+    backend-config.yaml:9:31: experiments[0].backend_config.gpu_memory_utilization: found `90`; allowed: a number greater than 0, at most 1
+    backend-config.yaml:10:30: experiments[0].backend_config.enable_prefix_caching: found `yes`; allowed: true, false; did you mean `true`?
+    backend-config.yaml:11:30: experiments[0].backend_config.kv_offloading_backend: found `lm-cache`; allowed: native, lmcache; did you mean `lmcache`?
+    backend-config.yaml:12:27: experiments[0].backend_config.kv_transfer_config: found the text "{kv_connector: x"; allowed: a text that holds JSON, in single quotes
+    backend-config.yaml:13:7: experiments[0].backend_config.speculative_decoding.draft_model: missing: a draft model goes with its number of tokens
+    backend-config.yaml:14:9: experiments[0].backend_config.speculative_decoding.draft_modle: unknown key; allowed: draft_model, num_speculative_tokens, draft_tensor_parallel_size, method, num_steps, eagle_topk; did you mean `draft_model`?
+    backend-config.yaml:15:33: experiments[0].backend_config.speculative_decoding.num_speculative_tokens: found `2.5`; allowed: a whole number from 1 to 4294967295
+    backend-config.yaml:21:7: experiments[1].backend_config.max_model_len: unknown key; allowed: profile, profiles_file, seed
+    backend-config.yaml:25:5: experiments[2].backend_config: found a list; allowed: a map of keys
+    "#);
+}
+
+#[test]
+fn missing() {
+    assert_snapshot!(faults("missing.yaml"), @r#"
+    missing.yaml:2:3: defaults.partition: no value; allowed: the name of a partition
+    missing.yaml:4:5: experiments[0].backend: missing: the engine, one of sim, vllm, sglang, dynamo, llamacpp, ollama, openai
+    missing.yaml:4:5: experiments[0].deployment: missing: where the server lives, one of local, external, slurm, k8s
+    missing.yaml:4:12: experiments[0].model: found the text ""; allowed: the model's name, path or repository
+    missing.yaml:5:5: experiments[1].model: missing: the model's name, path or repository
+    missing.yaml:5:5: experiments[1].url: missing: `deployment: external` needs the server's address
+    missing.yaml:7:4: experiments[2].model: missing: the model's name, path or repository
+    missing.yaml:7:4: experiments[2].backend: missing: the engine, one of sim, vllm, sglang, dynamo, llamacpp, ollama, openai
+    missing.yaml:7:4: experiments[2].deployment: missing: where the server lives, one of local, external, slurm, k8s
+    missing.yaml:8:5: experiments[3]: found `example/small-8b`; allowed: a map of keys
+    "#);
+}
+
+#[test]
+fn nothing_to_measure() {
+    assert_snapshot!(faults("nothing-to-measure.yaml"), @r"
+    nothing-to-measure.yaml:1:10: version: the file has version 2, written for a newer gipfel; this gipfel is older and reads version 1
+    nothing-to-measure.yaml:3:29: defaults.max_parallel_experiments: found `0`; allowed: a whole number from 1 to 4294967295
+    nothing-to-measure.yaml:4:1: experiments: an empty list; there is nothing to measure
+    ");
+}
+
+#[test]
+fn two_documents() {
+    assert_snapshot!(faults("two-documents.yaml"), @r"two-documents.yaml:3:1: a second document begins here; a configuration is one document");
+}
+
+#[test]
+fn misplaced() {
+    assert_snapshot!(faults("misplaced.yaml"), @r"
+    misplaced.yaml:1:1: rate_levels: belongs under `defaults`, or to an experiment
+    misplaced.yaml:2:1: model: belongs to an experiment, not to all of them
+    misplaced.yaml:4:3: defaults.backend: belongs to an experiment, not to all of them
+    misplaced.yaml:5:3: defaults.url: belongs to an experiment, not to all of them
+    misplaced.yaml:6:3: defaults.version: unknown key; allowed: max_parallel_experiments, rate_levels, first_rate, all_levels, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, seed, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, account, partition, benchmarker_partition, scratch_base, hf_token_path, hf_home, k8s_namespace, ingress_domain, server_time_limit, benchmarker_time_limit, gpus_per_node
+    misplaced.yaml:11:5: experiments[0].max_parallel_experiments: belongs under `defaults`: it holds for the whole file
+    misplaced.yaml:12:5: experiments[0].profile: belongs under `backend_config`: it is a setting of sim
+    ");
+}
+
+#[test]
+fn wrong_shapes() {
+    assert_snapshot!(faults("wrong-shapes.yaml"), @r"
+    wrong-shapes.yaml:1:10: version: found `one`; allowed: a whole number from 0
+    wrong-shapes.yaml:2:1: defaults: found a list; allowed: a map of keys
+    wrong-shapes.yaml:3:10: dataset: found `sharegpt`; allowed: a map of keys
+    wrong-shapes.yaml:4:1: experiments: found a map; allowed: a list of experiments, each with `model`, `backend` and `deployment`
+    ");
+}
+
+#[test]
+fn aliases() {
+    assert_snapshot!(faults("aliases.yaml"), @r"
+    aliases.yaml:4:14: experiments[0].backend: found `vlm`; allowed: sim, vllm, sglang, dynamo, llamacpp, ollama, openai; did you mean `vllm`?
+    aliases.yaml:4:14: experiments[1].backend: found `vlm`; allowed: sim, vllm, sglang, dynamo, llamacpp, ollama, openai; did you mean `vllm`?
+    aliases.yaml:8:5: experiments[2].<<: a merge key takes an alias of a map, or a list of such aliases
+    ");
+}
+
+#[test]
+fn empty() {
+    assert_snapshot!(faults("empty.yaml"), @r"empty.yaml:1:1: the file is empty; it needs a list of `experiments`");
+}

@@ -1,0 +1,363 @@
+//! Whatever the text, and whatever the plan.
+
+use std::time::Duration;
+
+use gipfel_config::{Plan, dataset_config, describe, parse_yaml, render_yaml};
+use gipfel_model::{
+    ArrivalProcess, ArrivalRate, BackendKind, DeploymentSpec, ExperimentSpec, LengthDistribution, LocalSpec,
+    Rates, Slo, Timeouts, WorkloadSpec,
+    deployment::{ApiKeySource, EndpointSpec, Placement},
+    run_config::LevelSchedule,
+};
+use proptest::{collection, option, prelude::*, sample};
+use serde_json::{Map, Value};
+
+/// Reads a text, and checks what holds of every answer.
+fn read(text: &str) {
+    match parse_yaml(text, "any.yaml") {
+        Ok(plan) => {
+            assert!(!plan.experiments.is_empty());
+            describe(&plan);
+            let again = parse_yaml(&render_yaml(&plan), "again.yaml").expect("a rendered plan is valid");
+            assert_eq!(plan.experiments, again.experiments);
+        }
+        Err(faults) => {
+            assert!(!faults.as_slice().is_empty());
+            assert!(
+                faults
+                    .as_slice()
+                    .is_sorted_by_key(|fault| (fault.place.line, fault.place.column))
+            );
+            assert_eq!(faults.to_string().lines().count(), faults.as_slice().len());
+        }
+    }
+}
+
+/// A change of a text at a place, both as shares of what there is.
+#[derive(Clone, Debug)]
+enum Change {
+    Delete(sample::Index, usize),
+    Insert(sample::Index, String),
+    RepeatLine(sample::Index, sample::Index),
+    DropLine(sample::Index),
+}
+
+impl Change {
+    fn apply(&self, text: &str) -> String {
+        let characters: Vec<char> = text.chars().collect();
+        let mut lines: Vec<&str> = text.lines().collect();
+        match self {
+            _ if characters.is_empty() || lines.is_empty() => text.to_owned(),
+            Self::Delete(at, count) => {
+                let at = at.index(characters.len());
+                let kept = characters
+                    .iter()
+                    .take(at)
+                    .chain(characters.iter().skip(at + count));
+                kept.collect()
+            }
+            Self::Insert(at, inserted) => {
+                let at = at.index(characters.len());
+                let (before, after) = characters.split_at(at);
+                before
+                    .iter()
+                    .copied()
+                    .chain(inserted.chars())
+                    .chain(after.iter().copied())
+                    .collect()
+            }
+            Self::RepeatLine(from, to) => {
+                lines.insert(to.index(lines.len()), lines[from.index(lines.len())]);
+                lines.join("\n")
+            }
+            Self::DropLine(at) => {
+                lines.remove(at.index(lines.len()));
+                lines.join("\n")
+            }
+        }
+    }
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let index = any::<sample::Index>;
+    let pieces = sample::select(vec![
+        ":",
+        "-",
+        " ",
+        "\n",
+        "  ",
+        "[",
+        "]",
+        "{",
+        "}",
+        "&a",
+        "*first",
+        "<<: *first",
+        "!!str ",
+        "'",
+        "\"",
+        "|",
+        ">",
+        "#",
+        "null",
+        "0",
+        "-1",
+        "1e999",
+        ".inf",
+        "true",
+        "~",
+        "?",
+        "---",
+        "%",
+        "\t",
+        "\u{feff}",
+        "é",
+    ]);
+    prop_oneof![
+        (index(), 1_usize..12).prop_map(|(at, count)| Change::Delete(at, count)),
+        (index(), pieces).prop_map(|(at, piece)| Change::Insert(at, piece.to_owned())),
+        (index(), any::<char>()).prop_map(|(at, c)| Change::Insert(at, c.to_string())),
+        (index(), index()).prop_map(|(from, to)| Change::RepeatLine(from, to)),
+        index().prop_map(Change::DropLine),
+    ]
+}
+
+fn duration(least_ns: u64) -> impl Strategy<Value = Duration> {
+    let day_ns = 86_400_000_000_000;
+    prop_oneof![
+        (1_u64..100_000).prop_map(Duration::from_millis),
+        (least_ns..day_ns).prop_map(Duration::from_nanos),
+    ]
+}
+
+fn rate() -> impl Strategy<Value = ArrivalRate> {
+    (1e-3..1e6).prop_map(|rate| ArrivalRate::per_second(rate).expect("a rate"))
+}
+
+fn schedule() -> impl Strategy<Value = LevelSchedule> {
+    let listed = collection::vec(rate(), 1..8).prop_map(|mut rates| {
+        rates.sort_by(|a, b| a.get().total_cmp(&b.get()));
+        rates.dedup();
+        Rates::Listed(rates)
+    });
+    let rates = prop_oneof![listed, rate().prop_map(|first| Rates::Doubling { first })];
+    (
+        rates,
+        duration(0),
+        duration(1),
+        any::<bool>(),
+        option::of(duration(1)),
+    )
+        .prop_map(
+            |(rates, warmup, measured, all_levels, total_time)| LevelSchedule {
+                all_levels: all_levels && matches!(rates, Rates::Listed(_)),
+                rates,
+                warmup,
+                measured,
+                total_time,
+            },
+        )
+}
+
+fn length() -> impl Strategy<Value = LengthDistribution> {
+    let bounds = || (1..5000_u32, 0..=1_000_000_u32).prop_map(|(min, more)| (min, min + more));
+    prop_oneof![
+        (1..=u32::MAX).prop_map(|value| LengthDistribution::Fixed { value }),
+        bounds().prop_map(|(min, max)| LengthDistribution::Uniform { min, max }),
+        (1e-3..1e6, 0.0..1e6, bounds()).prop_map(|(mean, std, (min, max))| LengthDistribution::Normal {
+            mean,
+            std,
+            min,
+            max
+        }),
+        (1e-3..1e6, 0.0..10.0, bounds()).prop_map(|(median, sigma, (min, max))| {
+            LengthDistribution::Lognormal {
+                median,
+                sigma,
+                min,
+                max,
+            }
+        }),
+    ]
+}
+
+fn slos(least: usize) -> impl Strategy<Value = Vec<Slo>> {
+    let metric = sample::select(vec!["ttft", "tpot", "itl", "e2e"]);
+    let latency = (metric, 1..100_000_u32, duration(1)).prop_map(|(metric, quantile, limit)| {
+        let limit = gipfel_model::format_duration(limit);
+        format!("{metric} p{} <= {limit}", f64::from(quantile) / 1000.0)
+    });
+    let share = (0..=1000_u32).prop_map(|share| format!("error_rate <= {}%", f64::from(share) / 10.0));
+    let slo = prop_oneof![3 => latency, 1 => share].prop_map(|text| text.parse().expect("an objective"));
+    collection::vec(slo, least..4)
+}
+
+fn timeouts() -> impl Strategy<Value = Timeouts> {
+    (duration(1), duration(1), duration(1), duration(1), duration(0)).prop_map(
+        |(connect, first_token, between_tokens, total, drain)| Timeouts {
+            connect,
+            first_token,
+            between_tokens,
+            total,
+            drain,
+        },
+    )
+}
+
+/// A text that a configuration can carry: not blank, without a null character.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z][a-z0-9/._ -]{0,20}",
+        ".*".prop_map(|text| text.replace('\0', "")),
+        sample::select(vec![
+            "null", "true", "~", "12", "a: b", "a #b", "- a", "'", "\"", "\\", "\n", " a "
+        ])
+        .prop_map(str::to_owned),
+    ]
+    .prop_filter("blank", |text| !text.trim().is_empty())
+}
+
+fn placement() -> impl Strategy<Value = Placement> {
+    let name = "[A-Za-z_][A-Za-z0-9_]{0,10}";
+    let key = prop_oneof![
+        Just(ApiKeySource::None),
+        name.prop_map(ApiKeySource::Environment),
+        text().prop_map(|path| ApiKeySource::File(path.into())),
+    ];
+    let url = "https?://[a-z]{1,8}(:[1-9][0-9]{0,3})?(/[a-z]{1,5}){0,2}";
+    let external = (url, key).prop_map(|(url, api_key)| {
+        Placement::External(EndpointSpec {
+            api_key,
+            ..EndpointSpec::new(&url)
+        })
+    });
+    let arguments = |least| collection::vec(text(), least..4);
+    let environment = collection::btree_map(name, text(), 0..3);
+    let local = (arguments(1), environment, arguments(0), any::<u16>()).prop_map(
+        |(command, environment, extra_args, port)| {
+            Placement::Local(LocalSpec {
+                command: Some(command),
+                environment,
+                extra_args,
+                port,
+            })
+        },
+    );
+    prop_oneof![external, local]
+}
+
+fn backend() -> impl Strategy<Value = (BackendKind, Map<String, Value>)> {
+    let gpu = sample::select(vec![BackendKind::Vllm, BackendKind::Sglang, BackendKind::Openai]);
+    let vllm =
+        (gpu, 1..64_u32, 0.01..1.0, any::<bool>(), text()).prop_map(|(backend, size, share, flag, draft)| {
+            let config = serde_json::json!({
+                "tensor_parallel_size": size,
+                "gpu_memory_utilization": share,
+                "enable_prefix_caching": flag,
+                "kv_transfer_config": "{\"kv_connector\": \"x\"}",
+                "speculative_decoding": { "draft_model": draft, "num_speculative_tokens": size },
+            });
+            (backend, config.as_object().cloned().unwrap_or_default())
+        });
+    let sim = (text(), any::<u64>()).prop_map(|(profile, seed)| {
+        let config = serde_json::json!({ "profile": profile, "seed": seed });
+        (BackendKind::Sim, config.as_object().cloned().unwrap_or_default())
+    });
+    prop_oneof![vllm, sim, Just((BackendKind::Ollama, Map::new()))]
+}
+
+fn experiment() -> impl Strategy<Value = ExperimentSpec> {
+    let arrivals = sample::select(ArrivalProcess::ALL.to_vec());
+    let workload = (arrivals, length(), length(), any::<u64>()).prop_map(
+        |(arrivals, input_length, output_length, seed)| WorkloadSpec {
+            arrivals,
+            input_length,
+            output_length,
+            seed,
+        },
+    );
+    let deployment = (text(), backend(), placement(), duration(1)).prop_map(
+        |(model, (backend, backend_config), placement, server_ready_timeout)| DeploymentSpec {
+            model,
+            backend,
+            placement,
+            backend_config,
+            server_ready_timeout,
+        },
+    );
+    let objectives = (slos(1), slos(0), timeouts(), option::of(1..100_u32));
+    (deployment, workload, schedule(), objectives).prop_map(
+        |(deployment, workload, schedule, (slos, informational_slos, timeouts, workers))| ExperimentSpec {
+            deployment,
+            dataset_config: dataset_config(&workload),
+            workload,
+            schedule,
+            slos,
+            informational_slos,
+            timeouts,
+            workers,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_without_a_panic(text in ".*") {
+        read(&text);
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_a_panic(bytes in collection::vec(any::<u8>(), 0..300)) {
+        read(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn any_signs_of_yaml_are_read_without_a_panic(text in "[-:?\\[\\]{},&*!|>'\"%@# \n\tab0~.<]{0,120}") {
+        read(&text);
+    }
+
+    #[test]
+    fn changed_files_are_read_without_a_panic(changes in collection::vec(change(), 1..6), which in any::<bool>()) {
+        let file = if which { "valid/alps.yaml" } else { "valid/every-key.yaml" };
+        let text = changes.iter().fold(crate::fixture(file), |text, change| change.apply(&text));
+        read(&text);
+    }
+
+    #[test]
+    fn a_rendered_plan_reads_the_same(
+        experiments in collection::vec(experiment(), 1..4),
+        max_parallel_experiments in 1..10_u32,
+    ) {
+        let plan = Plan { experiments, max_parallel_experiments, ..Plan::default() };
+        let text = render_yaml(&plan);
+        let again = parse_yaml(&text, "again.yaml").map_err(|faults| TestCaseError::fail(format!("{faults}\n{text}")))?;
+        prop_assert_eq!(&again.experiments, &plan.experiments);
+        prop_assert_eq!(again.max_parallel_experiments, plan.max_parallel_experiments);
+    }
+}
+
+#[test]
+fn a_few_aliases_do_not_become_a_huge_tree() {
+    let level = |level: u32| match level.checked_sub(1) {
+        None => "a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9]\n".to_owned(),
+        Some(below) => format!("a{level}: &a{level} [*a{below}, *a{below}, *a{below}, *a{below}]\n"),
+    };
+    let text: String = (0..30).map(level).collect();
+    let faults = parse_yaml(&text, "bomb.yaml").expect_err("too many values");
+    assert!(faults.to_string().contains("more than 100000 values"), "{faults}");
+}
+
+#[test]
+fn depth_and_length_are_bounded() {
+    let check = |text: String, expected: &str| {
+        let faults = parse_yaml(&text, "deep.yaml").expect_err("out of bounds");
+        assert!(faults.to_string().contains(expected), "{faults}");
+    };
+    check("[".repeat(200), "nested deeper than 64 levels");
+    check("- ".repeat(100_000), "nested deeper than 64 levels");
+    check(
+        "a: &a [*a]".to_owned(),
+        "an alias stands inside of what it repeats",
+    );
+    check("#".repeat((1 << 20) + 1), "longer than 1048576 bytes");
+}

@@ -1,0 +1,327 @@
+//! Files that are read, and what they come to.
+
+use gipfel_config::{Plan, dataset_config, describe, parse_yaml, render_yaml};
+use insta::{assert_debug_snapshot, assert_snapshot};
+
+fn plan(text: &str) -> Plan {
+    parse_yaml(text, "bench.yaml").unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// The plan of one experiment on an endpoint, with further lines of its own.
+fn external(defaults: &str, experiment: &str) -> Plan {
+    let head = "{ model: m, backend: openai, deployment: external, url: 'http://h:1'";
+    plan(&format!(
+        "defaults: {{ {defaults} }}\nexperiments: [{head}, {experiment} }}]\n"
+    ))
+}
+
+fn warnings(plan: &Plan) -> String {
+    let warnings: Vec<String> = plan.warnings.iter().map(ToString::to_string).collect();
+    warnings.join("\n")
+}
+
+#[test]
+fn the_predecessors_form_is_read() {
+    let plan = plan(&crate::fixture("valid/alps.yaml"));
+    assert_snapshot!(describe(&plan), @r"
+    2 experiments, 3 at the same time
+
+    1. example/small-8b with vllm
+       server      Slurm, partition normal, 4 GPUs per node
+       settings    gpu_memory_utilization 0.85, max_model_len 16384, tensor_parallel_size 1
+       rates       4, 8, 16, 32 req/s, until two are rejected
+       windows     20s warm-up, 45.5s measured; at most 4min22s for 4 levels, and what they take to drain
+       objectives  ttft p95 <= 750ms
+       shown too   e2e p95 <= 12s
+       prompts     25 % of ShareGPT, input normal(640, 120) tokens, output normal(128, 32) tokens, poisson arrivals, seed 0
+
+    2. example/large-405b with vllm
+       server      Slurm, partition normal, 4 GPUs per node
+       settings    gpu_memory_utilization 0.92, max_model_len 16384, speculative_decoding (draft_model example/draft-1b, num_speculative_tokens 4), tensor_parallel_size 16
+       rates       4, 8, 16, 32 req/s, until two are rejected
+       windows     20s warm-up, 45.5s measured; at most 4min22s for 4 levels, and what they take to drain
+       objectives  ttft p95 <= 750ms
+       shown too   e2e p95 <= 12s
+       prompts     25 % of ShareGPT, input normal(640, 120) tokens, output normal(128, 32) tokens, poisson arrivals, seed 0
+    ");
+    assert_snapshot!(warnings(&plan), @r"bench.yaml:47:5: experiments[1].backend_config: tensor_parallel_size 16 is more than gpus_per_node 4: the model spans 4 nodes");
+    assert_debug_snapshot!(plan.experiments[0].deployment.placement, @r#"
+    Slurm(
+        SlurmSpec {
+            account: Some(
+                "a-test",
+            ),
+            partition: "normal",
+            benchmarker_partition: "normal",
+            scratch_base: Some(
+                "/scratch/someone/benchmarks",
+            ),
+            hf_token_path: "~/.cache/hf_token",
+            hf_home: Some(
+                "/scratch/someone/hf",
+            ),
+            gpus_per_node: 4,
+            port: 8081,
+            server_time_limit: Some(
+                "02:30:00",
+            ),
+            benchmarker_time_limit: Some(
+                "01:15:00",
+            ),
+        },
+    )
+    "#);
+    assert_snapshot!(plan.check_supported(false).join("\n"), @r"
+    bench.yaml:25:22: dataset.sharegpt_fraction: comes with a later version: prompts of ShareGPT; `--synthetic` sends synthetic prompts in their place
+    bench.yaml:39:17: experiments[0].deployment: comes with a later version: Slurm deployments
+    bench.yaml:46:17: experiments[1].deployment: comes with a later version: Slurm deployments
+    ");
+    assert_snapshot!(plan.check_supported(true).join("\n"), @r"
+    bench.yaml:39:17: experiments[0].deployment: comes with a later version: Slurm deployments
+    bench.yaml:46:17: experiments[1].deployment: comes with a later version: Slurm deployments
+    ");
+}
+
+#[test]
+fn every_key_is_read() {
+    let plan = plan(&crate::fixture("valid/every-key.yaml"));
+    assert_snapshot!(describe(&plan), @r"
+    4 experiments, 1 at the same time
+
+    1. fast with sim
+       server      this machine, a free port
+       settings    profile fast, profiles_file servers.toml, seed 3
+       rates       0.5, 2.5, 4, 80 req/s
+       windows     500ms warm-up, 1min measured; at most 4min2s for 4 levels, and what they take to drain; no level that would end after 10min
+       objectives  ttft p95 <= 500ms, tpot p50 <= 50ms, itl p99.9 <= 1.5s, error_rate <= 1%
+       prompts     synthetic, input 64 tokens, output uniform(8..32) tokens, constant arrivals, seed 7
+
+    2. fast with sim
+       server      this machine, a free port
+       settings    profile fast, profiles_file servers.toml, seed 3
+       rates       100 req/s
+       windows     500ms warm-up, 1min measured; at most 60.5s for 1 level, and what they take to drain; no level that would end after 10min
+       objectives  ttft p95 <= 500ms, tpot p50 <= 50ms, itl p99.9 <= 1.5s, error_rate <= 1%
+       prompts     synthetic, input lognormal(200, 0.5) tokens, output uniform(8..32) tokens, constant arrivals, seed 9
+
+    3. served with openai
+       server      https://models.example.org/tenant, key from $MODELS_KEY
+       rates       doubling from 1.5 req/s, until two are rejected
+       windows     500ms warm-up, 1min measured; no level that would end after 10min
+       objectives  ttft p99 <= 800ms, tpot p95 <= 60ms
+       shown too   itl p50 <= 40ms
+       prompts     synthetic, input 64 tokens, output uniform(8..32) tokens, constant arrivals, seed 7
+
+    4. other with llamacpp
+       server      this machine, `llama-server -m {model} --port {port}`, port 9000
+       rates       doubling from 1 req/s, until two are rejected
+       windows     500ms warm-up, 1min measured; no level that would end after 10min
+       objectives  ttft p95 <= 500ms, tpot p50 <= 50ms, itl p99.9 <= 1.5s, error_rate <= 1%
+       prompts     synthetic, input 64 tokens, output uniform(8..32) tokens, constant arrivals, seed 7
+    ");
+    assert_snapshot!(warnings(&plan), @r"
+    bench.yaml:29:5: experiments[0].rate_levels: at 0.5 req/s the measured window of 1min holds about 30 requests, and `itl p99.9 <= 1.5s` is accepted from 5000: the level would stay unresolved
+    bench.yaml:35:5: experiments[2].all_levels: has no effect without `rate_levels`: doubling rates end after two rejected ones
+    bench.yaml:43:5: experiments[3].all_levels: has no effect without `rate_levels`: doubling rates end after two rejected ones
+    ");
+    assert!(plan.check_supported(false).is_empty());
+    assert_debug_snapshot!(plan.experiments[2].timeouts, @r"
+    Timeouts {
+        connect: 2s,
+        first_token: 30s,
+        between_tokens: 10s,
+        total: 120s,
+        drain: 45s,
+    }
+    ");
+    assert_debug_snapshot!(plan.experiments[3].deployment.placement, @r#"
+    Local(
+        LocalSpec {
+            command: Some(
+                [
+                    "llama-server",
+                    "-m",
+                    "{model}",
+                    "--port",
+                    "{port}",
+                ],
+            ),
+            environment: {},
+            extra_args: [],
+            port: 9000,
+        },
+    )
+    "#);
+}
+
+#[test]
+fn what_is_left_open_has_the_predecessors_defaults() {
+    let plan = plan("experiments: [{ model: m, backend: vllm, deployment: local }]");
+    assert_eq!(plan.max_parallel_experiments, 2);
+    assert_eq!(plan.warnings, []);
+    let experiment = &plan.experiments[0];
+    assert_eq!(experiment.dataset_config, dataset_config(&experiment.workload));
+    assert_snapshot!(render_yaml(&plan), @r"
+    version: 1
+    defaults:
+      max_parallel_experiments: 2
+    experiments:
+      - model: m
+        backend: vllm
+        deployment: local
+        server_ready_timeout: 15min
+        first_rate: 1
+        warmup_duration: 30s
+        measurement_duration: 1min
+        slos:
+          - ttft p95 <= 500ms
+        informational_slos:
+          - e2e p95 <= 10s
+        arrivals: poisson
+        dataset:
+          input_length: { distribution: normal, mean: 512, std: 200, min: 16, max: 1000000 }
+          output_length: { distribution: normal, mean: 256, std: 128, min: 2, max: 1000000 }
+          seed: 0
+    ");
+}
+
+#[test]
+fn rendered_files_read_the_same() {
+    for file in ["valid/alps.yaml", "valid/every-key.yaml"] {
+        let read = plan(&crate::fixture(file));
+        let again = plan(&render_yaml(&read));
+        assert_eq!(read.experiments, again.experiments);
+        assert_eq!(read.max_parallel_experiments, again.max_parallel_experiments);
+    }
+}
+
+#[test]
+fn objectives_have_two_forms() {
+    let check = |defaults: &str, experiment: &str, expected: &str| {
+        let plan = external(defaults, experiment);
+        let experiment = &plan.experiments[0];
+        let texts =
+            |slos: &[gipfel_model::Slo]| -> Vec<String> { slos.iter().map(ToString::to_string).collect() };
+        let found = [texts(&experiment.slos), texts(&experiment.informational_slos)];
+        assert_eq!(found.map(|slos| slos.join(", ")).join(" | "), expected);
+    };
+    check("", "", "ttft p95 <= 500ms | e2e p95 <= 10s");
+    check("", "latency_slos: {}", "ttft p95 <= 500ms | e2e p95 <= 10s");
+    check(
+        "",
+        "latency_slos: { ttft_p99_ms: 800 }",
+        "ttft p99 <= 800ms | e2e p95 <= 10s",
+    );
+    check(
+        "",
+        "latency_slos: { tpot_p50_ms: 12.5, e2e_p95_ms: 5000 }",
+        "ttft p95 <= 500ms, tpot p50 <= 12.5ms | e2e p95 <= 5s",
+    );
+    check(
+        "",
+        "latency_slos: { e2e_p90_ms: 9000 }",
+        "ttft p95 <= 500ms, e2e p90 <= 9s | ",
+    );
+    check("", "slos: [itl p99 <= 30ms]", "itl p99 <= 30ms | ");
+    check(
+        "latency_slos: { ttft_p95_ms: 1 }",
+        "slos: [e2e p50 <= 2s]",
+        "e2e p50 <= 2s | ",
+    );
+    check(
+        "slos: [e2e p50 <= 2s]",
+        "latency_slos: { ttft_p95_ms: 1 }",
+        "ttft p95 <= 1ms | e2e p95 <= 10s",
+    );
+    check(
+        "informational_slos: [itl p50 <= 1s]",
+        "slos: [e2e p50 <= 2s]",
+        "e2e p50 <= 2s | itl p50 <= 1s",
+    );
+}
+
+#[test]
+fn an_experiment_goes_before_the_defaults() {
+    let plan = external(
+        "seed: 3, warmup_duration: 1s, rate_levels: [200], dataset: { input_length: 9, output_length: 8 }, port: 1",
+        "dataset: { seed: 4, input_length: 7 }, warmup_duration_s: 0, first_rate: 5",
+    );
+    assert_snapshot!(describe(&plan), @r"
+    1 experiment
+
+    1. m with openai
+       server      http://h:1
+       rates       doubling from 5 req/s, until two are rejected
+       windows     0s warm-up, 1min measured
+       objectives  ttft p95 <= 500ms
+       shown too   e2e p95 <= 10s
+       prompts     synthetic, input 7 tokens, output 8 tokens, poisson arrivals, seed 4
+    ");
+}
+
+#[test]
+fn doubtful_settings_are_warned_of() {
+    let plan = external(
+        "request_timeout_s: 300",
+        "rate_levels: [20, 0.5], dataset: { num_prompts: 10 }",
+    );
+    assert_snapshot!(warnings(&plan), @r"
+    bench.yaml:1:13: defaults.request_timeout_s: limits the whole request here; where it limited the first token before, the key is `first_token_timeout`
+    bench.yaml:2:85: experiments[0].rate_levels: the rates were sorted: levels are measured in ascending order
+    bench.yaml:2:85: experiments[0].rate_levels: at 0.5 req/s the measured window of 1min holds about 30 requests, and `ttft p95 <= 500ms` is accepted from 100: the level would stay unresolved
+    bench.yaml:2:133: experiments[0].dataset.num_prompts: not used by synthetic prompts, of which there are as many as arrivals
+    ");
+    let plan = external("all_levels: true", "first_rate: 2");
+    assert_snapshot!(warnings(&plan), @r"bench.yaml:2:15: experiments[0].all_levels: has no effect without `rate_levels`: doubling rates end after two rejected ones");
+    let text = "
+experiments:
+  - { model: m, backend: vllm, deployment: local, environment: { HF_TOKEN: secret, TOKENIZERS_PARALLELISM: true } }
+  - { model: m, backend: vllm, deployment: k8s, gpus_per_node: 8, backend_config: { tensor_parallel_size: 12, pipeline_parallel_size: 2 } }
+";
+    assert_snapshot!(warnings(&self::plan(text)), @r"
+    bench.yaml:3:76: experiments[0].environment.HF_TOKEN: looks like a secret, and what stands here is written to the run's files; the server gets gipfel's own environment anyway
+    bench.yaml:4:67: experiments[1].backend_config: tensor_parallel_size 12 is more than gpus_per_node 8: the model spans 3 nodes
+    ");
+}
+
+#[test]
+fn what_comes_later_is_refused_at_the_run() {
+    let plan = external(
+        "",
+        "headers: { X-Tenant: secret }, ca_file: ca.pem, proxy: 'http://secret@proxy:1', dataset: { sharegpt_fraction: 1 }",
+    );
+    let refusals = plan.check_supported(false).join("\n");
+    assert!(!refusals.contains("secret"));
+    assert_snapshot!(refusals, @r"
+    bench.yaml:2:85: experiments[0].headers: comes with a later version: endpoint headers
+    bench.yaml:2:125: experiments[0].ca_file: comes with a later version: certificates of one's own
+    bench.yaml:2:140: experiments[0].proxy: comes with a later version: endpoint proxies
+    bench.yaml:2:195: experiments[0].dataset.sharegpt_fraction: comes with a later version: prompts of ShareGPT; `--synthetic` sends synthetic prompts in their place
+    ");
+    assert_eq!(plan.check_supported(true).len(), 3);
+}
+
+#[test]
+fn rates_are_sorted_and_have_units() {
+    let plan = external("", "rate_levels: [600/min, 2.5/s, '5', 1e2]");
+    let gipfel_model::Rates::Listed(rates) = &plan.experiments[0].schedule.rates else {
+        panic!("the rates were listed");
+    };
+    let rates: Vec<f64> = rates.iter().map(|rate| rate.get()).collect();
+    assert_eq!(rates, [2.5, 5.0, 10.0, 100.0]);
+}
+
+#[test]
+fn texts_may_be_tagged_and_quoted() {
+    let plan = plan("experiments: [{ model: !!str 405, backend: 'vllm', deployment: \"local\", seed: 0 }]");
+    assert_eq!(plan.experiments[0].deployment.model, "405");
+}
+
+#[test]
+fn the_examples_can_be_run_as_they_stand() {
+    for file in ["quickstart.yaml", "llamacpp.yaml"] {
+        let plan = plan(&crate::fixture(&format!("../../../examples/{file}")));
+        assert_eq!(warnings(&plan), "", "{file}");
+        assert!(plan.check_supported(false).is_empty(), "{file}");
+    }
+}
