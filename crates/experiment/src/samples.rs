@@ -1,0 +1,128 @@
+//! Small campaigns for tests.
+
+use std::time::Duration;
+
+use gipfel_model::{
+    ArrivalProcess, ArrivalRate, BackendKind, CampaignId, DeploymentId, DeploymentKind, DeploymentSpec,
+    EndpointSpec, ExperimentSpec, LengthDistribution, LevelSchedule, LocalSpec, Rates, RunConfig, RunId,
+    Timeouts, WorkloadSpec,
+    deployment::{K8sSpec, Placement},
+    run_config::RUN_CONFIG_FORMAT,
+};
+
+use crate::{Campaign, CampaignFacts, Deployment, MakeIds, Run, ServerChoice, plan_campaign};
+
+/// Names by counting.
+#[derive(Debug, Default)]
+pub(crate) struct Count {
+    deployments: u32,
+    runs: u32,
+}
+
+impl MakeIds for Count {
+    fn deployment(&mut self, _: &DeploymentSpec) -> DeploymentId {
+        self.deployments += 1;
+        format!("d-{}", self.deployments).parse().unwrap()
+    }
+
+    fn run(&mut self, _: &ExperimentSpec) -> RunId {
+        self.runs += 1;
+        format!("r-{}", self.runs).parse().unwrap()
+    }
+}
+
+pub(crate) fn local() -> Placement {
+    Placement::Local(LocalSpec::default())
+}
+
+pub(crate) fn kubernetes() -> Placement {
+    Placement::K8s(K8sSpec {
+        namespace: "n".to_owned(),
+        ingress_domain: "example.org".to_owned(),
+        gpus_per_node: 4,
+        port: 8000,
+    })
+}
+
+pub(crate) fn experiment(model: &str, placement: Placement) -> ExperimentSpec {
+    ExperimentSpec {
+        deployment: DeploymentSpec {
+            model: model.to_owned(),
+            backend: BackendKind::Sim,
+            placement,
+            backend_config: serde_json::Map::new(),
+            server_ready_timeout: Duration::from_secs(10),
+        },
+        workload: WorkloadSpec {
+            arrivals: ArrivalProcess::Poisson,
+            input_length: LengthDistribution::Fixed { value: 8 },
+            output_length: LengthDistribution::Fixed { value: 8 },
+            seed: 1,
+        },
+        schedule: LevelSchedule {
+            rates: Rates::Doubling {
+                first: ArrivalRate::per_second(1.0).unwrap(),
+            },
+            warmup: Duration::ZERO,
+            measured: Duration::from_secs(1),
+            all_levels: false,
+            total_time: None,
+        },
+        slos: Vec::new(),
+        informational_slos: Vec::new(),
+        timeouts: Timeouts::default(),
+        workers: None,
+        dataset_config: serde_json::Map::new(),
+    }
+}
+
+pub(crate) fn facts() -> CampaignFacts {
+    CampaignFacts {
+        campaign_id: "c-20261121-224312_0001".parse::<CampaignId>().unwrap(),
+        created_at: "2026-11-21T22:43:12Z".to_owned(),
+        gipfel_version: "0.1.0".to_owned(),
+        config_digest: "00".to_owned(),
+        max_parallel: 1,
+    }
+}
+
+pub(crate) fn campaign(experiments: Vec<ExperimentSpec>, keep: bool) -> Campaign {
+    plan_campaign(
+        facts(),
+        experiments,
+        &ServerChoice::Fresh { keep },
+        &mut Count::default(),
+    )
+    .unwrap()
+}
+
+pub(crate) fn run_config(
+    campaign: &Campaign,
+    deployment: &Deployment,
+    endpoint: &EndpointSpec,
+    run: &Run,
+) -> RunConfig {
+    let experiment = &run.experiment;
+    RunConfig {
+        header: RUN_CONFIG_FORMAT.header(),
+        run_id: run.id.clone(),
+        campaign_id: campaign.campaign_id.clone(),
+        deployment_id: deployment.id.clone(),
+        deployment: DeploymentKind::Local,
+        model: experiment.deployment.model.clone(),
+        served_model: None,
+        backend: experiment.deployment.backend,
+        endpoint: endpoint.clone(),
+        backend_config: serde_json::Map::new(),
+        dataset_config: serde_json::Map::new(),
+        workload: experiment.workload.clone(),
+        schedule: experiment.schedule.clone(),
+        slos: Vec::new(),
+        informational_slos: Vec::new(),
+        timeouts: experiment.timeouts,
+        workers: None,
+        server_load_time: deployment.load_time,
+        provenance: deployment.provenance.clone(),
+        created_at: String::new(),
+    }
+}
