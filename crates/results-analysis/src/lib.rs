@@ -1,0 +1,36 @@
+//! What the results say: per run the highest rate that meets the objectives, per level its figures and its verdict.
+//!
+//! A figure is given with what it stands on: the sample it comes from, and whether that sample supports it. What was
+//! measured at an invalid or broken level is no figure at all.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), gipfel_results_db::DbError> {
+//! use gipfel_results_analysis::{render_table, summarize};
+//! use gipfel_results_db::ResultsDb;
+//!
+//! let db = ResultsDb::open_read_only("results.db").await?;
+//! let summary = summarize(&db).await?;
+//! let text = render_table(&summary, 100, false);
+//! # let _ = text;
+//! # Ok(())
+//! # }
+//! ```
+
+mod answer;
+mod figures;
+#[cfg(test)]
+mod fixture;
+mod judge;
+mod level;
+mod notes;
+mod summarize;
+mod summary;
+mod support;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use figures::{Figure, Metric, MetricSummary, Percentile};
+pub use summarize::{summarize, summarize_with};
+pub use summary::{Answer, LevelSummary, RequestCounts, RunSummary, SUMMARY_FORMAT, Summary};
+pub use table::render_table;

@@ -1,0 +1,177 @@
+use gipfel_results_db::{APPLICATION_ID, ResultsDb, VERSION};
+
+use crate::common::{Files, config, level, query, request, scrape};
+
+const VERSION_1: &str = include_str!("version-1.sql");
+
+#[tokio::test]
+async fn a_file_says_what_it_is() {
+    let files = Files::new();
+    let path = files.path("run.db");
+    ResultsDb::create(&path)
+        .await
+        .expect("a database")
+        .close()
+        .await
+        .expect("a closed database");
+    assert_eq!(
+        query(&path, "PRAGMA application_id").await,
+        [APPLICATION_ID.to_string()]
+    );
+    assert_eq!(query(&path, "PRAGMA user_version").await, [VERSION.to_string()]);
+    let error = ResultsDb::create(&path).await.expect_err("the file exists");
+    assert!(
+        error
+            .to_string()
+            .ends_with("run.db` exists already; open it, or choose another name"),
+        "{error}"
+    );
+    ResultsDb::open_or_create(&path).await.expect("an open database");
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_refused() {
+    let files = Files::new();
+    let newer =
+        format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 99; CREATE TABLE t (a)");
+    let check = async |name: &str, expected: &str| {
+        let path = files.path(name);
+        for error in [
+            ResultsDb::open(&path).await.err(),
+            ResultsDb::open_read_only(&path).await.err(),
+        ] {
+            let text = error.map(|error| error.to_string()).unwrap_or_default();
+            assert!(text.contains(expected), "{name}: `{text}` lacks `{expected}`");
+        }
+    };
+    files.text(
+        "text.db",
+        &"no database at all, but long enough to be looked at\n".repeat(40),
+    );
+    files
+        .database("other.db", "PRAGMA application_id = 7; CREATE TABLE t (a)")
+        .await;
+    files.database("plain.db", "CREATE TABLE t (a)").await;
+    files.database("newer.db", &newer).await;
+    files
+        .database(
+            "theirs.db",
+            "CREATE TABLE experiments (run_id); CREATE TABLE requests (run_id)",
+        )
+        .await;
+    check("text.db", "is no SQLite database").await;
+    check("other.db", "of another program (application id 7)").await;
+    check("plain.db", "of another program (application id 0)").await;
+    check("newer.db", "this gipfel is older and reads up to 1").await;
+    check("theirs.db", "of the predecessor").await;
+    check("missing.db", "there is no file").await;
+    // A refused file keeps its journal mode.
+    assert_eq!(
+        query(&files.path("other.db"), "PRAGMA journal_mode").await,
+        ["delete"]
+    );
+}
+
+#[tokio::test]
+async fn a_writer_that_died_at_once_leaves_an_empty_file() {
+    let files = Files::new();
+    let path = files.text("run.db", "");
+    let error = ResultsDb::open_read_only(&path)
+        .await
+        .expect_err("nothing to read");
+    assert!(
+        error.to_string().ends_with("is empty: its writer has not begun"),
+        "{error}"
+    );
+    let db = ResultsDb::open(&path).await.expect("a database");
+    assert!(db.runs().await.expect("runs").is_empty());
+}
+
+#[tokio::test]
+async fn a_reader_follows_a_live_writer() {
+    let files = Files::new();
+    let path = files.path("run.db");
+    let writer = ResultsDb::create(&path).await.expect("a database");
+    let run = writer.upsert_run(&config("run-a")).await.expect("a run");
+    let reader = ResultsDb::open_read_only(&path).await.expect("a reader");
+    for number in 0..3 {
+        writer
+            .append(run, &[request(0, number)], &[])
+            .await
+            .expect("a row");
+        assert_eq!(
+            reader.requests(run, 0).await.expect("rows").len() as i64,
+            number + 1
+        );
+    }
+    assert!(
+        reader.append(run, &[request(0, 9)], &[]).await.is_err(),
+        "a reader does not write"
+    );
+}
+
+#[tokio::test]
+async fn a_copy_is_whole_and_stands_alone() {
+    let files = Files::new();
+    let db = ResultsDb::create(files.path("run.db")).await.expect("a database");
+    let run = db.upsert_run(&config("run-a")).await.expect("a run");
+    let to = files.text("copy.db", "an earlier copy");
+    files.text("copy.db.part", "what a killed writer left");
+    db.append(run, &[request(0, 0)], &[]).await.expect("a row");
+    db.export_copy(&to).await.expect("a copy");
+    db.append(run, &[request(0, 1)], &[]).await.expect("another row");
+    let copy = ResultsDb::open_read_only(&to).await.expect("the copy");
+    assert_eq!(copy.requests(run, 0).await.expect("rows"), [request(0, 0)]);
+    copy.integrity_check().await.expect("a sound copy");
+    for name in ["copy.db.part", "copy.db-wal"] {
+        assert!(!files.path(name).exists(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_released_version_1_stays_readable() {
+    let files = Files::new();
+    let path = files.database("old.db", VERSION_1).await;
+    let check = async |db: ResultsDb| {
+        let runs = db.runs().await.expect("runs");
+        assert_eq!(
+            runs.iter().map(|run| run.run_id.as_str()).collect::<Vec<_>>(),
+            ["run-a"]
+        );
+        let run = runs[0].key;
+        assert_eq!(runs[0].slos, config("run-a").slos);
+        assert_eq!(db.levels(run).await.expect("levels"), [level(0, 5.0)]);
+        assert_eq!(db.requests(run, 0).await.expect("requests"), [request(0, 0)]);
+        assert_eq!(db.scrapes(run).await.expect("scrapes"), [scrape(0, 30)]);
+        assert_eq!(db.gaps(run, 0).await.expect("gaps"), [[1, 2, 3]]);
+        assert_eq!(
+            db.provenance(run).await.expect("provenance").0["engine_version"],
+            "1.0"
+        );
+    };
+    check(ResultsDb::open_read_only(&path).await.expect("a reader")).await;
+    assert_eq!(
+        query(&path, "PRAGMA user_version").await,
+        ["1"],
+        "reading changes nothing"
+    );
+    check(ResultsDb::open(&path).await.expect("a writer")).await;
+    assert_eq!(query(&path, "PRAGMA user_version").await, [VERSION.to_string()]);
+}
+
+/// Guards the first migration against a change after its release.
+#[tokio::test]
+async fn version_1_is_what_was_released() {
+    let files = Files::new();
+    let released = files.database("released.db", VERSION_1).await;
+    let written = files
+        .database("written.db", include_str!("../../src/schema/001.sql"))
+        .await;
+    let tables = "SELECT m.type, m.name, c.name, c.type, c.\"notnull\", c.pk FROM sqlite_schema AS m \
+                  JOIN pragma_table_info(m.name) AS c WHERE m.type = 'table' ORDER BY m.name, c.cid";
+    assert_eq!(query(&released, tables).await, query(&written, tables).await);
+    for table in ["phase", "outcome", "count_source"] {
+        let rows = format!("SELECT code, name FROM {table} ORDER BY code");
+        assert_eq!(query(&released, &rows).await, query(&written, &rows).await);
+    }
+}
