@@ -113,7 +113,11 @@ fn redirect(experiment: &mut ExperimentSpec, choice: &ServerChoice) -> Result<()
     match choice {
         ServerChoice::Fresh { .. } => {}
         ServerChoice::Url(endpoint) => {
-            experiment.deployment.placement = Placement::External(endpoint.clone());
+            let mut endpoint = endpoint.clone();
+            if let Placement::External(own) = &experiment.deployment.placement {
+                endpoint.api_key = own.api_key.clone();
+            }
+            experiment.deployment.placement = Placement::External(endpoint);
         }
         ServerChoice::Borrowed { handle, spec } if spec.model != experiment.deployment.model => {
             return Err(PlanError::OtherModel {

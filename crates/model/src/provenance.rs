@@ -49,3 +49,22 @@ impl Provenance {
         }
     }
 }
+
+/// A digest in lower-case hexadecimal digits, as provenance and journals write it.
+pub fn hexadecimal(digest: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_written_in_hexadecimal() {
+        assert_eq!(hexadecimal(&[0x00, 0x0a, 0xff]), "000aff");
+    }
+}

@@ -84,7 +84,7 @@ pub(crate) fn level(index: u32, per_second: f64, slos: &[Slo], requests: &[Reque
         .iter()
         .map(|slo| judge::attainment(slo, requests, n))
         .collect();
-    let verdict = judge::verdict(&attainment, &Validity::default());
+    let verdict = gipfel_peak_search::judge(&attainment, &Validity::default());
     LevelRecord {
         level: index,
         rate: rate(per_second),

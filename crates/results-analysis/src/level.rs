@@ -49,7 +49,7 @@ pub(crate) fn summarize(data: &LevelData, objectives: &Objectives<'_>) -> LevelS
     let (attainment, verdict) = match objectives.judged_by {
         Some(slos) => {
             let attainment = attainment_of(slos);
-            let verdict = judge::verdict(&attainment, &record.validity);
+            let verdict = gipfel_peak_search::judge(&attainment, &record.validity);
             (attainment, Some(verdict))
         }
         None if record.attainment.is_empty() => (attainment_of(objectives.own), record.verdict.clone()),
