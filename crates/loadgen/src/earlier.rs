@@ -1,0 +1,150 @@
+//! What earlier processes of the run have left in its database.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Context;
+use gipfel_model::{
+    LatencyMetric, LevelRecord, LevelState, RunConfig, Verdict, progress::LevelSummary, record::Latency,
+};
+use gipfel_results_db::{ResultsDb, RunKey};
+use gipfel_statistics::Sample;
+
+use crate::board::ttft_p95_ms;
+
+/// The levels of earlier processes; all empty for a run that begins.
+pub(crate) struct Earlier {
+    /// Every attempt, in the order of measurement; none is open any more.
+    levels: Vec<LevelRecord>,
+}
+
+impl Earlier {
+    /// Opens or creates the run's database, and marks the level of a killed process as broken.
+    pub(crate) async fn open(path: &Path, config: &RunConfig) -> anyhow::Result<(ResultsDb, RunKey, Self)> {
+        let db = ResultsDb::open_or_create(path)
+            .await
+            .with_context(|| format!("failed to open the result database `{}`", path.display()))?;
+        let run = db.upsert_run(config).await?;
+        let broken = db.break_open_levels(run).await?;
+        if broken > 0 {
+            tracing::warn!(
+                broken,
+                "levels of an earlier process were broken off; they are kept and measured anew"
+            );
+        }
+        let levels = db.levels(run).await?;
+        Ok((db, run, Self { levels }))
+    }
+
+    /// The levels that were measured to their end.
+    pub(crate) fn completed(&self) -> impl Iterator<Item = &LevelRecord> {
+        self.levels
+            .iter()
+            .filter(|level| level.state == LevelState::Complete)
+    }
+
+    /// The index of the next attempt: no index is used twice, so no request's number is either.
+    pub(crate) fn next_level(&self) -> u32 {
+        self.levels.iter().map(|level| level.level + 1).max().unwrap_or(0)
+    }
+
+    /// The time that the run has used so far.
+    pub(crate) fn spent(&self) -> Duration {
+        self.levels.iter().filter_map(LevelRecord::duration).sum()
+    }
+
+    /// What to add to the times of a process that began at `anchor_unix_ns`, so that the run has one axis of time.
+    ///
+    /// The distance of the processes is the wall clock's. If that was set back, the new times still follow the old.
+    pub(crate) fn shift_ns(&self, anchor_unix_ns: i64) -> i64 {
+        let Some(last) = self.levels.last() else { return 0 };
+        let run_anchor_unix_ns = last.started_unix_ns - last.start_ns;
+        let end_ns = |level: &LevelRecord| {
+            let duration = level.duration().unwrap_or_default();
+            level.start_ns + i64::try_from(duration.as_nanos()).unwrap_or(0)
+        };
+        let used_ns = self.levels.iter().map(end_ns).max().unwrap_or(0);
+        (anchor_unix_ns - run_anchor_unix_ns).max(used_ns)
+    }
+
+    /// What `progress.json` says of the completed levels.
+    pub(crate) async fn summaries(&self, db: &ResultsDb, run: RunKey) -> anyhow::Result<Vec<LevelSummary>> {
+        let mut summaries = Vec::new();
+        for level in self.completed() {
+            let mut ttfts = Sample::new();
+            for request in db.measured_requests(run, level.level).await? {
+                match request.latency(LatencyMetric::Ttft) {
+                    Latency::Finite(nanos) => ttfts.push_finite(nanos),
+                    Latency::Infinite => ttfts.push_infinite(),
+                    Latency::Undefined => {}
+                }
+            }
+            let unknown = Verdict::Unresolved {
+                reason: "no verdict was stored".to_owned(),
+            };
+            summaries.push(LevelSummary {
+                level: level.level,
+                rate: level.rate,
+                ttft_p95_ms: ttft_p95_ms(&mut ttfts),
+                completed_rate: level.completed_rate,
+                verdict: level.verdict.clone().unwrap_or(unknown),
+            });
+        }
+        Ok(summaries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gipfel_model::{ArrivalRate, Validity};
+
+    fn level(level: u32, state: LevelState, start_ns: i64, ended_ns: Option<i64>) -> LevelRecord {
+        LevelRecord {
+            level,
+            rate: ArrivalRate::per_second(1.0).expect("a rate"),
+            state,
+            start_ns,
+            warmup_ns: 0,
+            measured_ns: 0,
+            started_unix_ns: 1_000 + start_ns,
+            ended_unix_ns: ended_ns.map(|end| 1_000 + end),
+            offered_rate: 0.0,
+            sent_rate: 0.0,
+            completed_rate: 0.0,
+            attainment: Vec::new(),
+            validity: Validity::default(),
+            verdict: None,
+        }
+    }
+
+    #[test]
+    fn a_run_has_one_axis_of_time() {
+        let check = |levels: Vec<LevelRecord>, anchor_unix_ns, shift_ns| {
+            assert_eq!(Earlier { levels }.shift_ns(anchor_unix_ns), shift_ns);
+        };
+        check(Vec::new(), 5_000, 0);
+        let levels = || {
+            vec![
+                level(0, LevelState::Complete, 10, Some(40)),
+                level(1, LevelState::Broken, 60, None),
+            ]
+        };
+        check(levels(), 1_300, 300);
+        // The wall clock was set back meanwhile.
+        check(levels(), 700, 60);
+    }
+
+    #[test]
+    fn earlier_levels_count() {
+        let earlier = Earlier {
+            levels: vec![
+                level(0, LevelState::Complete, 10, Some(40)),
+                level(1, LevelState::Broken, 60, Some(65)),
+                level(2, LevelState::Broken, 80, None),
+            ],
+        };
+        assert_eq!(earlier.next_level(), 3);
+        assert_eq!(earlier.spent(), Duration::from_nanos(35));
+        assert_eq!(earlier.completed().count(), 1);
+    }
+}

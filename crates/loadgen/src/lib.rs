@@ -1,0 +1,69 @@
+//! The load generator: open loop, a thread per core, honest about itself.
+//!
+//! It carries out a whole run from `run_config.json` without anybody watching: the search decides the levels, workers
+//! send them on an absolute schedule, one writer streams the records to `run_<run id>.db`, and `progress.json` is
+//! replaced each second. Started again on the same directory it keeps the completed levels and goes on.
+//!
+//! ```no_run
+//! let options = gipfel_loadgen::Options {
+//!     config: "run/run_config.json".into(),
+//!     directory: "run".into(),
+//! };
+//! let state = gipfel_loadgen::run_blocking(&options)?;
+//! # anyhow::Ok(())
+//! ```
+
+mod board;
+mod compose;
+mod controller;
+mod crew;
+mod earlier;
+mod exposition;
+mod files;
+mod health;
+mod level;
+mod messages;
+mod open_level;
+mod scrape;
+mod session;
+mod setup;
+mod stop;
+mod upcoming;
+mod watcher;
+mod worker;
+mod writer;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use gipfel_model::{RunId, RunState};
+
+/// What the load generator is told on its command line.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// The run's `run_config.json`.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Where the database, `progress.json` and the log are written.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub directory: PathBuf,
+}
+
+/// The name of a run's database.
+pub fn database_name(run: &RunId) -> String {
+    format!("run_{run}.db")
+}
+
+/// Carries out the run and says how it ended; SIGTERM and SIGINT end it early with what was measured.
+///
+/// # Errors
+/// The run could not begin or go on; `progress.json` says so too.
+pub fn run_blocking(options: &Options) -> anyhow::Result<RunState> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(tokio::task::LocalSet::new().run_until(controller::run(options)));
+    // Not by dropping it, which would wait for a name server that does not answer.
+    runtime.shutdown_background();
+    outcome
+}

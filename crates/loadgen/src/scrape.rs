@@ -1,0 +1,107 @@
+//! The server's `/metrics`, once a second.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use gipfel_engine::Engine;
+use gipfel_model::ScrapeRecord;
+use gipfel_stream_client::{Client, Clock};
+use tokio::{sync::mpsc, time::MissedTickBehavior};
+
+use crate::{exposition::samples, writer::WriterMessage};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// A vLLM page is 60 KB; this bounds what a wrong address can make us read.
+const MAX_BYTES: usize = 8 << 20;
+
+/// Reads `/metrics` of one server.
+#[derive(Clone)]
+pub(crate) struct Scraper {
+    pub(crate) clock: Clock,
+    pub(crate) client: Client,
+    pub(crate) engine: &'static Engine,
+    pub(crate) rank: u32,
+}
+
+impl Scraper {
+    /// One look; `None` when the server exports no metrics or did not answer.
+    pub(crate) async fn look(&self, level: u32) -> Option<ScrapeRecord> {
+        let path = self.engine.metrics_path()?;
+        let at_ns = self.clock.now_ns();
+        let (status, body) = self.client.get(path, TIMEOUT, MAX_BYTES).await.ok()?;
+        if status != 200 {
+            return None;
+        }
+        let text = std::str::from_utf8(&body).ok()?;
+        let metrics = self.engine.read_metrics(samples(text));
+        Some(ScrapeRecord {
+            rank: self.rank,
+            endpoint: 0,
+            level,
+            at_ns,
+            requests_running: metrics.requests_running,
+            requests_waiting: metrics.requests_waiting,
+            kv_cache_usage: metrics.kv_cache_usage,
+            preemptions: metrics.preemptions,
+            prefix_cache_queries: metrics.prefix_cache_queries,
+            prefix_cache_hits: metrics.prefix_cache_hits,
+            spec_accepted_tokens: metrics.spec_accepted_tokens,
+            spec_draft_tokens: metrics.spec_draft_tokens,
+        })
+    }
+
+    /// Looks each second until the task is dropped. A failed look is a row without values: counted, never fatal.
+    pub(crate) async fn run(self, level: Rc<Cell<Option<u32>>>, rows: mpsc::Sender<WriterMessage>) {
+        if self.engine.metrics_path().is_none() {
+            return;
+        }
+        let mut ticker = tokio::time::interval(INTERVAL);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            ticker.tick().await;
+            let Some(level) = level.get() else { continue };
+            let at_ns = self.clock.now_ns();
+            let row = self.look(level).await.unwrap_or(ScrapeRecord {
+                rank: self.rank,
+                level,
+                at_ns,
+                ..ScrapeRecord::default()
+            });
+            if rows.send(WriterMessage::Scrape(row)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until the server has no request left, at most `limit`; a server that does not say gets two seconds.
+    pub(crate) async fn until_idle(&self, level: u32, limit: Duration) {
+        let idle = async {
+            loop {
+                let look = self.look(level).await;
+                let Some(busy) = look.as_ref().and_then(busy) else {
+                    // Nothing to observe: the two seconds of the level procedure.
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    return;
+                };
+                if busy <= 0.0 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        if tokio::time::timeout(limit, idle).await.is_err() {
+            tracing::warn!(
+                "the server still has requests {} s after they were cancelled",
+                limit.as_secs()
+            );
+        }
+    }
+}
+
+/// How many requests the server has, if it says.
+fn busy(look: &ScrapeRecord) -> Option<f64> {
+    match (look.requests_running, look.requests_waiting) {
+        (None, None) => None,
+        (running, waiting) => Some(running.unwrap_or(0.0) + waiting.unwrap_or(0.0)),
+    }
+}

@@ -1,0 +1,175 @@
+//! What a run needs before its first request: configuration, key, the model's name, provenance.
+
+use std::{fmt::Write, fs, path::Path, time::Duration};
+
+use anyhow::{Context, bail};
+use gipfel_engine::Engine;
+use gipfel_model::{Provenance, RunConfig, Secret, deployment::ApiKeySource, run_config::RUN_CONFIG_FORMAT};
+use gipfel_stream_client::Client;
+use sha2::{Digest, Sha256};
+
+use crate::crew::worker_count;
+
+/// How long the endpoint may take to answer its first call; whoever started us has already seen it ready.
+const FIRST_ANSWER: Duration = Duration::from_mins(1);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+const MAX_BYTES: usize = 1 << 20;
+
+/// Reads `run_config.json`.
+pub(crate) fn read_config(path: &Path) -> anyhow::Result<RunConfig> {
+    let text = fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
+    // The header first: a newer file should be refused for its version, not for a key that it added.
+    let value: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| format!("`{}` is no JSON", path.display()))?;
+    let header = serde_json::from_value(value["header"].clone())
+        .with_context(|| format!("`{}` has no format header", path.display()))?;
+    RUN_CONFIG_FORMAT.check(&header)?;
+    serde_json::from_value(value)
+        .with_context(|| format!("`{}` is not of the documented form", path.display()))
+}
+
+/// Reads the endpoint's key at the one place that sends it.
+pub(crate) fn read_api_key(source: &ApiKeySource) -> anyhow::Result<Option<Secret>> {
+    match source {
+        ApiKeySource::None => Ok(None),
+        ApiKeySource::Environment(name) => match std::env::var(name) {
+            Ok(value) => Ok(Some(Secret::new(&value))),
+            Err(_) => bail!("the environment variable `{name}` with the API key is not set"),
+        },
+        ApiKeySource::File(path) => {
+            let text = fs::read_to_string(path)
+                .with_context(|| format!("failed to read the API key from `{}`", path.display()))?;
+            Ok(Some(Secret::new(&text)))
+        }
+    }
+}
+
+/// The name that requests carry: the configured one, else what `/v1/models` lists.
+///
+/// Waits for the endpoint's first answer, so that it also proves the endpoint alive.
+pub(crate) async fn served_model(
+    client: &Client,
+    engine: &Engine,
+    config: &RunConfig,
+) -> anyhow::Result<String> {
+    let listed = ready_listing(client, engine, &config.endpoint.url, FIRST_ANSWER).await?;
+    if let Some(name) = &config.served_model {
+        return Ok(name.clone());
+    }
+    let own = listed.iter().find(|name| **name == config.model);
+    Ok(own.or(listed.first()).unwrap_or(&config.model).clone())
+}
+
+async fn ready_listing(
+    client: &Client,
+    engine: &Engine,
+    url: &str,
+    limit: Duration,
+) -> anyhow::Result<Vec<String>> {
+    let mut problem = None;
+    let listing = first_listing(client, engine, &mut problem);
+    if let Ok(listed) = tokio::time::timeout(limit, listing).await {
+        return listed;
+    }
+    bail!(
+        "the server at {url} was not ready within {} s: {}",
+        limit.as_secs_f64(),
+        problem.as_deref().unwrap_or("it did not answer")
+    )
+}
+
+/// The models that the server lists; empty when it has no such list. What is wrong so far is left in `problem`.
+async fn first_listing(
+    client: &Client,
+    engine: &Engine,
+    problem: &mut Option<String>,
+) -> anyhow::Result<Vec<String>> {
+    loop {
+        let new = match client.get(engine.models_path(), CALL_TIMEOUT, MAX_BYTES).await {
+            Ok((200, body)) => return Ok(model_names(&body)),
+            Ok((401 | 403, _)) => bail!("the endpoint refused the API key (HTTP 401 or 403)"),
+            Ok((404, _)) => return Ok(Vec::new()),
+            Ok((status, _)) => format!("it answered with HTTP status {status}"),
+            Err(error) => format!("{:#}", anyhow::Error::from(error)),
+        };
+        if problem.as_ref() != Some(&new) {
+            tracing::info!("the endpoint is not ready: {new}");
+            *problem = Some(new);
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+fn model_names(body: &[u8]) -> Vec<String> {
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else {
+        return Vec::new();
+    };
+    let models = value["data"].as_array().cloned().unwrap_or_default();
+    models
+        .iter()
+        .filter_map(|model| model["id"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// What the load generator adds to what the configuration says, which is recorded with the run.
+pub(crate) fn provenance(config: &RunConfig) -> Provenance {
+    let mut provenance = Provenance::default();
+    provenance.set(Provenance::LOADGEN_VERSION, env!("CARGO_PKG_VERSION"));
+    if let Some(digest) = own_digest() {
+        provenance.set(Provenance::LOADGEN_SHA256, digest);
+    }
+    provenance.set(
+        Provenance::LOADGEN_NODE,
+        rustix::system::uname().nodename().to_string_lossy(),
+    );
+    provenance.set(Provenance::WORKERS, worker_count(config).to_string());
+    provenance.set(
+        Provenance::WORKLOAD_VERSION,
+        gipfel_workload::ALGORITHM_VERSION.to_string(),
+    );
+    provenance
+}
+
+fn own_digest() -> Option<String> {
+    let bytes = fs::read(std::env::current_exe().ok()?).ok()?;
+    let mut digest = String::with_capacity(64);
+    for byte in Sha256::digest(&bytes) {
+        // Writing to a string cannot fail.
+        let _ = write!(digest, "{byte:02x}");
+    }
+    Some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn model_names_are_read_from_the_list() {
+        let check = |body: &str, names: &[&str]| assert_eq!(model_names(body.as_bytes()), names);
+        check(r#"{"object":"list","data":[{"id":"a"},{"id":"b"}]}"#, &["a", "b"]);
+        check(r#"{"data":[]}"#, &[]);
+        check("no JSON", &[]);
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_never_answers_is_waited_for_within_a_limit() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        drop(listener);
+        let target = gipfel_stream_client::Target::parse(&url).expect("a URL");
+        let clock = gipfel_stream_client::Clock::start();
+        let options = gipfel_stream_client::ClientOptions::default();
+        let client = Client::new(clock, target, options).expect("a client");
+        let engine = gipfel_engine::engine(gipfel_model::BackendKind::Sim);
+        let listing = ready_listing(&client, engine, &url, Duration::from_millis(100)).await;
+        let message = format!("{:#}", listing.expect_err("nobody listens"));
+        assert!(
+            message.starts_with(&format!(
+                "the server at {url} was not ready within 0.1 s: could not connect"
+            )),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! The worker's share of a level, in the order of the schedule, prepared ahead of its time.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use gipfel_engine::Engine;
+use gipfel_model::{ArrivalProcess, Phase, WorkloadSpec};
+use gipfel_workload::{Arrivals, PromptWriter, Segment, Share, draw_lengths};
+
+use crate::{compose::Planned, messages::LevelOrder};
+
+/// How many requests are rendered ahead, so that none is rendered between its deadline and its send.
+const LOOKAHEAD: usize = 32;
+
+/// What every request of a run has in common.
+pub(crate) struct Renderer {
+    pub(crate) engine: &'static Engine,
+    pub(crate) model: String,
+    pub(crate) workload: WorkloadSpec,
+    pub(crate) prompts: PromptWriter,
+    pub(crate) rank: u32,
+}
+
+/// A request that waits for its time.
+pub(crate) struct Prepared {
+    pub(crate) planned: Planned,
+    pub(crate) body: Bytes,
+}
+
+/// The requests that a worker still has to send in a level.
+pub(crate) struct Upcoming {
+    level: u32,
+    seed: u64,
+    process: ArrivalProcess,
+    share: Share,
+    segments: VecDeque<(Phase, Segment)>,
+    arrivals: Option<(Phase, u32, Arrivals)>,
+    ready: VecDeque<Prepared>,
+}
+
+impl Upcoming {
+    pub(crate) fn new(order: LevelOrder, workload: &WorkloadSpec, share: Share) -> Self {
+        Self {
+            level: order.level,
+            seed: workload.seed,
+            process: workload.arrivals,
+            share,
+            segments: order.segments.into(),
+            arrivals: None,
+            ready: VecDeque::with_capacity(LOOKAHEAD),
+        }
+    }
+
+    /// The next request's scheduled time; renders it if it is not ready.
+    pub(crate) fn next_deadline(&mut self, renderer: &Renderer) -> Option<i64> {
+        if self.ready.is_empty() {
+            self.prepare(renderer);
+        }
+        self.ready.front().map(|prepared| prepared.planned.scheduled_ns)
+    }
+
+    /// Takes the next request if it is due.
+    pub(crate) fn pop_due(&mut self, now_ns: i64) -> Option<Prepared> {
+        let due = self.ready.front()?.planned.scheduled_ns <= now_ns;
+        if due { self.ready.pop_front() } else { None }
+    }
+
+    /// Whether one more request should be rendered when there is time.
+    pub(crate) fn wants_more(&self) -> bool {
+        self.ready.len() < LOOKAHEAD && (self.arrivals.is_some() || !self.segments.is_empty())
+    }
+
+    /// Renders one more request.
+    pub(crate) fn prepare(&mut self, renderer: &Renderer) {
+        if let Some((phase, segment, arrival)) = self.next_arrival() {
+            let lengths = draw_lengths(&renderer.workload, segment, arrival.index);
+            let planned = Planned {
+                rank: renderer.rank,
+                level: self.level,
+                phase,
+                request: request_number(segment, arrival.index),
+                scheduled_ns: arrival.scheduled_ns,
+                input: lengths.input,
+                output: lengths.output,
+            };
+            let mut prompt = String::new();
+            renderer
+                .prompts
+                .write(segment, arrival.index, lengths.input, &mut prompt);
+            let mut body = Vec::with_capacity(prompt.len() + 256);
+            renderer
+                .engine
+                .chat_body(&renderer.model, &prompt, lengths.output, &mut body);
+            self.ready.push_back(Prepared {
+                planned,
+                body: Bytes::from(body),
+            });
+        }
+    }
+
+    fn next_arrival(&mut self) -> Option<(Phase, u32, gipfel_workload::Arrival)> {
+        loop {
+            if let Some((phase, segment, arrivals)) = &mut self.arrivals {
+                if let Some(arrival) = arrivals.next() {
+                    return Some((*phase, *segment, arrival));
+                }
+                self.arrivals = None;
+            }
+            let (phase, segment) = self.segments.pop_front()?;
+            let arrivals = Arrivals::new(self.seed, self.process, &segment, self.share);
+            self.arrivals = Some((phase, segment.index, arrivals));
+        }
+    }
+}
+
+/// A request's number: unique within run and rank, since no segment index is used twice.
+pub(crate) fn request_number(segment: u32, arrival: u64) -> i64 {
+    (i64::from(segment) << 32) | arrival as i64
+}

@@ -1,0 +1,8 @@
+//! The load generator against the simulator: whole runs, and what is left of those that break.
+
+#![expect(clippy::expect_used, reason = "a test may panic")]
+
+mod breaks;
+mod faults;
+mod runs;
+mod support;

@@ -1,0 +1,159 @@
+//! Runs that come to their end.
+
+use std::thread;
+
+use gipfel_model::{
+    ArrivalProcess, CountSource, LengthDistribution, LevelState, Outcome, Phase, Provenance, RunState,
+};
+use hdrhistogram::{Histogram, serialization::Deserializer};
+
+use crate::support::{Level, RunDirectory, Sim, config};
+
+fn check_usage(level: &Level) {
+    for request in level.requests.iter().filter(|one| one.outcome == Outcome::Ok) {
+        assert_eq!(request.count_source, CountSource::Usage);
+        assert_eq!(request.output_tokens, Some(request.requested_output));
+        assert_eq!(request.input_tokens, Some(request.requested_input));
+        assert_eq!(request.finish_reason.as_deref(), Some("length"));
+        assert!(
+            request.send_ns >= Some(0) && request.send_ns <= request.first_token_ns,
+            "{request:?}"
+        );
+        assert!(request.first_token_ns <= request.last_token_ns, "{request:?}");
+        assert!(Some(request.end_ns) >= request.last_token_ns, "{request:?}");
+    }
+}
+
+#[test]
+fn two_levels_from_accept_to_reject() {
+    let sim = Sim::narrow();
+    // Four requests of 0.1 s at a time: 40 a second.
+    let directory = RunDirectory::new(config(&sim.url, &[20.0, 200.0], &["ttft p50 <= 2s"]));
+    assert_eq!(directory.run().expect("a run"), RunState::Completed);
+
+    let results = directory.results();
+    assert_eq!(
+        (results.run.state, &results.run.error),
+        (RunState::Completed, &None)
+    );
+    let [low, high] = &results.levels[..] else {
+        panic!("two levels: {results:?}")
+    };
+    for level in [low, high] {
+        assert_eq!(level.record.state, LevelState::Complete);
+        assert!(level.record.validity.is_valid(), "{:?}", level.record.validity);
+        check_usage(level);
+        for phase in [Phase::Warmup, Phase::Measured, Phase::Tail] {
+            assert!(!level.of_phase(phase).is_empty(), "{phase}");
+        }
+    }
+    assert_eq!((low.verdict(), high.verdict()), (Some("accept"), Some("reject")));
+
+    let measured = low.of_phase(Phase::Measured);
+    assert_eq!(measured.len(), 20);
+    assert!(measured.iter().all(|one| one.outcome == Outcome::Ok));
+    let record = &low.record;
+    assert_eq!((record.offered_rate, record.sent_rate), (20.0, 20.0));
+    assert!((10.0..=30.0).contains(&record.completed_rate), "{record:?}");
+    assert_eq!(
+        (record.attainment[0].scheduled, record.attainment[0].decided),
+        (20, 20)
+    );
+    assert!(high.record.completed_rate < 100.0, "{:?}", high.record);
+    assert!(high.requests.iter().any(|one| one.outcome == Outcome::Shed));
+    let [gaps] = &low.gaps[..] else {
+        panic!("one histogram for the rank")
+    };
+    let gaps: Histogram<u64> = Deserializer::new()
+        .deserialize(&mut &gaps[..])
+        .expect("a histogram");
+    let expected: u64 = measured.iter().map(|one| u64::from(one.chunks) - 1).sum();
+    assert_eq!(gaps.len(), expected);
+
+    assert!(
+        results
+            .scrapes
+            .iter()
+            .any(|scrape| scrape.requests_running.is_some()),
+        "{:?}",
+        results.scrapes
+    );
+    for name in [
+        Provenance::LOADGEN_SHA256,
+        Provenance::WORKERS,
+        Provenance::RUN_CONFIG,
+    ] {
+        assert!(results.provenance.0.contains_key(name), "{name}");
+    }
+    let progress = directory.progress().expect("progress.json");
+    assert_eq!(progress.state, RunState::Completed);
+    let shown: Vec<_> = progress
+        .levels
+        .iter()
+        .map(|one| (one.level, one.verdict.name()))
+        .collect();
+    assert_eq!(shown, [(0, "accept"), (1, "reject")]);
+
+    // A run that is over stays over, without its server.
+    drop(sim);
+    assert_eq!(directory.run().expect("it was complete"), RunState::Completed);
+    assert_eq!(directory.results().levels, results.levels);
+    let again = directory.progress().expect("progress.json");
+    assert_eq!(
+        (again.state, again.levels),
+        (RunState::Completed, progress.levels)
+    );
+}
+
+/// Number, time after the level's start, input and output.
+type Sent = (i64, i64, u32, u32);
+
+fn sent_by(workers: u32, url: &str) -> Vec<Sent> {
+    let mut config = config(url, &[60.0], &["ttft p50 <= 10s"]);
+    config.workers = Some(workers);
+    config.workload.arrivals = ArrivalProcess::Poisson;
+    config.workload.input_length = LengthDistribution::Uniform { min: 4, max: 40 };
+    config.workload.output_length = LengthDistribution::Lognormal {
+        median: 8.0,
+        sigma: 0.5,
+        min: 2,
+        max: 30,
+    };
+    let directory = RunDirectory::new(config);
+    assert_eq!(directory.run().expect("a run"), RunState::Completed);
+    let results = directory.results();
+    assert_eq!(results.provenance.0[Provenance::WORKERS], workers.to_string());
+    let [level] = &results.levels[..] else {
+        panic!("one level: {results:?}")
+    };
+    assert_eq!(level.verdict(), Some("accept"), "{:?}", level.record);
+    let mut sent: Vec<Sent> = level
+        .requests
+        .iter()
+        .filter(|one| one.phase != Phase::Tail)
+        .map(|one| {
+            let at_ns = one.scheduled_ns - level.record.start_ns;
+            (one.request, at_ns, one.requested_input, one.requested_output)
+        })
+        .collect();
+    sent.sort_unstable();
+    sent
+}
+
+#[test]
+fn any_number_of_workers_sends_the_same_requests() {
+    let sim = Sim::fast();
+    let [one, two, four] = thread::scope(|scope| {
+        [1, 2, 4]
+            .map(|workers| {
+                scope.spawn({
+                    let url = &sim.url;
+                    move || sent_by(workers, url)
+                })
+            })
+            .map(|run| run.join().expect("a run"))
+    });
+    assert!(one.len() > 40, "{}", one.len());
+    assert_eq!(one, two);
+    assert_eq!(one, four);
+}
