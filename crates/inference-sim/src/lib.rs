@@ -1,7 +1,7 @@
 //! An OpenAI-compatible server of known capacity: continuous batching, KV cache, vLLM metric names.
 //!
 //! The core is [`EngineModel`], a pure step loop after vLLM's: it knows neither a clock nor a socket. Two things
-//! drive it: [`simulate`] runs a schedule on a simulated clock, hours in a second, and [`serve`] runs it in real
+//! drive it: [`simulate()`] runs a schedule on a simulated clock, hours in a second, and [`serve()`] runs it in real
 //! time behind HTTP. Both therefore have the same capacity, which is what makes the server a yardstick.
 //!
 //! ```

@@ -1,0 +1,162 @@
+//! A campaign from its plan to its merged results: the facade for embedders.
+//!
+//! ```no_run
+//! # async fn example(plan: gipfel_config::Plan) -> anyhow::Result<()> {
+//! use gipfel::campaign::{Campaign, Options};
+//!
+//! let options = Options { results_dir: "results".into(), ..Options::default() };
+//! let campaign = Campaign::plan(plan.experiments, &options)?;
+//! let (_commands, listen) = tokio::sync::mpsc::channel(4);
+//! let finished = campaign.run(listen, |update| println!("{update:?}")).await?;
+//! println!("{}", finished.results.display());
+//! # Ok(())
+//! # }
+//! ```
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use gipfel_experiment::{
+    Campaign as State, CampaignFacts, Command, Departure, Driver, DriverOptions, Journal, Left, Limits,
+    MakeIds, ServerChoice, Update, plan_campaign,
+};
+use gipfel_model::{CampaignId, ExperimentSpec, provenance::hexadecimal};
+use gipfel_results_db::{RefusedSource, merge};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use crate::{
+    ids::{FreshIds, now_iso},
+    wiring,
+};
+
+/// How a campaign is carried out.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where campaigns are kept.
+    pub results_dir: PathBuf,
+    /// Between two looks at remote jobs.
+    pub poll_interval: Duration,
+    /// How many deployments live at once.
+    pub max_parallel: u32,
+    /// Which servers are used.
+    pub servers: ServerChoice,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            results_dir: "results".into(),
+            poll_interval: Duration::from_secs(15),
+            max_parallel: 2,
+            servers: ServerChoice::Fresh { keep: false },
+        }
+    }
+}
+
+/// A campaign that is planned or taken up, and held by this process.
+pub struct Campaign {
+    state: State,
+    journal: Journal,
+    options: Options,
+}
+
+/// A campaign after its driver has left.
+#[derive(Debug)]
+pub struct Finished {
+    /// The campaign's state; it is in the journal like this.
+    pub state: State,
+    /// How the driver left.
+    pub left: Left,
+    /// The merged database of the results directory; it exists when any run was collected.
+    pub results: PathBuf,
+    /// Databases that could not be merged.
+    pub refused: Vec<RefusedSource>,
+}
+
+impl Campaign {
+    /// Plans the experiments and begins the journal; nothing is started yet.
+    pub fn plan(experiments: Vec<ExperimentSpec>, options: &Options) -> anyhow::Result<Self> {
+        let state = plan_state(experiments, options)?;
+        let journal = Journal::create(&options.results_dir, &state)?;
+        Ok(Self {
+            state,
+            journal,
+            options: options.clone(),
+        })
+    }
+
+    /// Takes up a campaign that was left unfinished.
+    pub fn resume(id: &CampaignId, options: &Options) -> anyhow::Result<Self> {
+        let (journal, mut state) = Journal::open(&options.results_dir, id)?;
+        let (limits, mut ids) = (Limits::default(), FreshIds::now());
+        let now = Driver::unix_now_ms();
+        state.resume(now, &limits, &mut |spec| ids.deployment(spec));
+        journal.write(&state)?;
+        Ok(Self {
+            state,
+            journal,
+            options: options.clone(),
+        })
+    }
+
+    /// The campaign's state.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Carries the campaign out and merges what was collected.
+    pub async fn run(
+        self,
+        commands: mpsc::Receiver<Command>,
+        updates: impl Fn(Update),
+    ) -> anyhow::Result<Finished> {
+        let Options {
+            results_dir,
+            poll_interval,
+            ..
+        } = self.options;
+        let backends = wiring::backends(self.journal.directory())?;
+        let driver_options = DriverOptions {
+            poll_interval,
+            ..DriverOptions::default()
+        };
+        let builder = wiring::run_config_builder();
+        let driver = Driver::new(self.state, self.journal, backends, driver_options, builder)?;
+        let Departure {
+            campaign: state,
+            left,
+        } = driver.run(commands, updates).await?;
+        let results = results_dir.join("results.db");
+        let directory = results_dir.join(state.campaign_id.as_str());
+        let databases = state.runs().filter_map(|(_, run)| run.database.as_ref());
+        let databases: Vec<PathBuf> = databases.map(|database| directory.join(database)).collect();
+        let mut refused = Vec::new();
+        if !databases.is_empty() {
+            let report = merge(&results, &databases)
+                .await
+                .with_context(|| format!("failed to merge the runs into `{}`", results.display()))?;
+            refused = report.refused;
+        }
+        Ok(Finished {
+            state,
+            left,
+            results,
+            refused,
+        })
+    }
+}
+
+/// The state of a new campaign, in no journal yet.
+pub(crate) fn plan_state(experiments: Vec<ExperimentSpec>, options: &Options) -> anyhow::Result<State> {
+    let mut ids = FreshIds::now();
+    let text = serde_json::to_vec(&experiments).context("failed to write the plan")?;
+    let facts = CampaignFacts {
+        campaign_id: ids.campaign(),
+        created_at: now_iso(),
+        gipfel_version: env!("CARGO_PKG_VERSION").to_owned(),
+        config_digest: hexadecimal(&Sha256::digest(&text)),
+        max_parallel: options.max_parallel,
+    };
+    Ok(plan_campaign(facts, experiments, &options.servers, &mut ids)?)
+}

@@ -1,0 +1,223 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use gipfel_model::{ArrivalRate, BackendKind, Slo, parse_duration};
+
+/// Finds the highest request rate that an LLM inference deployment sustains within its latency objectives.
+#[derive(Debug, Parser)]
+#[command(name = "gipfel", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the experiments of a configuration file.
+    Run(RunArguments),
+    /// Find the peak rate of a server that runs already; no file needed.
+    Peak(PeakArguments),
+    /// Go on with an unfinished campaign.
+    Resume(ResumeArguments),
+    /// Merge and summarise result databases.
+    #[command(subcommand)]
+    Results(ResultsCommand),
+    /// Look at a configuration file.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Start the simulator: an OpenAI-compatible server of known capacity.
+    Sim(SimArguments),
+    /// The load generator, as gipfel starts it.
+    #[command(hide = true)]
+    Loadgen(gipfel_loadgen::Options),
+}
+
+/// Where results go and how progress is shown.
+#[derive(Clone, Debug, Args)]
+pub struct OutputArguments {
+    /// Where campaigns, runs and the merged database are kept.
+    #[arg(long, value_name = "DIRECTORY", default_value = "results")]
+    pub results_dir: PathBuf,
+    /// Print one JSON object per event and the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Print plain progress lines.
+    #[arg(long)]
+    pub no_live: bool,
+    /// Seconds between two looks at remote jobs; processes of this machine are looked at each second.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15.0)]
+    pub poll_interval: f64,
+}
+
+/// `gipfel run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunArguments {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Synthetic prompts, whatever the configuration says of data sets.
+    #[arg(long)]
+    pub synthetic: bool,
+    /// Write what would be started, and start nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Leave the servers running at the end.
+    #[arg(long)]
+    pub keep_server: bool,
+    /// Use the server of an earlier run, or the one at a URL, instead of starting one.
+    #[arg(long, value_name = "RUN|URL")]
+    pub on: Option<String>,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// `gipfel peak`.
+#[derive(Clone, Debug, Args)]
+pub struct PeakArguments {
+    /// The server's base URL, such as `http://127.0.0.1:8000`.
+    pub url: String,
+    /// An objective, such as `ttft p95 <= 500ms`; repeat it for several.
+    #[arg(long = "slo", value_name = "OBJECTIVE", required = true)]
+    pub slos: Vec<Slo>,
+    /// The model's name; by default the first one of `/v1/models`.
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Rates to offer, separated by commas; by default they double from 1 req/s until two are rejected.
+    #[arg(long, value_delimiter = ',', value_name = "RATE,…")]
+    pub rates: Vec<ArrivalRate>,
+    /// Prompt tokens: a number, `normal:MEAN,STD`, `uniform:MIN,MAX` or `lognormal:MEDIAN,SIGMA`.
+    #[arg(long, default_value = "512", value_name = "TOKENS")]
+    pub input: crate::peak::Length,
+    /// Answer tokens, in the same forms.
+    #[arg(long = "output", default_value = "256", value_name = "TOKENS")]
+    pub output_tokens: crate::peak::Length,
+    /// Time that the whole search may take; windows are cut to fit.
+    #[arg(long = "for", value_name = "TOTAL_TIME", value_parser = parse_duration)]
+    pub total_time: Option<Duration>,
+    /// The engine behind the URL; by default what `/v1/models` says of itself, else any OpenAI-compatible one.
+    #[arg(long)]
+    pub backend: Option<BackendKind>,
+    /// The environment variable that holds the endpoint's API key.
+    #[arg(long, value_name = "NAME")]
+    pub api_key_env: Option<String>,
+    /// Seed of arrivals, lengths and prompts.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Print the configuration file that this command stands for, and do nothing.
+    #[arg(long)]
+    pub print_config: bool,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// `gipfel resume`.
+#[derive(Clone, Debug, Args)]
+pub struct ResumeArguments {
+    /// The campaign; by default the latest unfinished one.
+    pub campaign: Option<String>,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// `gipfel results …`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ResultsCommand {
+    /// Put the databases of all runs into one.
+    Merge {
+        /// Databases to merge; by default every run of the results directory.
+        sources: Vec<PathBuf>,
+        /// The merged database; by default `results.db` in the results directory.
+        #[arg(long, value_name = "FILE")]
+        into: Option<PathBuf>,
+        /// Where the runs are.
+        #[arg(long, value_name = "DIRECTORY", default_value = "results")]
+        results_dir: PathBuf,
+    },
+    /// Print the answer and the levels of each run.
+    Summary {
+        /// A database; by default `results.db` in the results directory.
+        database: Option<PathBuf>,
+        /// Judge by this objective instead: milliseconds of TTFT p95, or an expression; repeat it for several.
+        #[arg(long = "slo", value_name = "MS|EXPR", value_parser = parse_slo)]
+        slos: Vec<Slo>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Where the runs are.
+        #[arg(long, value_name = "DIRECTORY", default_value = "results")]
+        results_dir: PathBuf,
+    },
+}
+
+/// `gipfel config …`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check a configuration file and say what it stands for.
+    Check {
+        /// The configuration file.
+        file: PathBuf,
+    },
+}
+
+/// `gipfel sim`.
+#[derive(Clone, Debug, Args)]
+pub struct SimArguments {
+    /// The server to simulate, of the file or of the built-in ones; by default the only one of the file, or `quickstart`.
+    #[arg(long)]
+    pub profile: Option<String>,
+    /// A TOML file of `[[server]]` profiles.
+    #[arg(long, value_name = "FILE")]
+    pub profiles: Option<PathBuf>,
+    /// The address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+    /// The port to listen on; 0 takes a free one.
+    #[arg(long, default_value_t = 8000)]
+    pub port: u16,
+    /// Seed of the step noise.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// The model's name in `/v1/models`; by default the profile's.
+    #[arg(long)]
+    pub model: Option<String>,
+}
+
+/// Reads `500` as `ttft p95 <= 500ms`, as the predecessor's `--slo` did, or an objective.
+fn parse_slo(text: &str) -> Result<Slo, String> {
+    let text = match text.trim().parse::<f64>() {
+        Ok(milliseconds) => format!("ttft p95 <= {milliseconds}ms"),
+        Err(_) => text.to_owned(),
+    };
+    text.parse()
+        .map_err(|error: gipfel_model::SloError| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_objective_may_be_milliseconds() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(
+                parse_slo(text).map(|slo| slo.to_string()),
+                Ok(expected.to_owned())
+            );
+        };
+        check("500", "ttft p95 <= 500ms");
+        check("ttft p99 <= 1s", "ttft p99 <= 1s");
+    }
+}

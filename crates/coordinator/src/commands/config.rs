@@ -1,0 +1,31 @@
+//! `gipfel config …`, and how every command reads a configuration file.
+
+use std::{fs, path::Path};
+
+use anyhow::Context;
+use gipfel_config::Plan;
+
+use crate::{exit::Exit, failure::Failure, print};
+
+/// Reads a configuration file; all its faults at once.
+pub(crate) fn load(file: &Path) -> Result<Plan, Failure> {
+    let text = fs::read_to_string(file)
+        .with_context(|| format!("failed to read `{}`", file.display()))
+        .map_err(Failure::usage)?;
+    gipfel_config::parse_yaml(&text, &file.display().to_string()).map_err(Failure::usage)
+}
+
+/// `gipfel config check`.
+pub(crate) fn check(file: &Path) -> Result<Exit, Failure> {
+    let plan = load(file)?;
+    print(&gipfel_config::describe(&plan));
+    for warning in &plan.warnings {
+        print(&format!("warning: {warning}\n"));
+    }
+    super::run::check_commands(&plan.experiments)?;
+    for refusal in plan.check_supported(false) {
+        print(&format!("not yet: {refusal}\n"));
+    }
+    print(&format!("{} is valid\n", file.display()));
+    Ok(Exit::Done)
+}

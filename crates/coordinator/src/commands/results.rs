@@ -1,0 +1,140 @@
+//! `gipfel results …`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use gipfel_model::Slo;
+use gipfel_results_analysis::{Summary, render_table, summarize_with};
+use gipfel_results_db::{RefusedSource, ResultsDb};
+
+use crate::{exit::Exit, failure::Failure, print};
+
+/// Columns that a table may take when the terminal does not say how wide it is.
+pub(crate) const TABLE_WIDTH: u16 = 110;
+
+/// `gipfel results merge`.
+pub(crate) fn merge(
+    sources: Vec<PathBuf>,
+    into: Option<PathBuf>,
+    results_dir: &Path,
+) -> Result<Exit, Failure> {
+    let target = into.unwrap_or_else(|| results_dir.join("results.db"));
+    let sources = if sources.is_empty() {
+        run_databases(results_dir)?
+    } else {
+        sources
+    };
+    if sources.is_empty() {
+        let error = anyhow::anyhow!("there is no run database under `{}`", results_dir.display());
+        return Err(Failure::usage(error).hint("name the databases, or the directory with --results-dir"));
+    }
+    let report = runtime()?
+        .block_on(gipfel_results_db::merge(&target, &sources))
+        .with_context(|| format!("failed to merge into `{}`", target.display()))
+        .map_err(Failure::experiment)?;
+    for run in &report.merged {
+        let verb = if run.replaced { "replaced" } else { "merged" };
+        print(&format!("{verb} {} from {}\n", run.run_id, run.source.display()));
+    }
+    for refused in &report.refused {
+        print(&format!("{}\n", refusal_words(refused)));
+    }
+    print(&format!("{} runs in {}\n", report.merged.len(), target.display()));
+    Ok(if report.refused.is_empty() {
+        Exit::Done
+    } else {
+        Exit::ExperimentFailed
+    })
+}
+
+/// Which database was not merged, and why.
+pub(crate) fn refusal_words(refused: &RefusedSource) -> String {
+    let first: &(dyn std::error::Error + 'static) = &refused.error;
+    let chain = std::iter::successors(Some(first), |error| error.source()).map(ToString::to_string);
+    format!(
+        "not merged: {}: {}",
+        refused.source.display(),
+        chain.collect::<Vec<_>>().join(": ")
+    )
+}
+
+/// `gipfel results summary`.
+pub(crate) fn summary(
+    database: Option<PathBuf>,
+    slos: &[Slo],
+    json: bool,
+    results_dir: &Path,
+) -> Result<Exit, Failure> {
+    let database = database.unwrap_or_else(|| results_dir.join("results.db"));
+    let summary = read_summary(&database, slos)?;
+    print_summary(&summary, json)?;
+    Ok(Exit::Done)
+}
+
+/// Summarises a database, judged by `slos` if there are any.
+pub(crate) fn read_summary(database: &Path, slos: &[Slo]) -> Result<Summary, Failure> {
+    if !database.exists() {
+        let error = anyhow::anyhow!("there is no database `{}`", database.display());
+        return Err(Failure::usage(error)
+            .hint("`gipfel results merge` makes it from the runs of a results directory"));
+    }
+    let slos = (!slos.is_empty()).then_some(slos);
+    runtime()?
+        .block_on(async {
+            let db = ResultsDb::open_read_only(database).await?;
+            anyhow::Ok(summarize_with(&db, slos).await?)
+        })
+        .with_context(|| format!("failed to read `{}`", database.display()))
+        .map_err(Failure::usage)
+}
+
+/// Prints a summary as a table or as JSON.
+pub(crate) fn print_summary(summary: &Summary, json: bool) -> Result<(), Failure> {
+    if json {
+        let text = serde_json::to_string_pretty(summary).context("failed to write the summary as JSON")?;
+        print(&format!("{text}\n"));
+    } else {
+        print(&render_table(summary, TABLE_WIDTH, false));
+    }
+    Ok(())
+}
+
+/// The databases `run_*.db` of every campaign under the directory, sorted.
+fn run_databases(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    collect(directory, 0, &mut found)
+        .with_context(|| format!("failed to look into `{}`", directory.display()))
+        .map_err(Failure::usage)?;
+    found.sort();
+    Ok(found)
+}
+
+/// Runs lie in `<campaign>/<run>/`; deeper there is nothing of ours.
+fn collect(directory: &Path, depth: u32, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() && depth < 2 {
+            collect(&path, depth + 1, found)?;
+        } else if is_run_database(&path) {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn is_run_database(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "db")
+        && path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.starts_with("run_"))
+}
+
+/// A runtime for commands that only wait for one thing.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    Ok(runtime.context("failed to start the runtime")?)
+}

@@ -1,0 +1,29 @@
+//! Exit codes, which scripts may rely on.
+
+use std::process::ExitCode;
+
+/// How `gipfel` ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// A fault of gipfel itself.
+    Internal = 1,
+    /// Wrong usage or configuration.
+    Usage = 2,
+    /// Measured, and no rate meets the objectives.
+    NoRate = 10,
+    /// An experiment failed.
+    ExperimentFailed = 11,
+    /// Measured, but the samples do not support an answer.
+    Unresolved = 12,
+    /// Interrupted; what was measured is kept.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

@@ -1,0 +1,89 @@
+//! Gipfel's command line and its facade for embedders.
+//!
+//! [`campaign::Campaign`] carries out a plan; [`main`] is the whole program.
+
+pub mod campaign;
+pub mod cli;
+mod commands;
+pub mod display;
+mod dry_run;
+pub mod exit;
+pub mod failure;
+mod ids;
+pub mod peak;
+mod wiring;
+
+use std::{ffi::OsString, io::Write, process::ExitCode};
+
+use clap::Parser;
+
+use crate::{
+    cli::{Cli, Command, ConfigCommand, ResultsCommand},
+    exit::Exit,
+    failure::Failure,
+};
+
+/// Runs the program with its arguments; reports failures on standard error.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed terminal is no reason to fail.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Done.into()
+            };
+        }
+    };
+    start_logging();
+    match dispatch(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            let _ = std::io::stderr().write_all(failure.render().as_bytes());
+            failure.exit.into()
+        }
+    }
+}
+
+/// Logs go to standard error: warnings, or what `GIPFEL_LOG` asks for; the load generator says a little more.
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("GIPFEL_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,gipfel_loadgen=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+}
+
+fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+    // One provider for every TLS connection of the process; a second call would only find the first one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match cli.command {
+        Command::Run(arguments) => commands::run::run(&arguments),
+        Command::Peak(arguments) => commands::run::peak(&arguments),
+        Command::Resume(arguments) => commands::run::resume(&arguments),
+        Command::Results(ResultsCommand::Merge {
+            sources,
+            into,
+            results_dir,
+        }) => commands::results::merge(sources, into, &results_dir),
+        Command::Results(ResultsCommand::Summary {
+            database,
+            slos,
+            json,
+            results_dir,
+        }) => commands::results::summary(database, &slos, json, &results_dir),
+        Command::Config(ConfigCommand::Check { file }) => commands::config::check(&file),
+        Command::Sim(arguments) => commands::sim::serve(&arguments),
+        Command::Loadgen(options) => commands::loadgen::run(&options),
+    }
+}
+
+/// Prints to standard output; a reader that has gone is no failure.
+fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}

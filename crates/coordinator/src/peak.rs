@@ -1,0 +1,213 @@
+//! `gipfel peak`: a URL and an objective instead of a file.
+
+use std::{str::FromStr, time::Duration};
+
+use gipfel_model::{
+    ArrivalProcess, ArrivalRate, BackendKind, DeploymentSpec, EndpointSpec, ExperimentSpec,
+    LengthDistribution, LevelSchedule, Rates, Timeouts, WorkloadSpec,
+    deployment::{ApiKeySource, Placement},
+};
+
+use crate::cli::PeakArguments;
+
+/// Warm-up and measured window without `--for`.
+const WARMUP: Duration = Duration::from_secs(30);
+const MEASURED: Duration = Duration::from_mins(1);
+/// Levels that a doubling search typically needs: with `--for`, the time is cut into so many.
+const TYPICAL_LEVELS: u32 = 7;
+/// A shorter measured window supports no percentile at any rate of interest.
+const SHORTEST_MEASURED: Duration = Duration::from_secs(5);
+/// Draws are bounded by this where the user gives no bound.
+const LONGEST: u32 = 1_000_000;
+
+/// A length distribution as the command line spells it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Length(pub LengthDistribution);
+
+impl FromStr for Length {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fault = || {
+            format!(
+                "a length is a whole number from 1, `normal:MEAN,STD`, `uniform:MIN,MAX` or `lognormal:MEDIAN,SIGMA`, \
+                 found `{text}`"
+            )
+        };
+        let Some((name, numbers)) = text.split_once(':') else {
+            let value = text.parse().ok().filter(|value| *value >= 1).ok_or_else(fault)?;
+            return Ok(Self(LengthDistribution::Fixed { value }));
+        };
+        let (first, second) = numbers.split_once(',').ok_or_else(fault)?;
+        let number = |text: &str| {
+            text.trim()
+                .parse::<f64>()
+                .ok()
+                .filter(|n| n.is_finite() && *n >= 0.0)
+                .ok_or_else(fault)
+        };
+        let (first, second) = (number(first)?, number(second)?);
+        if first < 1.0 {
+            return Err(fault());
+        }
+        let (min, max) = (1, LONGEST);
+        Ok(Self(match name {
+            "normal" => LengthDistribution::Normal {
+                mean: first,
+                std: second,
+                min,
+                max,
+            },
+            "lognormal" => LengthDistribution::Lognormal {
+                median: first,
+                sigma: second,
+                min,
+                max,
+            },
+            "uniform" if first <= second && second <= f64::from(LONGEST) => LengthDistribution::Uniform {
+                min: first as u32,
+                max: second as u32,
+            },
+            _ => return Err(fault()),
+        }))
+    }
+}
+
+/// What a server says of itself in `/v1/models`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The model's name.
+    pub model: String,
+    /// The engine.
+    pub backend: BackendKind,
+}
+
+/// Reads the answer of `/v1/models`; what the arguments name takes precedence.
+pub fn read_models(arguments: &PeakArguments, answer: &serde_json::Value) -> Option<Found> {
+    let models = answer["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let listed = match &arguments.model {
+        Some(name) => models.iter().find(|model| model["id"] == name.as_str()),
+        None => models.first(),
+    };
+    let model = match &arguments.model {
+        Some(name) => name.clone(),
+        None => listed?["id"].as_str()?.to_owned(),
+    };
+    let owner = listed
+        .and_then(|model| model["owned_by"].as_str())
+        .unwrap_or_default();
+    let backend = arguments.backend.unwrap_or(match owner {
+        "gipfel" => BackendKind::Sim,
+        "vllm" => BackendKind::Vllm,
+        "sglang" => BackendKind::Sglang,
+        "llamacpp" => BackendKind::Llamacpp,
+        "nvidia" => BackendKind::Dynamo,
+        // Ollama calls every model's owner "library".
+        "library" => BackendKind::Ollama,
+        _ => BackendKind::Openai,
+    });
+    Some(Found { model, backend })
+}
+
+/// Warm-up and measured window of each level, so that about seven levels fit into `total`.
+fn windows(total: Option<Duration>, rates: usize) -> (Duration, Duration) {
+    let Some(total) = total else {
+        return (WARMUP, MEASURED);
+    };
+    let levels = if rates == 0 {
+        TYPICAL_LEVELS
+    } else {
+        u32::try_from(rates).unwrap_or(u32::MAX)
+    };
+    // One part in ten is left to draining and idling between the levels.
+    let level = total.mul_f64(0.9) / levels;
+    let measured = level
+        .mul_f64(0.75)
+        .clamp(SHORTEST_MEASURED, Duration::from_mins(10));
+    let warmup = level.saturating_sub(measured).min(Duration::from_mins(2));
+    let whole = |duration: Duration| Duration::from_millis(duration.as_millis() as u64);
+    (whole(warmup), whole(measured))
+}
+
+/// The experiment that the arguments stand for; `found` is what the server says of itself.
+pub fn experiment(arguments: &PeakArguments, found: Found) -> ExperimentSpec {
+    let mut endpoint = EndpointSpec::new(&arguments.url);
+    if let Some(name) = &arguments.api_key_env {
+        endpoint.api_key = ApiKeySource::Environment(name.clone());
+    }
+    let mut rates = arguments.rates.clone();
+    rates.sort_by(|a, b| a.get().total_cmp(&b.get()));
+    rates.dedup();
+    let (warmup, measured) = windows(arguments.total_time, rates.len());
+    let workload = WorkloadSpec {
+        arrivals: ArrivalProcess::Poisson,
+        input_length: arguments.input.0,
+        output_length: arguments.output_tokens.0,
+        seed: arguments.seed,
+    };
+    ExperimentSpec {
+        dataset_config: gipfel_config::dataset_config(&workload),
+        deployment: DeploymentSpec {
+            model: found.model,
+            backend: found.backend,
+            placement: Placement::External(endpoint),
+            backend_config: serde_json::Map::new(),
+            server_ready_timeout: Duration::from_mins(1),
+        },
+        workload,
+        schedule: LevelSchedule {
+            rates: if rates.is_empty() {
+                Rates::Doubling { first: first_rate() }
+            } else {
+                Rates::Listed(rates)
+            },
+            warmup,
+            measured,
+            all_levels: false,
+            total_time: arguments.total_time,
+        },
+        slos: arguments.slos.clone(),
+        informational_slos: Vec::new(),
+        timeouts: Timeouts::default(),
+        workers: None,
+    }
+}
+
+fn first_rate() -> ArrivalRate {
+    ArrivalRate::per_second(1.0).unwrap_or_else(|_| unreachable!("1 req/s is a rate"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_read_from_the_command_line() {
+        let check = |text: &str, expected: Option<&str>| {
+            let found = text.parse::<Length>().ok().map(|length| length.0.to_string());
+            assert_eq!(found.as_deref(), expected, "{text}");
+        };
+        check("512", Some("512"));
+        check("normal:512,200", Some("normal(512, 200)"));
+        check("uniform:8,16", Some("uniform(8..16)"));
+        check("lognormal:180,1.2", Some("lognormal(180, 1.2)"));
+        check("0", None);
+        check("uniform:16,8", None);
+        check("normal:512", None);
+        check("cauchy:1,2", None);
+    }
+
+    #[test]
+    fn windows_fit_into_the_total_time() {
+        let check = |total, rates, warmup, measured| {
+            let seconds = |(a, b): (Duration, Duration)| (a.as_secs_f64(), b.as_secs_f64());
+            assert_eq!(
+                seconds(windows(Some(Duration::from_secs(total)), rates)),
+                (warmup, measured)
+            );
+        };
+        check(700, 0, 22.5, 67.5);
+        check(100, 2, 11.25, 33.75);
+        check(10, 0, 0.0, 5.0);
+    }
+}

@@ -1,0 +1,67 @@
+//! Which backend serves which kind of deployment, and what the load generator is told.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Context;
+use gipfel_experiment::{Backends, Campaign, Deployment, Run, RunConfigBuilder, System};
+use gipfel_local_backend::{LocalBackend, UrlDeployer};
+use gipfel_model::{
+    BackendKind, DeploymentKind, EndpointSpec, Provenance, RunConfig, run_config::RUN_CONFIG_FORMAT,
+};
+
+use crate::ids::now_iso;
+
+/// The backends for a campaign whose files lie in `directory`.
+pub(crate) fn backends(directory: &Path) -> anyhow::Result<Backends> {
+    let executable = std::env::current_exe().context("failed to find gipfel's own executable")?;
+    let directory = std::path::absolute(directory).context("failed to resolve the results directory")?;
+    let local = Arc::new(LocalBackend::new(directory, executable));
+    let url = Arc::new(UrlDeployer::new());
+    Ok(Backends::new()
+        .with(DeploymentKind::Local, System::whole(&local))
+        .with(DeploymentKind::External, System::split(&url, &local)))
+}
+
+/// Makes the run configuration once the server answers.
+pub(crate) fn run_config_builder() -> RunConfigBuilder {
+    Box::new(run_config)
+}
+
+/// What the load generator of `run` is told.
+pub(crate) fn run_config(
+    campaign: &Campaign,
+    deployment: &Deployment,
+    endpoint: &EndpointSpec,
+    run: &Run,
+) -> RunConfig {
+    let experiment = &run.experiment;
+    let mut provenance = deployment.provenance.clone();
+    provenance.set(Provenance::GIPFEL_VERSION, env!("CARGO_PKG_VERSION"));
+    RunConfig {
+        header: RUN_CONFIG_FORMAT.header(),
+        run_id: run.id.clone(),
+        campaign_id: campaign.campaign_id.clone(),
+        deployment_id: deployment.id.clone(),
+        deployment: deployment.kind(),
+        model: experiment.deployment.model.clone(),
+        served_model: served_model(deployment),
+        backend: experiment.deployment.backend,
+        endpoint: endpoint.clone(),
+        backend_config: experiment.deployment.backend_config.clone(),
+        dataset_config: experiment.dataset_config.clone(),
+        workload: experiment.workload.clone(),
+        schedule: experiment.schedule.clone(),
+        slos: experiment.slos.clone(),
+        informational_slos: experiment.informational_slos.clone(),
+        timeouts: experiment.timeouts,
+        workers: experiment.workers,
+        server_load_time: deployment.load_time,
+        provenance,
+        created_at: now_iso(),
+    }
+}
+
+/// An Ollama server lists every model that it has, so the user's choice decides there.
+fn served_model(deployment: &Deployment) -> Option<String> {
+    (deployment.spec.backend == BackendKind::Ollama).then(|| deployment.spec.model.clone())
+}
