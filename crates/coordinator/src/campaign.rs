@@ -68,10 +68,12 @@ pub struct Finished {
     pub state: State,
     /// How the driver left.
     pub left: Left,
-    /// The merged database of the results directory; it exists when any run was collected.
+    /// The databases of the runs that were collected.
+    pub databases: Vec<PathBuf>,
+    /// The merged database of the results directory.
     pub results: PathBuf,
-    /// Databases that could not be merged.
-    pub refused: Vec<RefusedSource>,
+    /// What could not be merged into it, with the reason.
+    pub not_merged: Vec<String>,
 }
 
 impl Campaign {
@@ -131,20 +133,36 @@ impl Campaign {
         let directory = results_dir.join(state.campaign_id.as_str());
         let databases = state.runs().filter_map(|(_, run)| run.database.as_ref());
         let databases: Vec<PathBuf> = databases.map(|database| directory.join(database)).collect();
-        let mut refused = Vec::new();
+        let mut not_merged = Vec::new();
         if !databases.is_empty() {
-            let report = merge(&results, &databases)
-                .await
-                .with_context(|| format!("failed to merge the runs into `{}`", results.display()))?;
-            refused = report.refused;
+            match merge(&results, &databases).await {
+                Ok(report) => not_merged.extend(report.refused.iter().map(refusal_words)),
+                Err(error) => not_merged.push(format!("not merged: {}", chain_words(&error))),
+            }
         }
         Ok(Finished {
             state,
             left,
+            databases,
             results,
-            refused,
+            not_merged,
         })
     }
+}
+
+/// Which database was not merged, and why.
+pub(crate) fn refusal_words(refused: &RefusedSource) -> String {
+    format!(
+        "not merged: {}: {}",
+        refused.source.display(),
+        chain_words(&refused.error)
+    )
+}
+
+/// An error and its causes in one line.
+fn chain_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+    chain.collect::<Vec<_>>().join(": ")
 }
 
 /// The state of a new campaign, in no journal yet.

@@ -1,9 +1,9 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use gipfel_model::{ArrivalRate, BackendKind, Slo, parse_duration};
+use gipfel_model::{ArrivalRate, BackendKind, EndpointSpec, Slo, parse_duration};
 
 /// Finds the highest request rate that an LLM inference deployment sustains within its latency objectives.
 #[derive(Debug, Parser)]
@@ -36,11 +36,14 @@ pub enum Command {
     Loadgen(gipfel_loadgen::Options),
 }
 
+/// Where results are kept unless the user says otherwise.
+pub const DEFAULT_RESULTS_DIR: &str = "results";
+
 /// Where results go and how progress is shown.
 #[derive(Clone, Debug, Args)]
 pub struct OutputArguments {
     /// Where campaigns, runs and the merged database are kept.
-    #[arg(long, value_name = "DIRECTORY", default_value = "results")]
+    #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
     pub results_dir: PathBuf,
     /// Print one JSON object per event and the summary as JSON.
     #[arg(long)]
@@ -79,7 +82,7 @@ pub struct RunArguments {
 #[derive(Clone, Debug, Args)]
 pub struct PeakArguments {
     /// The server's base URL, such as `http://127.0.0.1:8000`.
-    pub url: String,
+    pub url: BaseUrl,
     /// An objective, such as `ttft p95 <= 500ms`; repeat it for several.
     #[arg(long = "slo", value_name = "OBJECTIVE", required = true)]
     pub slos: Vec<Slo>,
@@ -96,7 +99,7 @@ pub struct PeakArguments {
     #[arg(long = "output", default_value = "256", value_name = "TOKENS")]
     pub output_tokens: crate::peak::Length,
     /// Time that the whole search may take; windows are cut to fit.
-    #[arg(long = "for", value_name = "TOTAL_TIME", value_parser = parse_duration)]
+    #[arg(long = "for", value_name = "TOTAL_TIME", value_parser = parse_total_time)]
     pub total_time: Option<Duration>,
     /// The engine behind the URL; by default what `/v1/models` says of itself, else any OpenAI-compatible one.
     #[arg(long)]
@@ -188,6 +191,46 @@ pub struct SimArguments {
     pub model: Option<String>,
 }
 
+/// A server's base URL, without a trailing slash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl(pub String);
+
+impl FromStr for BaseUrl {
+    type Err = String;
+
+    /// Refuses what would be printed and stored though it may be secret: user, password, query.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let url: reqwest::Url = text.parse().map_err(|_| {
+            "it is no URL; write `http://` and the server, such as `http://127.0.0.1:8000`".to_owned()
+        })?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err(
+                "write `http://` or `https://` and the server, such as `http://127.0.0.1:8000`".to_owned(),
+            );
+        }
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+            return Err(
+                "a URL with a user, a password or a query is refused, since it would be stored; \
+                        give an API key with --api-key-env"
+                    .to_owned(),
+            );
+        }
+        Ok(Self(EndpointSpec::new(text).url))
+    }
+}
+
+/// The shortest search: less holds no level.
+const SHORTEST_TOTAL: Duration = Duration::from_secs(10);
+
+fn parse_total_time(text: &str) -> Result<Duration, String> {
+    let total = parse_duration(text).map_err(|error| error.to_string())?;
+    if total < SHORTEST_TOTAL {
+        Err("a search needs at least 10s".to_owned())
+    } else {
+        Ok(total)
+    }
+}
+
 /// Reads `500` as `ttft p95 <= 500ms`, as the predecessor's `--slo` did, or an objective.
 fn parse_slo(text: &str) -> Result<Slo, String> {
     let text = match text.trim().parse::<f64>() {
@@ -207,6 +250,27 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_url_holds_no_secret() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(
+                text.parse::<BaseUrl>().ok().map(|url| url.0).as_deref(),
+                expected,
+                "{text}"
+            );
+        };
+        check("http://127.0.0.1:8000/v1/", Some("http://127.0.0.1:8000"));
+        check(
+            "https://models.example.org/team/",
+            Some("https://models.example.org/team"),
+        );
+        check("127.0.0.1:8000", None);
+        check("localhost:8000", None);
+        check("ftp://host", None);
+        check("http://user:password@host", None);
+        check("http://host?token=1", None);
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     match cli.command {
         Command::Run(arguments) => commands::run::run(&arguments),
-        Command::Peak(arguments) => commands::run::peak(&arguments),
+        Command::Peak(arguments) => commands::peak::peak(&arguments),
         Command::Resume(arguments) => commands::run::resume(&arguments),
         Command::Results(ResultsCommand::Merge {
             sources,

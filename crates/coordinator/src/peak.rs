@@ -82,17 +82,26 @@ pub struct Found {
     pub backend: BackendKind,
 }
 
-/// Reads the answer of `/v1/models`; what the arguments name takes precedence.
-pub fn read_models(arguments: &PeakArguments, answer: &serde_json::Value) -> Option<Found> {
-    let models = answer["data"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let listed = match &arguments.model {
-        Some(name) => models.iter().find(|model| model["id"] == name.as_str()),
-        None => models.first(),
+/// Reads the answer of `/v1/models`, absent if there is none that can be read; what the arguments name takes
+/// precedence, but a model that a list does not hold is refused: another one would be measured in its name.
+pub fn read_models(arguments: &PeakArguments, answer: Option<&serde_json::Value>) -> Result<Found, String> {
+    let models = answer
+        .and_then(|answer| answer["data"].as_array())
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let names: Vec<&str> = models.iter().filter_map(|model| model["id"].as_str()).collect();
+    let model = match (&arguments.model, names.first()) {
+        (Some(name), Some(_)) if !names.contains(&name.as_str()) => {
+            return Err(format!(
+                "the server does not list `{name}`; it lists {}",
+                names.join(", ")
+            ));
+        }
+        (Some(name), _) => name.clone(),
+        (None, Some(first)) => (*first).to_owned(),
+        (None, None) => return Err("the server lists no model".to_owned()),
     };
-    let model = match &arguments.model {
-        Some(name) => name.clone(),
-        None => listed?["id"].as_str()?.to_owned(),
-    };
+    let listed = models.iter().find(|listed| listed["id"] == model.as_str());
     let owner = listed
         .and_then(|model| model["owned_by"].as_str())
         .unwrap_or_default();
@@ -106,7 +115,7 @@ pub fn read_models(arguments: &PeakArguments, answer: &serde_json::Value) -> Opt
         "library" => BackendKind::Ollama,
         _ => BackendKind::Openai,
     });
-    Some(Found { model, backend })
+    Ok(Found { model, backend })
 }
 
 /// Warm-up and measured window of each level, so that about seven levels fit into `total`.
@@ -131,7 +140,7 @@ fn windows(total: Option<Duration>, rates: usize) -> (Duration, Duration) {
 
 /// The experiment that the arguments stand for; `found` is what the server says of itself.
 pub fn experiment(arguments: &PeakArguments, found: Found) -> ExperimentSpec {
-    let mut endpoint = EndpointSpec::new(&arguments.url);
+    let mut endpoint = EndpointSpec::new(&arguments.url.0);
     if let Some(name) = &arguments.api_key_env {
         endpoint.api_key = ApiKeySource::Environment(name.clone());
     }

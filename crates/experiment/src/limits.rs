@@ -11,11 +11,14 @@ pub struct Limits {
     pub end_attempts: u32,
     /// How long an end is tried at least before its object is given up as lost.
     pub end_patience: Duration,
+    /// How long a run whose load generator has ended waits at least to hear of a server that does not answer.
+    pub check_patience: Duration,
     /// How long a load generator may take to leave by itself after it was asked to stop.
     pub stop_grace: Duration,
     /// How often collecting a run's database is tried.
     pub collect_attempts: u32,
-    /// After how many failed observations in a row an object is shown as unreachable; it stays owned.
+    /// After how many failed observations in a row an object is shown as unreachable; it stays owned. Deadlines of
+    /// a server count from then on although it cannot be seen.
     pub unreachable_after: u32,
     /// A fault built in on purpose, which the walk has to find.
     #[cfg(test)]
@@ -28,6 +31,7 @@ impl Default for Limits {
             attempts: 3,
             end_attempts: 8,
             end_patience: Duration::from_mins(2),
+            check_patience: Duration::from_secs(30),
             stop_grace: Duration::from_mins(1),
             collect_attempts: 5,
             unreachable_after: 4,

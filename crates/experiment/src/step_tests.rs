@@ -181,6 +181,7 @@ fn limits() -> Limits {
         attempts: 2,
         end_attempts: 2,
         end_patience: none,
+        check_patience: Duration::from_secs(1),
         stop_grace: Duration::from_secs(1),
         collect_attempts: 2,
         unreachable_after: 2,

@@ -34,6 +34,7 @@ fn limits(mutation: Option<Mutation>) -> Limits {
         attempts: 2,
         end_attempts: 2,
         end_patience: Duration::ZERO,
+        check_patience: Duration::from_secs(1),
         stop_grace: Duration::from_secs(1),
         collect_attempts: 2,
         unreachable_after: 1,

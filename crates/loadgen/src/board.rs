@@ -154,13 +154,16 @@ impl Board {
         if now_ns >= timing.drain_until_ns {
             return Step::CutDrain;
         }
+        // What has ended undecided stays so: a server that counts no tokens leaves every TPOT open.
+        if self.total().measured_ended >= self.scheduled {
+            return Step::CutDecided;
+        }
         if attainments.iter().any(|one| one.decided < one.scheduled) {
             return Step::Continue;
         }
         // A rejected or unresolved level is not worth the drain; an accepted one shows all its latencies.
         let accepted = judge(&attainments, &Validity::default()) == Verdict::Accept;
-        let all_ended = self.total().measured_ended >= self.scheduled;
-        if accepted && !all_ended {
+        if accepted {
             Step::Continue
         } else {
             Step::CutDecided

@@ -4,7 +4,9 @@ use std::{fmt::Write, fs, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use gipfel_engine::Engine;
-use gipfel_model::{Provenance, RunConfig, Secret, deployment::ApiKeySource, run_config::RUN_CONFIG_FORMAT};
+use gipfel_model::{
+    DeploymentKind, Provenance, RunConfig, Secret, deployment::ApiKeySource, run_config::RUN_CONFIG_FORMAT,
+};
 use gipfel_stream_client::Client;
 use sha2::{Digest, Sha256};
 
@@ -57,8 +59,21 @@ pub(crate) async fn served_model(
     if let Some(name) = &config.served_model {
         return Ok(name.clone());
     }
-    let own = listed.iter().find(|name| **name == config.model);
-    Ok(own.or(listed.first()).unwrap_or(&config.model).clone())
+    choose_model(&config.model, config.deployment, &listed)
+}
+
+/// A server of ours may call its one model by another name; of anybody else's, a model that is not listed is refused:
+/// another one would be measured in its name.
+fn choose_model(model: &str, deployment: DeploymentKind, listed: &[String]) -> anyhow::Result<String> {
+    match listed {
+        [] => Ok(model.to_owned()),
+        _ if listed.iter().any(|name| name == model) => Ok(model.to_owned()),
+        [only] if deployment != DeploymentKind::External => Ok(only.clone()),
+        _ => bail!(
+            "the server does not list the model `{model}`; it lists {}",
+            listed.join(", ")
+        ),
+    }
 }
 
 async fn ready_listing(
@@ -144,6 +159,19 @@ fn own_digest() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_other_model_is_measured() {
+        let check = |deployment, listed: &[&str], expected: Option<&str>| {
+            let listed: Vec<String> = listed.iter().map(ToString::to_string).collect();
+            assert_eq!(choose_model("m", deployment, &listed).ok().as_deref(), expected);
+        };
+        check(DeploymentKind::External, &["a", "m"], Some("m"));
+        check(DeploymentKind::External, &["a"], None);
+        check(DeploymentKind::External, &[], Some("m"));
+        check(DeploymentKind::Local, &["a"], Some("a"));
+        check(DeploymentKind::Local, &["a", "b"], None);
+    }
 
     #[test]
     fn model_names_are_read_from_the_list() {

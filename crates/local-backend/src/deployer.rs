@@ -14,7 +14,7 @@ use gipfel_model::{
 use crate::{
     LocalBackend, files,
     launch::{self, Launch, LaunchError},
-    machine::{Log, handle, host},
+    machine::{Log, host},
     mark::{self, Attempt, Mark, Marks},
     port,
     probe::{Probe, ProbeError, lists_a_model},
@@ -76,7 +76,7 @@ impl LocalBackend {
         };
         let marks = self.marks(id).await?;
         if let Some(mark) = marks.started {
-            return Ok(handle(id, &mark));
+            return Ok(self.machine.handle(id, &mark));
         }
         let port = match local.port {
             0 => port::pick(&mut self.memory().ports).map_err(failed)?,
@@ -99,7 +99,7 @@ impl LocalBackend {
         if port::is_taken(port).map_err(failed)? {
             // It may be this very server, started meanwhile by another gipfel.
             if let Some(mark) = self.marks(id).await?.started {
-                return Ok(handle(id, &mark));
+                return Ok(self.machine.handle(id, &mark));
             }
             let message =
                 format!("port {port} is taken by another process; choose another, or 0 for a free one");
@@ -116,7 +116,7 @@ impl LocalBackend {
         let mark = self
             .start(id, &facts, &command, &environment, FailureReason::ServerFailed)
             .await?;
-        Ok(handle(id, &mark))
+        Ok(self.machine.handle(id, &mark))
     }
 
     /// The marks of a name. Whoever starts the next attempt takes the number from the very marks that showed that
@@ -231,14 +231,12 @@ impl LocalBackend {
 
     /// Why a server that is gone has ended.
     fn failure(&self, handle: &Handle, mark: &Mark, kind: BackendKind) -> Result<Failure, BackendError> {
-        let log = self
-            .machine
-            .log_of(&handle.name, Log::Server, mark.attempt.log_from);
+        let log = self.machine.log_of(handle, Log::Server, mark.attempt.log_from);
         let log = log
             .map_err(|error| BackendError::transient(format!("read the log of `{}`", handle.name), error))?;
         let log_tail = files::last_lines(&log, TAIL_LINES);
         let ending = self.machine.ending(mark);
-        if self.machine.was_ended_by_us(&handle.name, mark) {
+        if self.machine.was_ended_by_us(handle, mark) {
             let message = format!("the server was ended on request; {ending}");
             return Ok(Failure {
                 reason: FailureReason::Cancelled,

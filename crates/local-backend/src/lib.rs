@@ -8,6 +8,7 @@
 //! [`UrlDeployer`] stands for a server that gipfel does not own.
 
 mod deployer;
+mod detail;
 mod files;
 mod finder;
 mod launch;
@@ -52,7 +53,7 @@ struct Memory {
 
 impl LocalBackend {
     /// A backend whose objects have their directories under `root`, and whose load generator and simulator are the
-    /// executable `gipfel`.
+    /// executable `gipfel`. Objects of another root are reached by their handles.
     pub fn new(root: PathBuf, gipfel: PathBuf) -> Self {
         // Processes are told by absolute paths. Without a current directory the path stays as it is.
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);

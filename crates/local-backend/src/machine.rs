@@ -2,9 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    fmt, fs, io,
+    fs, io,
     path::{Path, PathBuf},
-    str::FromStr,
     time::Duration,
 };
 
@@ -14,6 +13,7 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    detail::Detail,
     files,
     launch::{Children, describe},
     mark::{self, Mark, Marks},
@@ -38,41 +38,6 @@ pub(crate) struct Machine {
     pub(crate) grace: Duration,
 }
 
-/// What a handle's detail says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Detail {
-    /// The mark's number; 0 for a process that was found without one.
-    pub(crate) number: u32,
-    pub(crate) leader: ProcessKey,
-}
-
-impl fmt::Display for Detail {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "mark {} {}", self.number, self.leader)
-    }
-}
-
-impl FromStr for Detail {
-    type Err = io::Error;
-
-    fn from_str(text: &str) -> io::Result<Self> {
-        let wrong = || {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("`{text}` is no detail of a local process"),
-            )
-        };
-        let (number, leader) = text
-            .strip_prefix("mark ")
-            .and_then(|rest| rest.split_once(' '))
-            .ok_or_else(wrong)?;
-        Ok(Self {
-            number: number.parse().map_err(|_| wrong())?,
-            leader: leader.parse()?,
-        })
-    }
-}
-
 /// Which log of an object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Log {
@@ -94,11 +59,36 @@ impl Machine {
         self.root.join(name)
     }
 
+    /// The directory of the object that a handle stands for: where the handle says, which may be under another root;
+    /// under this one when the handle does not say, or when the directory has been moved here.
+    pub(crate) fn directory_of(&self, handle: &Handle) -> PathBuf {
+        let detail: Option<Detail> = handle.detail.parse().ok();
+        detail
+            .and_then(|detail| detail.directory)
+            .map(PathBuf::from)
+            .filter(|directory| directory.is_dir())
+            .unwrap_or_else(|| self.directory(&handle.name))
+    }
+
     /// The object's directory, made if need be, without symbolic links: processes are told by their log's path.
     pub(crate) fn make_directory(&self, name: &str) -> io::Result<PathBuf> {
         let directory = self.directory(name);
         fs::create_dir_all(&directory)?;
         directory.canonicalize()
+    }
+
+    /// The handle of a marked object under this root.
+    pub(crate) fn handle(&self, name: &str, mark: &Mark) -> Handle {
+        let detail = Detail {
+            number: mark.number,
+            leader: mark.leader.clone(),
+            directory: Detail::directory(&self.directory(name)),
+        };
+        Handle {
+            system: SYSTEM.to_owned(),
+            name: name.to_owned(),
+            detail: detail.to_string(),
+        }
     }
 
     /// What is known of a name. `restarts`: one that has ended may be started again, so that a late start of it must
@@ -122,11 +112,11 @@ impl Machine {
             if let Some(mark) = &started {
                 let over = !self.lives(name, mark)?;
                 if !over || !restarts {
-                    return Ok(Found::Started(handle(name, mark)));
+                    return Ok(Found::Started(self.handle(name, mark)));
                 }
             }
             if mark::settle(&directory, highest + 1).map_err(|error| failed(Box::new(error)))? {
-                return Ok(started.map_or(Found::Absent, |mark| Found::Started(handle(name, &mark))));
+                return Ok(started.map_or(Found::Absent, |mark| Found::Started(self.handle(name, &mark))));
             }
         }
     }
@@ -144,7 +134,7 @@ impl Machine {
             let Some(mark) = marks.started.filter(|mark| mark.attempt.campaign == *campaign) else {
                 continue;
             };
-            let handle = handle(&name, &mark);
+            let handle = self.handle(&name, &mark);
             match self.wanted_by(&handle) {
                 Ok((wanted, _)) if wanted.members(&processes).is_empty() => {}
                 Ok(_) => found.push(handle),
@@ -160,6 +150,7 @@ impl Machine {
                 let detail = Detail {
                     number: 0,
                     leader: process.key,
+                    directory: None,
                 };
                 found.push(Handle {
                     system: SYSTEM.to_owned(),
@@ -182,7 +173,7 @@ impl Machine {
             ))));
         }
         let detail: Detail = handle.detail.parse().map_err(permanent)?;
-        let mark = mark::read(&self.directory(&handle.name), detail.number)
+        let mark = mark::read(&self.directory_of(handle), detail.number)
             .map_err(|error| BackendError::permanent(operation(), error))?;
         Ok((detail, mark))
     }
@@ -224,7 +215,7 @@ impl Machine {
         if let Some(mark) = &mark
             && self.lives(&handle.name, mark)?
         {
-            let directory = self.directory(&handle.name);
+            let directory = self.directory_of(handle);
             files::replace(&ended_by_us(&directory, mark.number), b"ended on request\n").map_err(failed)?;
         }
         self.end_processes(&wanted).await.map_err(failed)
@@ -252,7 +243,7 @@ impl Machine {
         let here = mark
             .as_ref()
             .map_or(Ok(true), |mark| Self::is_here(&handle.name, mark))?;
-        Ok((self.wanted(&handle.name, here.then_some(detail.leader)), mark))
+        Ok((self.wanted(handle, here.then_some(detail.leader)), mark))
     }
 
     async fn end_processes(&self, wanted: &Wanted) -> io::Result<()> {
@@ -290,20 +281,20 @@ impl Machine {
     }
 
     /// The log from the attempt's begin, of a long one the end.
-    pub(crate) fn log_of(&self, name: &str, log: Log, from: u64) -> io::Result<String> {
-        files::log_end(&self.directory(name).join(log.name()), from, LOG_BYTES)
+    pub(crate) fn log_of(&self, handle: &Handle, log: Log, from: u64) -> io::Result<String> {
+        files::log_end(&self.directory_of(handle).join(log.name()), from, LOG_BYTES)
     }
 
     pub(crate) fn logs(&self, handle: &Handle, log: Log, lines: usize) -> Result<String, BackendError> {
-        let text = self.log_of(&handle.name, log, 0);
+        let text = self.log_of(handle, log, 0);
         let text = text
             .map_err(|error| BackendError::transient(format!("read the log of `{}`", handle.name), error))?;
         Ok(files::last_lines(&text, lines))
     }
 
     /// Whether `end` has ended this attempt.
-    pub(crate) fn was_ended_by_us(&self, name: &str, mark: &Mark) -> bool {
-        ended_by_us(&self.directory(name), mark.number).exists()
+    pub(crate) fn was_ended_by_us(&self, handle: &Handle, mark: &Mark) -> bool {
+        ended_by_us(&self.directory_of(handle), mark.number).exists()
     }
 
     /// How a process that is gone ended, as far as that is known.
@@ -317,8 +308,8 @@ impl Machine {
         }
     }
 
-    fn wanted(&self, name: &str, leader: Option<ProcessKey>) -> Wanted {
-        let directory = self.directory(name).canonicalize().ok();
+    fn wanted(&self, handle: &Handle, leader: Option<ProcessKey>) -> Wanted {
+        let directory = self.directory_of(handle).canonicalize().ok();
         let log = directory.map(|directory| {
             let benchmarker = directory.join(Log::Benchmarker.name());
             if benchmarker.exists() {
@@ -328,7 +319,7 @@ impl Machine {
             }
         });
         Wanted {
-            id: name.to_owned(),
+            id: handle.name.clone(),
             leader,
             log,
         }
@@ -353,18 +344,6 @@ impl Machine {
     }
 }
 
-pub(crate) fn handle(name: &str, mark: &Mark) -> Handle {
-    let detail = Detail {
-        number: mark.number,
-        leader: mark.leader.clone(),
-    };
-    Handle {
-        system: SYSTEM.to_owned(),
-        name: name.to_owned(),
-        detail: detail.to_string(),
-    }
-}
-
 /// An error with its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
@@ -378,30 +357,4 @@ pub(crate) fn host() -> String {
 
 fn ended_by_us(directory: &Path, number: u32) -> PathBuf {
     directory.join(format!("ended.{number}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn details_are_read_as_written() {
-        let detail = Detail {
-            number: 2,
-            leader: ProcessKey {
-                pid: 7,
-                start: "Sat Nov 21 2026".to_owned(),
-            },
-        };
-        assert_eq!(detail.to_string().parse::<Detail>().unwrap(), detail);
-        for text in [
-            "",
-            "mark",
-            "mark x pid 1 start 2",
-            "mark 1 pid x start 2",
-            "mark 1 2",
-        ] {
-            assert!(text.parse::<Detail>().is_err(), "{text}");
-        }
-    }
 }

@@ -11,14 +11,7 @@ use gipfel_backend::{
 use gipfel_model::{FormatHeader, Progress, RunConfig, RunState, progress::PROGRESS_FORMAT};
 use serde::Deserialize;
 
-use crate::{
-    LocalBackend,
-    deployer::Facts,
-    files, launch,
-    machine::{Log, handle},
-    mark::Mark,
-    process, refusal,
-};
+use crate::{LocalBackend, deployer::Facts, files, launch, machine::Log, mark::Mark, process, refusal};
 
 /// The lines of a log in a failure.
 const TAIL_LINES: usize = 30;
@@ -43,7 +36,7 @@ impl LocalBackend {
                 .lives(id, &mark)
                 .map_err(|source| refuse(Effect::Unknown, source))?
         {
-            return Ok(handle(id, &mark));
+            return Ok(self.machine.handle(id, &mark));
         }
         let gipfel = self.gipfel.to_string_lossy().into_owned();
         if !launch::is_runnable(&gipfel, &[]) {
@@ -81,7 +74,7 @@ impl LocalBackend {
         let mark = self
             .start(id, &facts, &command, &[], FailureReason::LoadFailed)
             .await?;
-        Ok(handle(id, &mark))
+        Ok(self.machine.handle(id, &mark))
     }
 
     async fn observe_run(&self, handle: &Handle) -> Result<RunStatus, BackendError> {
@@ -115,7 +108,7 @@ impl LocalBackend {
                 RunStatus::Failed(self.load_failure(handle, FailureReason::LoadFailed, message, from)?)
             }
             Some(RunState::Waiting | RunState::Running) | None => {
-                let (reason, what) = if self.machine.was_ended_by_us(&handle.name, &mark) {
+                let (reason, what) = if self.machine.was_ended_by_us(handle, &mark) {
                     (
                         FailureReason::Cancelled,
                         "the load generator was ended on request",
@@ -136,7 +129,7 @@ impl LocalBackend {
         message: String,
         log_from: u64,
     ) -> Result<Failure, BackendError> {
-        let log = self.machine.log_of(&handle.name, Log::Benchmarker, log_from);
+        let log = self.machine.log_of(handle, Log::Benchmarker, log_from);
         let log = log
             .map_err(|error| BackendError::transient(format!("read the log of `{}`", handle.name), error))?;
         Ok(Failure {
@@ -148,7 +141,7 @@ impl LocalBackend {
 
     /// The progress that this attempt has written; that of an earlier one does not count.
     fn progress(&self, handle: &Handle, mark: &Mark) -> Result<Option<Progress>, BackendError> {
-        let path = self.machine.directory(&handle.name).join("progress.json");
+        let path = self.machine.directory_of(handle).join("progress.json");
         let operation = || format!("read {}", path.display());
         let text = match fs::read(&path) {
             Ok(text) => text,
@@ -168,7 +161,7 @@ impl LocalBackend {
     fn fetch_run(&self, handle: &Handle, directory: &Path) -> Result<PathBuf, BackendError> {
         let operation = || format!("fetch the database of `{}`", handle.name);
         let failed = |error: io::Error| BackendError::permanent(operation(), error);
-        let own = self.machine.directory(&handle.name);
+        let own = self.machine.directory_of(handle);
         let name = format!("run_{}.db", handle.name);
         let source = own.join(&name);
         if !source.try_exists().map_err(failed)? {

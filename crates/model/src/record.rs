@@ -204,6 +204,7 @@ impl RequestRecord {
     ///
     /// A shed request violates when what it had shown, or its age at the cancellation, is already beyond the limit;
     /// otherwise it is undecided. A completed request without a gap meets TPOT and ITL, since nothing in it was late;
+    /// one whose tokens nobody counted leaves TPOT undecided;
     /// one without any token violates TTFT and E2E, since an empty answer is no fast one.
     pub fn decide(&self, slo: &Slo) -> Decision {
         match *slo {
@@ -218,7 +219,11 @@ impl RequestRecord {
                     Latency::Finite(value) if value <= limit => Decision::Met,
                     Latency::Finite(_) | Latency::Infinite => Decision::Violated,
                     Latency::Undefined if self.outcome == Outcome::Ok => match metric {
-                        LatencyMetric::Tpot | LatencyMetric::Itl => Decision::Met,
+                        LatencyMetric::Itl => Decision::Met,
+                        LatencyMetric::Tpot if self.output_tokens.is_some_and(|tokens| tokens < 2) => {
+                            Decision::Met
+                        }
+                        LatencyMetric::Tpot => Decision::Undecided,
                         LatencyMetric::Ttft | LatencyMetric::E2e => Decision::Violated,
                     },
                     Latency::Undefined => self.decide_shed(metric, limit),
@@ -415,6 +420,16 @@ mod tests {
         check("e2e p95 <= 1h", Decision::Violated);
         check("tpot p95 <= 1ms", Decision::Met);
         check("itl p95 <= 1ms", Decision::Met);
+    }
+
+    #[test]
+    fn tokens_that_nobody_counted_decide_no_tpot() {
+        let uncounted = RequestRecord {
+            output_tokens: None,
+            ..record(Outcome::Ok)
+        };
+        let slo = "tpot p95 <= 1h".parse().expect("an objective");
+        assert_eq!(uncounted.decide(&slo), Decision::Undecided);
     }
 
     #[test]

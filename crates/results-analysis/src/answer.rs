@@ -69,7 +69,7 @@ fn sentence(
             )
         }
         (None, Some(rejected), Some(next)) if next.rate < rejected.rate => {
-            format!("no rate passes: {}; rejected at {}", said(next), named(rejected))
+            format!("no answer: {}; rejected at {}", said(next), named(rejected))
         }
         (None, Some(rejected), _) => format!("no rate passes, rejected at {}", named(rejected)),
         (None, None, Some(next)) => format!("no answer: {}", said(next)),

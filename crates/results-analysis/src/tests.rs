@@ -323,7 +323,7 @@ async fn other_objectives_judge_anew() {
     .await;
     check(
         &["ttft p99.9 <= 5s"],
-        "no rate passes: 10 req/s is unresolved (n = 100 supports no p99.9: at least 5000 measured requests are needed); \
+        "no answer: 10 req/s is unresolved (n = 100 supports no p99.9: at least 5000 measured requests are needed); \
          rejected at 80 req/s (ttft p99.9 <= 5s)",
     )
     .await;

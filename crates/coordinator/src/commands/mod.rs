@@ -1,7 +1,9 @@
 //! The subcommands.
 
+pub(crate) mod conclude;
 pub(crate) mod config;
 pub(crate) mod loadgen;
+pub(crate) mod peak;
 pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod sim;

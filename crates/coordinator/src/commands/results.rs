@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use gipfel_model::Slo;
 use gipfel_results_analysis::{Summary, render_table, summarize_with};
-use gipfel_results_db::{RefusedSource, ResultsDb};
+use gipfel_results_db::ResultsDb;
 
-use crate::{exit::Exit, failure::Failure, print};
+use crate::{campaign::refusal_words, exit::Exit, failure::Failure, print};
 
 /// Columns that a table may take when the terminal does not say how wide it is.
 pub(crate) const TABLE_WIDTH: u16 = 110;
@@ -28,6 +28,13 @@ pub(crate) fn merge(
         let error = anyhow::anyhow!("there is no run database under `{}`", results_dir.display());
         return Err(Failure::usage(error).hint("name the databases, or the directory with --results-dir"));
     }
+    if let Some(parent) = target
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty() && !parent.is_dir())
+    {
+        let error = anyhow::anyhow!("there is no directory `{}` to merge into", parent.display());
+        return Err(Failure::usage(error));
+    }
     let report = runtime()?
         .block_on(gipfel_results_db::merge(&target, &sources))
         .with_context(|| format!("failed to merge into `{}`", target.display()))
@@ -45,17 +52,6 @@ pub(crate) fn merge(
     } else {
         Exit::ExperimentFailed
     })
-}
-
-/// Which database was not merged, and why.
-pub(crate) fn refusal_words(refused: &RefusedSource) -> String {
-    let first: &(dyn std::error::Error + 'static) = &refused.error;
-    let chain = std::iter::successors(Some(first), |error| error.source()).map(ToString::to_string);
-    format!(
-        "not merged: {}: {}",
-        refused.source.display(),
-        chain.collect::<Vec<_>>().join(": ")
-    )
 }
 
 /// `gipfel results summary`.

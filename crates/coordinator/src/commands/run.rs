@@ -1,31 +1,27 @@
-//! `gipfel run`, `peak` and `resume`.
+//! `gipfel run` and `resume`, and what `peak` shares with them.
 
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use gipfel_config::Plan;
 use gipfel_engine::engine;
-use gipfel_experiment::{Command, DeploymentPhase, Journal, Left, RunOutcome, ServerChoice};
-use gipfel_model::{CampaignId, EndpointSpec, ExperimentSpec, Verdict, deployment::Placement};
-use gipfel_results_analysis::Summary;
+use gipfel_experiment::{Command, DriverError, Journal, ServerChoice};
+use gipfel_model::{CampaignId, EndpointSpec, ExperimentSpec, deployment::Placement};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
 
 use crate::{
-    campaign::{self, Campaign, Finished, Options},
-    cli::{OutputArguments, PeakArguments, ResumeArguments, RunArguments},
-    commands::{config, results},
-    display::{self, Display},
+    campaign::{self, Campaign, Options},
+    cli::{BaseUrl, DEFAULT_RESULTS_DIR, OutputArguments, ResumeArguments, RunArguments},
+    commands::{conclude, config, results},
+    display::Display,
     dry_run,
     exit::Exit,
     failure::Failure,
-    peak, print,
+    print,
 };
-
-/// How long a server may take to say which models it has.
-const MODELS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `gipfel run`.
 pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
@@ -54,28 +50,6 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     start(plan.experiments, &options, &arguments.output, &display)
 }
 
-/// `gipfel peak`.
-pub(crate) fn peak(arguments: &PeakArguments) -> Result<Exit, Failure> {
-    let found = results::runtime()?.block_on(ask_models(arguments))?;
-    let experiment = peak::experiment(arguments, found);
-    if arguments.print_config {
-        let plan = Plan {
-            experiments: vec![experiment],
-            max_parallel_experiments: 1,
-            ..Plan::default()
-        };
-        print(&gipfel_config::render_yaml(&plan));
-        return Ok(Exit::Done);
-    }
-    let options = options(&arguments.output)?;
-    start(
-        vec![experiment],
-        &options,
-        &arguments.output,
-        &Display::new(arguments.output.json),
-    )
-}
-
 /// `gipfel resume`.
 pub(crate) fn resume(arguments: &ResumeArguments) -> Result<Exit, Failure> {
     let results_dir = &arguments.output.results_dir;
@@ -98,7 +72,7 @@ pub(crate) fn resume(arguments: &ResumeArguments) -> Result<Exit, Failure> {
     drive(campaign, &arguments.output, &display)
 }
 
-fn start(
+pub(crate) fn start(
     experiments: Vec<ExperimentSpec>,
     options: &Options,
     output: &OutputArguments,
@@ -142,7 +116,7 @@ fn parallel(plan: &Plan, display: &Display) -> u32 {
     plan.max_parallel_experiments
 }
 
-fn options(output: &OutputArguments) -> Result<Options, Failure> {
+pub(crate) fn options(output: &OutputArguments) -> Result<Options, Failure> {
     let poll_interval = Duration::try_from_secs_f64(output.poll_interval)
         .ok()
         .filter(|interval| !interval.is_zero())
@@ -163,8 +137,11 @@ fn servers(arguments: &RunArguments) -> Result<ServerChoice, Failure> {
         None => Ok(ServerChoice::Fresh {
             keep: arguments.keep_server,
         }),
-        Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
-            Ok(ServerChoice::Url(EndpointSpec::new(url)))
+        Some(url) if url.contains("://") => {
+            let url: BaseUrl = url
+                .parse()
+                .map_err(|error: String| Failure::usage(anyhow!(error)))?;
+            Ok(ServerChoice::Url(EndpointSpec::new(&url.0)))
         }
         Some(name) => {
             let borrowed =
@@ -175,35 +152,6 @@ fn servers(arguments: &RunArguments) -> Result<ServerChoice, Failure> {
             })
         }
     }
-}
-
-/// Asks the server which models it has, so that nothing needs to be typed.
-async fn ask_models(arguments: &PeakArguments) -> Result<peak::Found, Failure> {
-    let endpoint = EndpointSpec::new(&arguments.url);
-    let url = format!("{}/v1/models", endpoint.url);
-    let unreachable = |error: anyhow::Error| {
-        Failure::experiment(error.context(format!("failed to ask `{url}` for its models")))
-            .hint("is the server running, and is the URL its base, such as http://127.0.0.1:8000?")
-    };
-    let client = reqwest::Client::builder()
-        .timeout(MODELS_TIMEOUT)
-        .build()
-        .map_err(|e| unreachable(e.into()))?;
-    let mut request = client.get(&url);
-    if let Some(name) = &arguments.api_key_env {
-        let key = std::env::var(name).with_context(|| format!("failed to read the API key from `{name}`"));
-        request = request.bearer_auth(key.map_err(Failure::usage)?.trim());
-    }
-    let answer = request.send().await.and_then(reqwest::Response::error_for_status);
-    let answer: serde_json::Value = match answer {
-        Ok(answer) => answer
-            .json()
-            .await
-            .map_err(|error| unreachable(error.without_url().into()))?,
-        Err(error) => return Err(unreachable(error.without_url().into())),
-    };
-    peak::read_models(arguments, &answer)
-        .ok_or_else(|| Failure::usage(anyhow!("`{url}` lists no model")).hint("name the model with --model"))
 }
 
 fn drive(campaign: Campaign, output: &OutputArguments, display: &Display) -> Result<Exit, Failure> {
@@ -219,21 +167,52 @@ fn drive(campaign: Campaign, output: &OutputArguments, display: &Display) -> Res
         listening.abort();
         finished
     });
-    let finished = finished.map_err(|error| {
-        Failure::experiment(error).hint(format!("`gipfel resume {id}` takes up what lives"))
-    })?;
-    conclude(&finished, output, display)
+    match finished {
+        Ok(finished) => conclude::conclude(&finished, output, display),
+        Err(error) => {
+            if let Some(DriverError::Journal { live, .. }) = error.downcast_ref() {
+                for live in live {
+                    display.note(&format!("still lives: {live}"));
+                }
+            }
+            Err(Failure::experiment(error)
+                .hint(format!("{} takes up what lives", resume_command(&id, output))))
+        }
+    }
+}
+
+/// The command that goes on with a campaign, as it is to be typed.
+pub(crate) fn resume_command(id: &CampaignId, output: &OutputArguments) -> String {
+    if output.results_dir.as_os_str() == DEFAULT_RESULTS_DIR {
+        format!("`gipfel resume {id}`")
+    } else {
+        format!(
+            "`gipfel resume {id} --results-dir {}`",
+            output.results_dir.display()
+        )
+    }
 }
 
 /// Interrupt and terminate end the campaign; a closed terminal lets it live on.
 async fn forward_signals(commands: mpsc::Sender<Command>) -> anyhow::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut hangup = signal(SignalKind::hangup())?;
+    // Under `nohup` the signal is ignored, and listening would take that back.
+    let mut hangup = if ignores_hangup() {
+        None
+    } else {
+        Some(signal(SignalKind::hangup())?)
+    };
     loop {
+        let hung_up = async {
+            match &mut hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         let command = tokio::select! {
             _ = interrupt.recv() => Command::Interrupt,
             _ = terminate.recv() => Command::Interrupt,
-            _ = hangup.recv() => Command::Detach,
+            _ = hung_up => Command::Detach,
         };
         if commands.send(command).await.is_err() {
             return Ok(());
@@ -241,88 +220,10 @@ async fn forward_signals(commands: mpsc::Sender<Command>) -> anyhow::Result<()> 
     }
 }
 
-/// Says how it ended: what lives, what failed, what was refused, the table, the exit code.
-fn conclude(finished: &Finished, output: &OutputArguments, display: &Display) -> Result<Exit, Failure> {
-    let state = &finished.state;
-    for live in state.live() {
-        display.note(&format!("still lives: {live}"));
-    }
-    for refused in &finished.refused {
-        display.note(&results::refusal_words(refused));
-    }
-    show_failures(finished, display);
-    let ids: Vec<&str> = state
-        .runs()
-        .filter(|(_, run)| run.database.is_some())
-        .map(|(_, run)| run.id.as_str())
-        .collect();
-    let mut exit = Exit::Unresolved;
-    if !ids.is_empty() {
-        let mut summary = results::read_summary(&finished.results, &[])?;
-        summary.runs.retain(|run| ids.contains(&run.run_id.as_str()));
-        if output.json {
-            display.summary(&summary)?;
-        } else {
-            results::print_summary(&summary, false)?;
-        }
-        exit = answer(&summary);
-    }
-    let failed = state
-        .runs()
-        .any(|(_, run)| matches!(run.outcome(), Some(RunOutcome::Failed(_))));
-    let unfinished = state.is_unfinished();
-    if unfinished && finished.left != Left::Finished {
-        display.note(&format!("`gipfel resume {}` goes on", state.campaign_id));
-    }
-    Ok(match finished.left {
-        Left::Interrupted => Exit::Interrupted,
-        Left::Detached => Exit::Done,
-        Left::Finished if failed => Exit::ExperimentFailed,
-        Left::Finished => exit,
-    })
-}
-
-fn show_failures(finished: &Finished, display: &Display) {
-    for (deployment, run) in finished.state.runs() {
-        if let Some(RunOutcome::Failed(failure)) = run.outcome() {
-            let words = display::failure_words(failure);
-            display.note(&format!("{} on {}: {words}", run.id, deployment.id));
-            for line in failure.log_tail.lines() {
-                display.note(&format!("  | {line}"));
-            }
-        }
-        if let Some(error) = &run.collect_error {
-            display.note(&format!(
-                "run {}: its database could not be collected: {error}",
-                run.id
-            ));
-        }
-    }
-    for deployment in &finished.state.deployments {
-        if let DeploymentPhase::Kept { endpoint, .. } = &deployment.phase {
-            display.note(&format!(
-                "server {} is left running at {}",
-                deployment.id, endpoint.url
-            ));
-        }
-    }
-}
-
-/// 0 when every run has an answer, else what is missing.
-fn answer(summary: &Summary) -> Exit {
-    let mut exit = Exit::Done;
-    for run in &summary.runs {
-        if run.answer.max_qps.is_none() {
-            let rejected = run
-                .levels
-                .iter()
-                .any(|level| matches!(level.verdict, Some(Verdict::Reject { .. })));
-            exit = if rejected && exit != Exit::Unresolved {
-                Exit::NoRate
-            } else {
-                Exit::Unresolved
-            };
-        }
-    }
-    exit
+/// Whether SIGHUP, the first signal, is ignored; where the system does not say so, it is not.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
 }

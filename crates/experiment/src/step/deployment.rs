@@ -37,7 +37,7 @@ impl Step<'_> {
             (P::Starting { handle, .. } | P::Ready { handle, .. }, E::ObserveFailed { handle: of })
                 if handle == of =>
             {
-                self.server_unreachable(d);
+                self.server_unreachable(d, handle);
             }
             (P::Diagnosing { handle, failure }, E::Log { handle: of, text }) if handle == of => {
                 self.server_failed(
@@ -191,24 +191,33 @@ impl Step<'_> {
     }
 
     fn server_starting(&mut self, d: usize, handle: Handle) {
-        let now = self.now;
-        let timeout = self.server(d).spec.server_ready_timeout;
-        let deployment = self.server_mut(d);
-        if let DeploymentPhase::Starting { give_up_at, .. } = &mut deployment.phase
-            && now >= *give_up_at.get_or_insert(now + milliseconds(timeout))
-        {
-            let failure = Failure {
-                reason: FailureReason::ReadyTimeout,
-                message: format!("the server was not ready within {}", format_duration(timeout)),
-                log_tail: String::new(),
-            };
-            deployment.phase = DeploymentPhase::Diagnosing {
-                handle: handle.clone(),
-                failure,
-            };
-            let id = deployment.id.clone();
-            self.emit(Effect::ReadDeploymentLog(id, handle));
+        if self.now >= self.ready_deadline(d) {
+            self.server_late(d, handle);
         }
+    }
+
+    /// When the time to answer is up of a server that is known to have left the queue.
+    fn ready_deadline(&mut self, d: usize) -> i64 {
+        let deadline = self.now + milliseconds(self.server(d).spec.server_ready_timeout);
+        match &mut self.server_mut(d).phase {
+            DeploymentPhase::Starting { give_up_at, .. } => *give_up_at.get_or_insert(deadline),
+            _ => deadline,
+        }
+    }
+
+    fn server_late(&mut self, d: usize, handle: Handle) {
+        let deployment = self.server_mut(d);
+        let timeout = format_duration(deployment.spec.server_ready_timeout);
+        deployment.phase = DeploymentPhase::Diagnosing {
+            handle: handle.clone(),
+            failure: Failure {
+                reason: FailureReason::ReadyTimeout,
+                message: format!("the server was not ready within {timeout}"),
+                log_tail: String::new(),
+            },
+        };
+        let id = deployment.id.clone();
+        self.emit(Effect::ReadDeploymentLog(id, handle));
     }
 
     fn server_reachable(&mut self, d: usize) {
@@ -219,12 +228,43 @@ impl Step<'_> {
         }
     }
 
-    fn server_unreachable(&mut self, d: usize) {
+    fn server_unreachable(&mut self, d: usize, handle: Handle) {
         let most = self.limits.unreachable_after;
+        let deployment = self.server_mut(d);
         if let DeploymentPhase::Starting { failures, .. } | DeploymentPhase::Ready { failures, .. } =
-            &mut self.server_mut(d).phase
+            &mut deployment.phase
         {
             *failures = failures.saturating_add(1).min(most);
+        }
+        let unseen = deployment.phase.missed() >= most;
+        match deployment.phase {
+            // One that was never seen may still be queued, unless it lives where nothing queues.
+            DeploymentPhase::Starting { give_up_at, .. } if give_up_at.is_some() || deployment.is_near() => {
+                if self.now >= self.ready_deadline(d) && unseen {
+                    self.server_late(d, handle);
+                }
+            }
+            DeploymentPhase::Ready { .. } if unseen => self.give_up_checks(d, handle),
+            _ => {}
+        }
+    }
+
+    /// Fails the runs that have waited long enough to hear of a server that does not answer. A server of ours stays
+    /// ours and may answer again; any other is given up with them.
+    fn give_up_checks(&mut self, d: usize, handle: Handle) {
+        let patience = milliseconds(self.limits.check_patience);
+        let mut given_up = false;
+        for r in 0..self.server(d).runs.len() {
+            if let RunPhase::Checking { outcome, since, .. } = &self.load(d, r).phase
+                && self.now >= since + patience
+            {
+                let failure = silent_server(Some(outcome));
+                self.fail_run(d, r, failure);
+                given_up = true;
+            }
+        }
+        if given_up && !self.server(d).owned {
+            self.server_failed(d, handle, silent_server(None));
         }
     }
 
@@ -248,30 +288,34 @@ impl Step<'_> {
         }
     }
 
+    fn fail_runs(&mut self, d: usize, failure: &Failure) {
+        for r in 0..self.server(d).runs.len() {
+            self.fail_run(d, r, failure.clone());
+        }
+    }
+
     /// Ends what goes on against a server that failed. Where that server was resumed and is seen to be gone, its
     /// unfinished runs will go on with its successor.
-    fn fail_runs(&mut self, d: usize, failure: &Failure) {
+    fn fail_run(&mut self, d: usize, r: usize, failure: Failure) {
         let passed_on = self.server(d).successor.is_some();
-        for r in 0..self.server(d).runs.len() {
-            let run = self.load_mut(d, r);
-            if run.phase.needs_server() {
-                run.again = passed_on;
-            }
-            // A server that ended while nobody watched may have ended after the run completed.
-            if passed_on
-                && matches!(
-                    &run.phase,
-                    RunPhase::Checking {
-                        outcome: RunOutcome::Completed,
-                        ..
-                    }
-                )
-            {
-                run.again = false;
-                self.resolve_check(d, r);
-            } else {
-                self.call_off(d, r, RunOutcome::Failed(failure.clone()));
-            }
+        let run = self.load_mut(d, r);
+        if run.phase.needs_server() {
+            run.again = passed_on;
+        }
+        // A server that ended while nobody watched may have ended after the run completed.
+        if passed_on
+            && matches!(
+                &run.phase,
+                RunPhase::Checking {
+                    outcome: RunOutcome::Completed,
+                    ..
+                }
+            )
+        {
+            run.again = false;
+            self.resolve_check(d, r);
+        } else {
+            self.call_off(d, r, RunOutcome::Failed(failure));
         }
     }
 
@@ -296,5 +340,19 @@ impl Step<'_> {
             let effect = Effect::ObserveDeployment(deployment.id.clone(), handle.clone());
             self.emit(effect);
         }
+    }
+}
+
+/// Why runs end whose server does not answer any more, with what the load generator of the run came to.
+fn silent_server(seen: Option<&RunOutcome>) -> Failure {
+    let message = "the server does not answer any more";
+    let (message, log_tail) = match seen {
+        Some(RunOutcome::Failed(own)) => (format!("{message}: {}", own.message), own.log_tail.clone()),
+        _ => (message.to_owned(), String::new()),
+    };
+    Failure {
+        reason: FailureReason::ServerFailed,
+        message,
+        log_tail,
     }
 }

@@ -227,6 +227,127 @@ fn polling_errors_end_nothing() {
     );
 }
 
+/// A run whose load generator has failed, with a server that does not answer from then on.
+fn checking(choice: &ServerChoice) -> Campaign {
+    let experiment = samples::experiment("m", samples::local());
+    let mut campaign = plan_campaign(
+        samples::facts(),
+        vec![experiment.clone(), experiment],
+        choice,
+        &mut samples::Count::default(),
+    )
+    .unwrap();
+    quietly(
+        &mut campaign,
+        &["start", "d-1 submitted", "d-1 ready", "r-1 submitted"],
+    );
+    check(
+        &mut campaign,
+        "
+        r-1 died: look d-1 => d-1 ready r-1 checking r-2 waiting
+        d-1 unseen
+        near-tick: look d-1 => d-1 ready r-1 checking r-2 waiting
+        d-1 unseen: => d-1 ready r-1 checking r-2 waiting
+        ",
+    );
+    campaign
+}
+
+#[test]
+fn a_check_of_a_server_that_stays_silent_ends() {
+    let mut url = checking(&ServerChoice::Url(EndpointSpec::new("http://h")));
+    check_at(
+        &mut url,
+        999,
+        "
+        d-1 unseen: => d-1 ready r-1 checking r-2 waiting
+        ",
+    );
+    check_at(
+        &mut url,
+        1000,
+        "
+        d-1 unseen: fetch r-1 => d-1 failed r-1 collecting r-2 failed
+        r-1 fetched: end r-1 => d-1 failed r-1 ending r-2 failed
+        r-1 ended: => d-1 failed r-1 failed r-2 failed
+        ",
+    );
+    assert!(url.is_settled());
+    let messages: Vec<_> = url
+        .runs()
+        .map(|(_, run)| match run.outcome() {
+            Some(RunOutcome::Failed(failure)) => (failure.reason, failure.message.as_str()),
+            _ => panic!("{run:?}"),
+        })
+        .collect();
+    assert_eq!(
+        messages,
+        [
+            (
+                FailureReason::ServerFailed,
+                "the server does not answer any more: why"
+            ),
+            (FailureReason::ServerFailed, "the server does not answer any more"),
+        ]
+    );
+}
+
+#[test]
+fn a_silent_server_of_ours_stays_ours_when_a_check_of_it_ends() {
+    let mut campaign = checking(&ServerChoice::Fresh { keep: false });
+    check_at(
+        &mut campaign,
+        1000,
+        "
+        d-1 unseen: fetch r-1, submit r-2 => d-1 ready r-1 collecting r-2 submitting
+        r-2 submitted
+        tick: look d-1, fetch r-1, look r-2 => d-1 ready r-1 collecting r-2 running
+        interrupt
+        r-2 stopped: fetch r-2, end d-1 => d-1 ending r-1 collecting r-2 collecting
+        ",
+    );
+}
+
+#[test]
+fn the_time_to_answer_runs_while_observations_fail() {
+    let mut campaign = one();
+    quietly(
+        &mut campaign,
+        &["start", "d-1 submitted", "d-1 starting", "d-1 unseen"],
+    );
+    check_at(
+        &mut campaign,
+        9_999,
+        "
+        d-1 unseen: => d-1 starting r-1 waiting
+        ",
+    );
+    check_at(
+        &mut campaign,
+        10_000,
+        "
+        tick: look d-1 => d-1 starting r-1 waiting
+        d-1 unseen: log d-1 => d-1 diagnosing r-1 waiting
+        d-1 log: end d-1 => d-1 ending r-1 failed
+        ",
+    );
+}
+
+#[test]
+fn a_server_that_was_never_seen_is_given_up_where_nothing_queues() {
+    let late = |placement| {
+        let mut campaign = samples::campaign(vec![samples::experiment("m", placement)], false);
+        quietly(
+            &mut campaign,
+            &["start", "d-1 submitted", "d-1 unseen", "d-1 unseen"],
+        );
+        check_at(&mut campaign, 10_000, "d-1 unseen");
+        phases(&campaign)
+    };
+    assert_eq!(late(samples::local()), "d-1 diagnosing r-1 waiting");
+    assert_eq!(late(samples::kubernetes()), "d-1 starting r-1 waiting");
+}
+
 #[test]
 fn a_server_under_load_that_misses_a_check_is_still_ready() {
     check(

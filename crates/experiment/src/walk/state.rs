@@ -31,6 +31,8 @@ pub(super) enum Reply {
     Unsettled,
     /// No effect, and an error.
     Failed,
+    /// As a failure, but after every deadline.
+    LateFailed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,8 +120,8 @@ impl State {
             Effect::FindDeployment(_) | Effect::FindRun(_) => &[R::Success, R::Unsettled, R::Failed],
             Effect::ObserveDeployment(id, _) => {
                 match self.world.server(id.as_str()).map(|server| server.state) {
-                    Some(ServerState::Loading) => &[R::Success, R::LateSuccess, R::Failed],
-                    _ => &[R::Success, R::Failed],
+                    Some(ServerState::Loading) => &[R::Success, R::LateSuccess, R::Failed, R::LateFailed],
+                    _ => &[R::Success, R::Failed, R::LateFailed],
                 }
             }
             Effect::EndDeployment(..) | Effect::EndRun(..) => &[R::Success, R::LostAnswer, R::Failed],
@@ -133,7 +135,8 @@ impl State {
         match choice {
             Choice::Answer(place, reply) => {
                 let effect = next.world.flights.remove(place);
-                let now = if reply == Reply::LateSuccess { LATE } else { 0 };
+                let late = matches!(reply, Reply::LateSuccess | Reply::LateFailed);
+                let now = if late { LATE } else { 0 };
                 let event = next.answer(effect, reply);
                 next.step(event, now, limits);
             }
@@ -175,7 +178,7 @@ impl State {
     fn answer(&mut self, effect: Effect, reply: Reply) -> Event {
         use DeploymentEvent as D;
         use RunEvent as R;
-        let failed = reply == Reply::Failed;
+        let failed = matches!(reply, Reply::Failed | Reply::LateFailed);
         match effect {
             Effect::SubmitDeployment(ref id) => {
                 let id = id.clone();

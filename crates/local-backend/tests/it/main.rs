@@ -2,6 +2,7 @@
 
 mod contract;
 mod deployer;
+mod handles;
 mod harness;
 mod runner;
 mod url;
