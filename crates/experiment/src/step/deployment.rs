@@ -240,7 +240,8 @@ impl Step<'_> {
         match deployment.phase {
             // One that was never seen may still be queued, unless it lives where nothing queues.
             DeploymentPhase::Starting { give_up_at, .. } if give_up_at.is_some() || deployment.is_near() => {
-                if self.now >= self.ready_deadline(d) && unseen {
+                let deadline = self.ready_deadline(d);
+                if unseen && self.now >= deadline {
                     self.server_late(d, handle);
                 }
             }
