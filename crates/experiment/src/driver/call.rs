@@ -294,7 +294,8 @@ fn submit_failure(error: &EnsureError) -> SubmitFailure {
         effect: error.effect.clone(),
         failure: Failure {
             reason: error.reason,
-            message: describe(error),
+            // The error itself only says that the object could not be started, which everybody knows by then.
+            message: describe(&error.source),
             log_tail: String::new(),
         },
         retryable: error.source.retryable,
