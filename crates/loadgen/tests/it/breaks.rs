@@ -97,7 +97,9 @@ fn check_dead_server(phase: Phase) {
     let sim = Sim::fast();
     let url = sim.url.clone();
     let mut config = config(&url, &[100.0], &["ttft p95 <= 10s"]);
-    config.schedule.warmup = Duration::from_secs(2);
+    // Progress is written once a second: each phase is long enough to be seen in it.
+    config.schedule.warmup = Duration::from_secs(3);
+    config.schedule.measured = Duration::from_secs(3);
     // Each takes three seconds, so that the tail is as long.
     config.workload.output_length = LengthDistribution::Fixed { value: 3_000 };
     let directory = RunDirectory::new(config);
