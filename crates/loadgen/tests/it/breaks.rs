@@ -13,7 +13,7 @@ const LENIENT: &[&str] = &["ttft p50 <= 10s"];
 fn check_resume(signal: Signal, state: RunState, level_state: LevelState) {
     let sim = Sim::fast();
     let mut config = config(&sim.url, &[20.0, 40.0], LENIENT);
-    config.schedule.measured = Duration::from_secs(2);
+    config.schedule.measured = Duration::from_secs(3);
     let directory = RunDirectory::new(config);
     let mut first = directory.spawn(loadgen());
     directory.wait_for_phase(1, Phase::Measured);
