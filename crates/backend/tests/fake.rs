@@ -24,6 +24,7 @@ fn spec() -> DeploymentSpec {
         backend: BackendKind::Sim,
         placement: Placement::Local(LocalSpec::default()),
         backend_config: serde_json::Map::new(),
+        instance: 0,
         server_ready_timeout: Duration::from_secs(1),
     }
 }
@@ -36,6 +37,7 @@ fn config(run: &RunId) -> RunConfig {
         campaign_id: campaign(),
         deployment_id: "d-1".parse().unwrap(),
         deployment: DeploymentKind::Local,
+        repeat: 0,
         model: "m".to_owned(),
         served_model: None,
         backend: BackendKind::Sim,
@@ -54,6 +56,7 @@ fn config(run: &RunId) -> RunConfig {
             },
             warmup: Duration::ZERO,
             measured: Duration::from_secs(1),
+            exact_windows: false,
             all_levels: false,
             total_time: None,
         },

@@ -115,6 +115,7 @@ fn rates(schedule: &LevelSchedule) -> String {
             format!("{} req/s{until}", rates.join(", "))
         }
         Rates::Doubling { first } => format!("doubling from {first}{until}"),
+        Rates::Search(search) => format!("searched from {}", search.min_rate),
     }
 }
 

@@ -112,6 +112,10 @@ fn write_schedule(writer: &mut Writer, schedule: &LevelSchedule) {
             writer.entry(2, "rate_levels", format_args!("[{}]", rates.join(", ")));
         }
         Rates::Doubling { first } => writer.entry(2, "first_rate", first.get()),
+        Rates::Search(search) => {
+            writer.open(2, "search");
+            writer.entry(3, "min_rate", search.min_rate.get());
+        }
     }
     writer.duration(2, "warmup_duration", schedule.warmup);
     writer.duration(2, "measurement_duration", schedule.measured);

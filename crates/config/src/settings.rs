@@ -130,6 +130,7 @@ impl Settings {
             rates,
             warmup: self.warmup.unwrap_or(DEFAULT_WARMUP),
             measured: self.measurement.unwrap_or(DEFAULT_MEASUREMENT),
+            exact_windows: false,
             all_levels: all_levels && listed,
             total_time: self.total_time,
         }

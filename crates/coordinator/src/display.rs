@@ -91,7 +91,7 @@ impl Display {
             lines.push(format!(
                 "  {}: TTFT p95 {ttft}, completed {completed:.2} req/s: {}",
                 level.rate,
-                verdict_words(&level.verdict)
+                level.verdict.as_ref().map(verdict_words).unwrap_or_default()
             ));
         }
         run.levels_shown = progress.levels.len();

@@ -161,8 +161,10 @@ pub fn experiment(arguments: &PeakArguments, found: Found) -> ExperimentSpec {
             backend: found.backend,
             placement: Placement::External(endpoint),
             backend_config: serde_json::Map::new(),
+            instance: 0,
             server_ready_timeout: Duration::from_mins(1),
         },
+        repeat: 0,
         workload,
         schedule: LevelSchedule {
             rates: if rates.is_empty() {
@@ -172,6 +174,7 @@ pub fn experiment(arguments: &PeakArguments, found: Found) -> ExperimentSpec {
             },
             warmup,
             measured,
+            exact_windows: false,
             all_levels: false,
             total_time: arguments.total_time,
         },

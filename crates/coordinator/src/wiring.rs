@@ -43,6 +43,7 @@ pub(crate) fn run_config(
         campaign_id: campaign.campaign_id.clone(),
         deployment_id: deployment.id.clone(),
         deployment: deployment.kind(),
+        repeat: experiment.repeat,
         model: experiment.deployment.model.clone(),
         served_model: served_model(deployment),
         backend: experiment.deployment.backend,

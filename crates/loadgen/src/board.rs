@@ -138,6 +138,8 @@ impl Board {
                 scheduled: self.scheduled,
                 decided: tally(index, |slo| slo.decided),
                 violated: tally(index, |slo| slo.violated),
+                n_eff: None,
+                interval: None,
             })
             .collect()
     }
@@ -184,6 +186,7 @@ impl Board {
             schedule_delay_p99_ns: delay(&mut self.delays, 99),
             schedule_delay_max_ns: delay(&mut self.delays, 100),
             faults: Vec::new(),
+            client: gipfel_model::ClientHealth::default(),
         };
         let limit_ns = delay_limit_ns(&self.slos);
         if validity.schedule_delay_p99_ns > limit_ns {

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use anyhow::Context;
 use gipfel_model::{
-    LatencyMetric, LevelRecord, LevelState, RunConfig, Verdict, progress::LevelSummary, record::Latency,
+    LatencyMetric, LevelRecord, LevelState, RunConfig, progress::LevelSummary, record::Latency,
 };
 use gipfel_results_db::{ResultsDb, RunKey};
 use gipfel_statistics::Sample;
@@ -78,15 +78,13 @@ impl Earlier {
                     Latency::Undefined => {}
                 }
             }
-            let unknown = Verdict::Unresolved {
-                reason: "no verdict was stored".to_owned(),
-            };
             summaries.push(LevelSummary {
                 level: level.level,
                 rate: level.rate,
                 ttft_p95_ms: ttft_p95_ms(&mut ttfts),
                 completed_rate: level.completed_rate,
-                verdict: level.verdict.clone().unwrap_or(unknown),
+                stage: level.stage,
+                verdict: level.verdict.clone(),
             });
         }
         Ok(summaries)
@@ -96,12 +94,13 @@ impl Earlier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gipfel_model::{ArrivalRate, Validity};
+    use gipfel_model::{ArrivalRate, Stage, Validity};
 
     fn level(level: u32, state: LevelState, start_ns: i64, ended_ns: Option<i64>) -> LevelRecord {
         LevelRecord {
             level,
             rate: ArrivalRate::per_second(1.0).expect("a rate"),
+            stage: Stage::Level,
             state,
             start_ns,
             warmup_ns: 0,
@@ -114,6 +113,7 @@ mod tests {
             attainment: Vec::new(),
             validity: Validity::default(),
             verdict: None,
+            evidence: None,
         }
     }
 

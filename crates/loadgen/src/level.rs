@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use gipfel_model::{
-    ArrivalRate, LevelProgress, LevelRecord, LevelState, Phase, Validity, Verdict, progress::LevelSummary,
+    ArrivalRate, LevelProgress, LevelRecord, LevelState, Phase, Stage, Validity, Verdict,
+    progress::LevelSummary,
 };
 use gipfel_peak_search::judge;
 use gipfel_stream_client::Clock;
@@ -227,7 +228,8 @@ impl Session<'_> {
             rate: record.rate,
             ttft_p95_ms: ttft_p95_ms(&mut board.ttfts),
             completed_rate: record.completed_rate,
-            verdict: verdict.clone(),
+            stage: record.stage,
+            verdict: Some(verdict.clone()),
         });
     }
 
@@ -329,6 +331,7 @@ fn open_record(level: u32, rate: ArrivalRate, timing: &Timing, wall_offset_ns: i
     LevelRecord {
         level,
         rate,
+        stage: Stage::Level,
         state: LevelState::Open,
         start_ns: timing.start_ns,
         warmup_ns: timing.measured_from_ns - timing.start_ns,
@@ -341,5 +344,6 @@ fn open_record(level: u32, rate: ArrivalRate, timing: &Timing, wall_offset_ns: i
         attainment: Vec::new(),
         validity: Validity::default(),
         verdict: None,
+        evidence: None,
     }
 }

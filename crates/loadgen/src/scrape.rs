@@ -47,6 +47,10 @@ impl Scraper {
             prefix_cache_hits: metrics.prefix_cache_hits,
             spec_accepted_tokens: metrics.spec_accepted_tokens,
             spec_draft_tokens: metrics.spec_draft_tokens,
+            ttft_sum_s: None,
+            ttft_count: None,
+            queue_sum_s: None,
+            queue_count: None,
         })
     }
 

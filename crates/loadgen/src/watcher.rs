@@ -32,6 +32,7 @@ impl Watcher {
             pid: std::process::id(),
             levels: Vec::new(),
             current: None,
+            search: None,
             planned_levels: None,
             error: None,
         };

@@ -217,6 +217,8 @@ pub struct DeploymentSpec {
     pub placement: Placement,
     /// The engine's settings under the predecessor's names, such as `tensor_parallel_size`.
     pub backend_config: serde_json::Map<String, serde_json::Value>,
+    /// Counts the fresh servers of a repeated experiment, from 0: equal specs share one server, and these must not.
+    pub instance: u32,
     /// How long the server may take until it answers.
     #[serde(rename = "server_ready_timeout_s", with = "seconds")]
     pub server_ready_timeout: Duration,

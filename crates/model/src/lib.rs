@@ -9,6 +9,7 @@ pub mod progress;
 pub mod provenance;
 pub mod record;
 pub mod run_config;
+pub mod search;
 pub mod secret;
 pub mod slo;
 pub mod units;
@@ -22,8 +23,11 @@ pub use progress::{LevelProgress, Progress, RunState};
 pub use provenance::Provenance;
 pub use record::{CountSource, LevelRecord, LevelState, Outcome, Phase, RequestRecord, ScrapeRecord};
 pub use run_config::{ExperimentSpec, LevelSchedule, Rates, RunConfig, Timeouts};
+pub use search::{
+    Decided, Evidence, PeakAnswer, PeakEstimate, SearchProgress, SearchSpec, Second, Stage, Validated,
+};
 pub use secret::Secret;
 pub use slo::{LatencyMetric, Quantile, Slo, SloError};
 pub use units::{ArrivalRate, DurationError, Fraction, UnitError, format_duration, parse_duration};
-pub use verdict::{Attainment, Validity, ValidityFault, Verdict};
+pub use verdict::{Attainment, ClientHealth, Validity, ValidityFault, Verdict};
 pub use workload::{ArrivalProcess, LengthDistribution, WorkloadSpec};

@@ -7,6 +7,7 @@ use crate::{
     format::{Format, FormatHeader},
     ids::RunId,
     record::Phase,
+    search::{SearchProgress, Stage},
     units::ArrivalRate,
     verdict::Verdict,
 };
@@ -46,8 +47,10 @@ pub struct LevelSummary {
     pub ttft_p95_ms: Option<f64>,
     /// Measured requests completed per second.
     pub completed_rate: f64,
-    /// The answer.
-    pub verdict: Verdict,
+    /// What it was offered for.
+    pub stage: Stage,
+    /// The answer; absent for the steps of a search.
+    pub verdict: Option<Verdict>,
 }
 
 /// The level that is being measured.
@@ -94,6 +97,8 @@ pub struct Progress {
     pub levels: Vec<LevelSummary>,
     /// The level that is being measured.
     pub current: Option<LevelProgress>,
+    /// Where an adaptive search stands; absent in other runs.
+    pub search: Option<SearchProgress>,
     /// How many levels are planned; absent when that is not known beforehand.
     pub planned_levels: Option<u32>,
     /// Why the state is `failed`.

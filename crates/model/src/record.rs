@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     deployment::names,
+    search::{Evidence, Stage},
     slo::{LatencyMetric, Slo},
     units::ArrivalRate,
     verdict::{Attainment, Validity, Verdict},
@@ -263,6 +264,8 @@ pub struct LevelRecord {
     pub level: u32,
     /// The offered rate λ that was asked for.
     pub rate: ArrivalRate,
+    /// What it was offered for.
+    pub stage: Stage,
     /// How far it came.
     pub state: LevelState,
     /// The start of the warm-up, after the run's anchor.
@@ -285,8 +288,10 @@ pub struct LevelRecord {
     pub attainment: Vec<Attainment>,
     /// Whether the client kept its part.
     pub validity: Validity,
-    /// The answer; absent while open.
+    /// The answer; absent while open, and for the steps of a search, whose answer stands for all of them.
     pub verdict: Option<Verdict>,
+    /// What the estimate of the peak takes from it; absent while open, and in databases of version 1.
+    pub evidence: Option<Evidence>,
 }
 
 impl LevelRecord {
@@ -324,6 +329,14 @@ pub struct ScrapeRecord {
     pub spec_accepted_tokens: Option<f64>,
     /// Draft tokens proposed since the server's start.
     pub spec_draft_tokens: Option<f64>,
+    /// The sum of the server's own TTFT histogram since its start, in seconds.
+    pub ttft_sum_s: Option<f64>,
+    /// The number of requests in it.
+    pub ttft_count: Option<f64>,
+    /// The sum of the server's own histogram of queueing times since its start, in seconds.
+    pub queue_sum_s: Option<f64>,
+    /// The number of requests in it.
+    pub queue_count: Option<f64>,
 }
 
 impl fmt::Display for Latency {

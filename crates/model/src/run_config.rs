@@ -9,6 +9,7 @@ use crate::{
     format::{Format, FormatHeader},
     ids::{CampaignId, DeploymentId, RunId},
     provenance::Provenance,
+    search::SearchSpec,
     slo::Slo,
     units::{ArrivalRate, seconds},
     workload::WorkloadSpec,
@@ -32,6 +33,8 @@ pub enum Rates {
         /// The first rate.
         first: ArrivalRate,
     },
+    /// Those that an adaptive search asks for; warm-up, measured window and total time of the schedule mean nothing then.
+    Search(SearchSpec),
 }
 
 /// The levels of a run.
@@ -48,6 +51,9 @@ pub struct LevelSchedule {
     pub measured: Duration,
     /// Measure every listed level, also after two rejected ones.
     pub all_levels: bool,
+    /// Keep the windows as they are written; otherwise the warm-up is stretched to 3 × and the measured window to
+    /// 5 × the median E2E latency of the level.
+    pub exact_windows: bool,
     /// No level starts that could not end within this time of the run's start.
     #[serde(rename = "total_time_s", with = "optional_seconds", default)]
     pub total_time: Option<Duration>,
@@ -100,6 +106,8 @@ pub struct RunConfig {
     pub deployment_id: DeploymentId,
     /// Where that server lives.
     pub deployment: DeploymentKind,
+    /// Counts the repeats of one experiment over fresh deployments, from 0.
+    pub repeat: u32,
     /// The model as the user named it.
     pub model: String,
     /// The name that requests carry; absent: the first one of `/v1/models`.
@@ -160,6 +168,8 @@ pub mod optional_seconds {
 pub struct ExperimentSpec {
     /// The server.
     pub deployment: crate::deployment::DeploymentSpec,
+    /// Counts the repeats of one experiment over fresh deployments, from 0.
+    pub repeat: u32,
     /// What is sent.
     pub workload: WorkloadSpec,
     /// The levels.

@@ -18,6 +18,13 @@ pub struct Attainment {
     pub decided: u64,
     /// Those of the decided that violate the objective.
     pub violated: u64,
+    /// How many independent requests the decided ones are worth, since violations come in bursts; absent when nothing
+    /// is known of their order.
+    #[serde(default)]
+    pub n_eff: Option<f64>,
+    /// The 95 % interval of the violating share on `n_eff`; absent without it.
+    #[serde(default)]
+    pub interval: Option<(f64, f64)>,
 }
 
 impl Attainment {
@@ -101,6 +108,11 @@ pub enum ValidityFault {
         /// By how much, in milliseconds.
         step_ms: f64,
     },
+    /// A rank of the load generator was lost, with its part of the load.
+    RankLost {
+        /// Which.
+        rank: u32,
+    },
     /// Records were lost because the writer fell behind.
     RecordsLost {
         /// How many.
@@ -129,6 +141,7 @@ impl fmt::Display for ValidityFault {
             Self::Clock { step_ms } => {
                 write!(f, "the wall clock stepped by {step_ms:.1} ms during the level")
             }
+            Self::RankLost { rank } => write!(f, "rank {rank} of the load generator was lost"),
             Self::RecordsLost { count } => {
                 write!(f, "{count} records were lost because the disk was too slow")
             }
@@ -148,6 +161,19 @@ pub struct Validity {
     pub schedule_delay_max_ns: i64,
     /// Empty when the level is valid.
     pub faults: Vec<ValidityFault>,
+    /// What the load generator's own machine had to bear.
+    #[serde(default)]
+    pub client: ClientHealth,
+}
+
+/// What the load generator's own process had to bear during a level. Absent where the system does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientHealth {
+    /// The busiest sending thread's share of a core, 0 to 1.
+    pub busiest_thread: Option<f64>,
+    /// The share of its time that the worst-off sending thread was ready to run and had no core, 0 to 1.
+    pub run_queue: Option<f64>,
 }
 
 impl Validity {

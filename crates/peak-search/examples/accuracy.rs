@@ -291,6 +291,8 @@ fn attainment(records: &[RequestRecord], slo: &Slo) -> Attainment {
         scheduled: records.len() as u64,
         decided: count(Decision::Met) + violated,
         violated,
+        n_eff: None,
+        interval: None,
     }
 }
 

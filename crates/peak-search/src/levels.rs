@@ -129,7 +129,7 @@ impl LevelSearch {
     pub fn planned_levels(&self) -> Option<u32> {
         match &self.schedule.rates {
             Rates::Listed(rates) => Some(rates.len() as u32),
-            Rates::Doubling { .. } => None,
+            Rates::Doubling { .. } | Rates::Search(_) => None,
         }
     }
 
@@ -164,6 +164,8 @@ impl LevelSearch {
     fn rates(&self) -> Box<dyn Iterator<Item = ArrivalRate> + '_> {
         match &self.schedule.rates {
             Rates::Listed(rates) => Box::new(rates.iter().copied()),
+            // An adaptive search has no levels of this kind.
+            Rates::Search(_) => Box::new(std::iter::empty()),
             Rates::Doubling { first } => Box::new(std::iter::successors(Some(*first), |rate| {
                 Some(rate.doubled()).filter(|doubled| doubled > rate)
             })),
@@ -185,6 +187,7 @@ mod tests {
             rates,
             warmup: Duration::from_secs(30),
             measured: Duration::from_mins(1),
+            exact_windows: false,
             all_levels: false,
             total_time: None,
         }

@@ -8,11 +8,13 @@
 //! - [`LevelSearch`] says which level comes next;
 //! - [`highest_passing_level`] and [`non_monotonic`] read the answer from the levels.
 
+mod adaptive;
 mod in_flight;
 mod levels;
 mod summary;
 mod verdict;
 
+pub use adaptive::{AdaptiveSearch, Counted, Directive, Observation, conclude};
 pub use in_flight::decide_in_flight;
 pub use levels::{Command, DoneReason, LevelSearch};
 pub use summary::{highest_passing_level, non_monotonic};

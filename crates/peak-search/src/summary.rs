@@ -31,12 +31,13 @@ fn complete(levels: &[LevelRecord]) -> impl Iterator<Item = (&LevelRecord, &Verd
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use gipfel_model::Validity;
+    use gipfel_model::{Stage, Validity};
 
     pub(crate) fn level(per_second: f64, state: LevelState, verdict: Option<Verdict>) -> LevelRecord {
         LevelRecord {
             level: 0,
             rate: ArrivalRate::per_second(per_second).expect("a rate"),
+            stage: Stage::Level,
             state,
             start_ns: 0,
             warmup_ns: 0,
@@ -49,6 +50,7 @@ pub(crate) mod tests {
             attainment: Vec::new(),
             validity: Validity::default(),
             verdict,
+            evidence: None,
         }
     }
 

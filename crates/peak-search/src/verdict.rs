@@ -130,6 +130,8 @@ mod tests {
             scheduled,
             decided,
             violated,
+            n_eff: None,
+            interval: None,
         }
     }
 
@@ -261,6 +263,8 @@ mod tests {
                     scheduled,
                     decided,
                     violated,
+                    n_eff: None,
+                    interval: None,
                 };
                 let later = Attainment {
                     decided: decided + more,

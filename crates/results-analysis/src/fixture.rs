@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use gipfel_model::{
     ArrivalProcess, ArrivalRate, BackendKind, CountSource, DeploymentKind, EndpointSpec, LengthDistribution,
     LevelRecord, LevelSchedule, LevelState, Outcome, Phase, Provenance, Rates, RequestRecord, RunConfig,
-    RunState, Slo, Timeouts, Validity, Verdict, WorkloadSpec, run_config::RUN_CONFIG_FORMAT,
+    RunState, Slo, Stage, Timeouts, Validity, Verdict, WorkloadSpec, run_config::RUN_CONFIG_FORMAT,
 };
 use gipfel_results_db::{ResultsDb, RunKey};
 use hdrhistogram::{
@@ -88,6 +88,7 @@ pub(crate) fn level(index: u32, per_second: f64, slos: &[Slo], requests: &[Reque
     LevelRecord {
         level: index,
         rate: rate(per_second),
+        stage: Stage::Level,
         state: LevelState::Complete,
         start_ns: i64::from(index) * 1_000 * SECOND,
         warmup_ns: 10 * SECOND,
@@ -100,6 +101,7 @@ pub(crate) fn level(index: u32, per_second: f64, slos: &[Slo], requests: &[Reque
         attainment,
         validity: Validity::default(),
         verdict: Some(verdict),
+        evidence: None,
     }
 }
 
@@ -112,6 +114,7 @@ pub(crate) fn config(run_id: &str, slos: &[Slo]) -> RunConfig {
             .parse()
             .expect("a deployment id"),
         deployment: DeploymentKind::Local,
+        repeat: 0,
         model: "swiss-ai/Apertus-8B".to_owned(),
         served_model: None,
         backend: BackendKind::Vllm,
@@ -128,6 +131,7 @@ pub(crate) fn config(run_id: &str, slos: &[Slo]) -> RunConfig {
             rates: Rates::Doubling { first: rate(10.0) },
             warmup: Duration::from_secs(10),
             measured: Duration::from_mins(1),
+            exact_windows: false,
             all_levels: false,
             total_time: None,
         },

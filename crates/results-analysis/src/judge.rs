@@ -21,6 +21,8 @@ pub(crate) fn attainment(slo: &Slo, requests: &[RequestRecord], scheduled: u64) 
         scheduled,
         decided,
         violated,
+        n_eff: None,
+        interval: None,
     }
 }
 

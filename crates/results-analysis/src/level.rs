@@ -65,6 +65,7 @@ pub(crate) fn summarize(data: &LevelData, objectives: &Objectives<'_>) -> LevelS
     LevelSummary {
         level: record.level,
         rate: record.rate,
+        stage: record.stage,
         state: record.state,
         warmup_s: record.warmup_ns as f64 / 1e9,
         measured_s: record.measured_ns as f64 / 1e9,

@@ -32,5 +32,5 @@ mod tests;
 
 pub use figures::{Figure, Metric, MetricSummary, Percentile};
 pub use summarize::{summarize, summarize_with};
-pub use summary::{Answer, LevelSummary, RequestCounts, RunSummary, SUMMARY_FORMAT, Summary};
+pub use summary::{Answer, LevelSummary, RequestCounts, RunSummary, SUMMARY_FORMAT, Summary, Warning};
 pub use table::render_table;

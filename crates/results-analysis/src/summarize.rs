@@ -1,6 +1,6 @@
 //! From the database to the summary.
 
-use gipfel_model::{LevelRecord, ScrapeRecord, Slo};
+use gipfel_model::{LevelRecord, ScrapeRecord, SearchSpec, Slo};
 use gipfel_results_db::{DbError, Origin, ResultsDb, RunRow};
 
 use crate::{
@@ -40,7 +40,9 @@ async fn summarize_run(
         informational: &run.informational_slos,
     };
     let mut levels: Vec<LevelSummary> = Vec::new();
-    for record in db.levels(run.key).await? {
+    let records = db.levels(run.key).await?;
+    let peak = gipfel_peak_search::conclude(&SearchSpec::default(), &run.slos, &records);
+    for record in records {
         levels.push(level::summarize(
             &load(db, run, record, &scrapes).await?,
             &objectives,
@@ -61,6 +63,9 @@ async fn summarize_run(
         slos: judged_by.unwrap_or(&run.slos).to_vec(),
         informational_slos: run.informational_slos.clone(),
         answer: answer::answer(&levels, run.state, run.error.as_deref()),
+        peak,
+        warnings: Vec::new(),
+        repeat: run.repeat,
         notes: notes::notes(run, &levels),
         levels,
     })

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use gipfel_model::{
-    ArrivalRate, Attainment, DeploymentKind, FormatHeader, LevelState, RunState, Slo, Validity, Verdict,
-    format::Format,
+    ArrivalRate, Attainment, DeploymentKind, FormatHeader, LevelState, PeakAnswer, RunState, Slo, Stage,
+    Validity, Verdict, format::Format,
 };
 use serde::Serialize;
 
@@ -57,8 +57,14 @@ pub struct RunSummary {
     pub slos: Vec<Slo>,
     /// Objectives that are shown and decide nothing.
     pub informational_slos: Vec<Slo>,
-    /// The answer.
+    /// The answer of the simple rule: the highest passing level.
     pub answer: Answer,
+    /// The peak with its interval, the rate that was held, or why there is no answer.
+    pub peak: PeakAnswer,
+    /// What makes the figures less than they seem.
+    pub warnings: Vec<Warning>,
+    /// Counts the repeats of one experiment over fresh deployments, from 0.
+    pub repeat: u32,
     /// What a reader of the figures has to know, in sentences.
     pub notes: Vec<String>,
     /// The levels, in the order in which they were measured.
@@ -84,6 +90,17 @@ pub struct Answer {
     pub sentence: String,
 }
 
+/// One of the warnings W1 to W10, in words.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Warning {
+    /// `W1` to `W10`.
+    pub code: &'static str,
+    /// What is wrong, with its figures, and what to do about it.
+    pub text: String,
+    /// The levels that it concerns; empty when it concerns the run.
+    pub levels: Vec<u32>,
+}
+
 /// What one level says.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LevelSummary {
@@ -91,6 +108,8 @@ pub struct LevelSummary {
     pub level: u32,
     /// The offered rate that was asked for.
     pub rate: ArrivalRate,
+    /// What it was offered for.
+    pub stage: Stage,
     /// How far it came.
     pub state: LevelState,
     /// The warm-up, in seconds.

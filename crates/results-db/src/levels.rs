@@ -19,11 +19,16 @@ impl ResultsDb {
             .as_ref()
             .map(|verdict| json(path, "level", "verdict", verdict))
             .transpose()?;
+        let evidence = level
+            .evidence
+            .as_ref()
+            .map(|evidence| json(path, "level", "evidence", evidence))
+            .transpose()?;
         let mut connection = self.connection().await;
         sqlx::query(
             "INSERT OR REPLACE INTO level (run, level, rate, state, start_ns, warmup_ns, measured_ns, started_unix_ns, \
-             ended_unix_ns, offered_rate, sent_rate, completed_rate, attainment, validity, verdict) \
-             VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+             ended_unix_ns, offered_rate, sent_rate, completed_rate, attainment, validity, verdict, \
+             stage, evidence) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         )
         .bind(run.0)
         .bind(level.level)
@@ -40,6 +45,8 @@ impl ResultsDb {
         .bind(json(path, "level", "attainment", &level.attainment)?)
         .bind(json(path, "level", "validity", &level.validity)?)
         .bind(verdict)
+        .bind(level.stage.as_str())
+        .bind(evidence)
         .execute(&mut *connection)
         .await
         .map_err(|source| self.fault("record the level", source))?;
@@ -111,9 +118,11 @@ impl ResultsDb {
         let rate =
             ArrivalRate::per_second(reader.get("rate")?).map_err(|error| reader.fault("rate", error))?;
         let verdict: Option<String> = reader.get("verdict")?;
+        let evidence: Option<String> = reader.get("evidence")?;
         Ok(LevelRecord {
             level: reader.get("level")?,
             rate,
+            stage: reader.parse("stage", &reader.get::<String>("stage")?)?,
             state: reader.parse("state", &reader.get::<String>("state")?)?,
             start_ns: reader.get("start_ns")?,
             warmup_ns: reader.get("warmup_ns")?,
@@ -126,6 +135,7 @@ impl ResultsDb {
             attainment: reader.json("attainment")?,
             validity: reader.json("validity")?,
             verdict: verdict.map(|_| reader.json("verdict")).transpose()?,
+            evidence: evidence.map(|_| reader.json("evidence")).transpose()?,
         })
     }
 }

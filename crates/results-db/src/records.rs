@@ -58,6 +58,10 @@ pub(crate) const SCRAPE_COLUMNS: &[&str] = &[
     "prefix_cache_hits",
     "spec_accepted_tokens",
     "spec_draft_tokens",
+    "ttft_sum_s",
+    "ttft_count",
+    "queue_sum_s",
+    "queue_count",
 ];
 
 type BindResult = Result<(), sqlx::error::BoxDynError>;
@@ -190,6 +194,10 @@ impl ResultsDb {
             prefix_cache_hits: reader.get("prefix_cache_hits")?,
             spec_accepted_tokens: reader.get("spec_accepted_tokens")?,
             spec_draft_tokens: reader.get("spec_draft_tokens")?,
+            ttft_sum_s: reader.get("ttft_sum_s")?,
+            ttft_count: reader.get("ttft_count")?,
+            queue_sum_s: reader.get("queue_sum_s")?,
+            queue_count: reader.get("queue_count")?,
         })
     }
 }
@@ -263,7 +271,11 @@ fn bind_scrape(run: RunKey, record: &ScrapeRecord, arguments: &mut SqliteArgumen
     arguments.add(record.prefix_cache_queries)?;
     arguments.add(record.prefix_cache_hits)?;
     arguments.add(record.spec_accepted_tokens)?;
-    arguments.add(record.spec_draft_tokens)
+    arguments.add(record.spec_draft_tokens)?;
+    arguments.add(record.ttft_sum_s)?;
+    arguments.add(record.ttft_count)?;
+    arguments.add(record.queue_sum_s)?;
+    arguments.add(record.queue_count)
 }
 
 fn code<T: Code>(reader: &Reader<'_>, column: &'static str) -> Result<T, DbError> {

@@ -58,6 +58,8 @@ pub struct RunRow {
     pub warmup_s: Option<f64>,
     /// The configured measured window of each level, in seconds.
     pub measured_s: Option<f64>,
+    /// Counts the repeats of one experiment over fresh deployments, from 0.
+    pub repeat: u32,
     /// From the start of the server to its first answer, in seconds.
     pub server_load_time_s: Option<f64>,
     /// ISO 8601.
@@ -94,18 +96,18 @@ impl ResultsDb {
     ) -> Result<RunKey, DbError> {
         const UPSERT: &str = "INSERT INTO run (run_id, origin, campaign_id, deployment_id, deployment, model, backend, \
              backend_config, dataset_config, rate_levels, warmup_s, measurement_s, slos, informational_slos, created_at, \
-             server_load_time_s, state) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) \
+             server_load_time_s, state, repeat) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) \
              ON CONFLICT (run_id) DO UPDATE SET origin = excluded.origin, campaign_id = excluded.campaign_id, \
              deployment_id = excluded.deployment_id, deployment = excluded.deployment, model = excluded.model, \
              backend = excluded.backend, backend_config = excluded.backend_config, \
              dataset_config = excluded.dataset_config, rate_levels = excluded.rate_levels, \
              warmup_s = excluded.warmup_s, measurement_s = excluded.measurement_s, slos = excluded.slos, \
-             informational_slos = excluded.informational_slos, created_at = excluded.created_at, \
+             informational_slos = excluded.informational_slos, repeat = excluded.repeat, created_at = excluded.created_at, \
              server_load_time_s = coalesce(excluded.server_load_time_s, server_load_time_s) RETURNING run";
         let path = &self.path;
         let rates = match &config.schedule.rates {
             Rates::Listed(rates) => Some(json(path, "run", "rate_levels", rates)?),
-            Rates::Doubling { .. } => None,
+            Rates::Doubling { .. } | Rates::Search(_) => None,
         };
         sqlx::query_scalar(UPSERT)
             .bind(config.run_id.as_str())
@@ -130,6 +132,7 @@ impl ResultsDb {
             .bind(&config.created_at)
             .bind(config.server_load_time.map(|time| time.as_secs_f64()))
             .bind(RunState::Waiting.as_str())
+            .bind(config.repeat)
             .fetch_one(connection)
             .await
             .map(RunKey)
@@ -211,6 +214,7 @@ impl ResultsDb {
             informational_slos: reader.json("informational_slos")?,
             warmup_s: reader.get("warmup_s")?,
             measured_s: reader.get("measurement_s")?,
+            repeat: reader.get("repeat")?,
             server_load_time_s: reader.get("server_load_time_s")?,
             created_at: reader.get("created_at")?,
             state: reader.parse("state", &reader.get::<String>("state")?)?,

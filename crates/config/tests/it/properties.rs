@@ -150,6 +150,7 @@ fn schedule() -> impl Strategy<Value = LevelSchedule> {
     )
         .prop_map(
             |(rates, warmup, measured, all_levels, total_time)| LevelSchedule {
+                exact_windows: false,
                 all_levels: all_levels && matches!(rates, Rates::Listed(_)),
                 rates,
                 warmup,
@@ -282,6 +283,7 @@ fn experiment() -> impl Strategy<Value = ExperimentSpec> {
             backend,
             placement,
             backend_config,
+            instance: 0,
             server_ready_timeout,
         },
     );
@@ -290,6 +292,7 @@ fn experiment() -> impl Strategy<Value = ExperimentSpec> {
         |(deployment, workload, schedule, (slos, informational_slos, timeouts, workers))| ExperimentSpec {
             deployment,
             dataset_config: dataset_config(&workload),
+            repeat: 0,
             workload,
             schedule,
             slos,

@@ -133,6 +133,7 @@ pub(crate) fn config(url: &str, rates: &[f64], slos: &[&str]) -> RunConfig {
             .parse()
             .expect("an id"),
         deployment: DeploymentKind::External,
+        repeat: 0,
         model: "test-model".to_owned(),
         served_model: None,
         backend: BackendKind::Sim,
@@ -149,6 +150,7 @@ pub(crate) fn config(url: &str, rates: &[f64], slos: &[&str]) -> RunConfig {
             rates: Rates::Listed(rates),
             warmup: Duration::from_millis(200),
             measured: Duration::from_secs(1),
+            exact_windows: false,
             all_levels: true,
             total_time: None,
         },

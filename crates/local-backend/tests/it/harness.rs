@@ -117,6 +117,7 @@ pub(crate) fn spec(local: LocalSpec) -> DeploymentSpec {
         backend: BackendKind::Vllm,
         placement: Placement::Local(local),
         backend_config: serde_json::Map::new(),
+        instance: 0,
         server_ready_timeout: Duration::from_mins(1),
     }
 }
@@ -207,6 +208,7 @@ pub(crate) fn config(site: &Site, run: &RunId, seed: u64) -> RunConfig {
         campaign_id: site.campaign(),
         deployment_id: site.deployment("of-run"),
         deployment: DeploymentKind::Local,
+        repeat: 0,
         model: "m".to_owned(),
         served_model: None,
         backend: BackendKind::Vllm,
@@ -225,6 +227,7 @@ pub(crate) fn config(site: &Site, run: &RunId, seed: u64) -> RunConfig {
             },
             warmup: Duration::ZERO,
             measured: Duration::from_secs(1),
+            exact_windows: false,
             all_levels: false,
             total_time: None,
         },

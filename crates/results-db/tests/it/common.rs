@@ -3,7 +3,7 @@ use std::{path::PathBuf, time::Duration};
 use gipfel_model::{
     ArrivalProcess, ArrivalRate, BackendKind, CountSource, DeploymentKind, EndpointSpec, LengthDistribution,
     LevelRecord, LevelSchedule, LevelState, Outcome, Phase, Rates, RequestRecord, RunConfig, ScrapeRecord,
-    Timeouts, Validity, Verdict, WorkloadSpec, run_config::RUN_CONFIG_FORMAT,
+    Stage, Timeouts, Validity, Verdict, WorkloadSpec, run_config::RUN_CONFIG_FORMAT,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
@@ -93,6 +93,7 @@ pub(crate) fn config(run_id: &str) -> RunConfig {
             .parse()
             .expect("a deployment id"),
         deployment: DeploymentKind::Local,
+        repeat: 0,
         model: "sim".to_owned(),
         served_model: None,
         backend: BackendKind::Sim,
@@ -109,6 +110,7 @@ pub(crate) fn config(run_id: &str) -> RunConfig {
             rates: Rates::Listed(vec![rate(5.0), rate(10.0)]),
             warmup: Duration::from_secs(30),
             measured: Duration::from_mins(1),
+            exact_windows: false,
             all_levels: false,
             total_time: None,
         },
@@ -127,6 +129,7 @@ pub(crate) fn level(index: u32, per_second: f64) -> LevelRecord {
     LevelRecord {
         level: index,
         rate: rate(per_second),
+        stage: Stage::Level,
         state: LevelState::Complete,
         start_ns: i64::from(index) * 100 * SECOND,
         warmup_ns: 30 * SECOND,
@@ -139,6 +142,7 @@ pub(crate) fn level(index: u32, per_second: f64) -> LevelRecord {
         attainment: vec![],
         validity: Validity::default(),
         verdict: Some(Verdict::Accept),
+        evidence: None,
     }
 }
 
