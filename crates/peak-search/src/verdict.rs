@@ -297,7 +297,7 @@ mod tests {
 
         #[test]
         fn a_level_is_rejected_when_its_order_statistic_is_beyond_the_limit(slo in slos(), n in 1..2_000_u64, violated in 0..200_u64) {
-            let one = Attainment { slo, scheduled: n, decided: n, violated: violated.min(n) };
+            let one = Attainment { slo, scheduled: n, decided: n, violated: violated.min(n), n_eff: None, interval: None };
             let verdict = judge(std::slice::from_ref(&one), &Validity::default());
             if let Slo::Latency { quantile, .. } = slo {
                 let within = n - one.violated;
