@@ -205,6 +205,7 @@ mod tests {
             backend: kind,
             placement: Placement::Local(local.clone()),
             backend_config,
+            instance: 0,
             server_ready_timeout: Duration::from_mins(15),
         };
         let command = engine(kind).command(&spec, &local, "127.0.0.1", 8000);

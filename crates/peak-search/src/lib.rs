@@ -9,13 +9,18 @@
 //! - [`highest_passing_level`] and [`non_monotonic`] read the answer from the levels.
 
 mod adaptive;
+mod conclude;
+mod evidence;
 mod in_flight;
 mod levels;
 mod summary;
+mod posterior;
 mod verdict;
 
-pub use adaptive::{AdaptiveSearch, Counted, Directive, Observation, conclude};
+pub use adaptive::{AdaptiveSearch, Counted, Directive, Observation};
+pub use conclude::conclude;
+pub use evidence::{attainment, evidence_of};
 pub use in_flight::decide_in_flight;
 pub use levels::{Command, DoneReason, LevelSearch};
 pub use summary::{highest_passing_level, non_monotonic};
-pub use verdict::{certain_reject, judge};
+pub use verdict::{certain_reject, judge, judge_simply};

@@ -17,6 +17,19 @@ use gipfel_model::{Attainment, Slo, Validity, Verdict};
 /// A tail of fewer expected violations than this is no evidence of meeting an objective.
 const MIN_ALLOWED_VIOLATIONS: usize = 5;
 
+/// The verdict of the simple rule, which takes the counts as they are: the answer that other tools give.
+pub fn judge_simply(attainments: &[Attainment], validity: &Validity) -> Verdict {
+    let counts: Vec<Attainment> = attainments
+        .iter()
+        .map(|one| Attainment {
+            n_eff: None,
+            interval: None,
+            ..one.clone()
+        })
+        .collect();
+    judge(&counts, validity)
+}
+
 /// The final verdict on a level.
 ///
 /// A level whose client did not keep its part is invalid whatever its figures say, so that no fault of the client ever
@@ -26,7 +39,7 @@ pub fn judge(attainments: &[Attainment], validity: &Validity) -> Verdict {
     if let Some(reason) = validity.reason() {
         return Verdict::Invalid { reason };
     }
-    if let Some(slo) = worst(attainments, |one| one.violated > allowed(&one.slo, one.decided)) {
+    if let Some(slo) = worst(attainments, is_rejected) {
         return Verdict::Reject { slo };
     }
     if attainments.is_empty() {
@@ -52,7 +65,23 @@ pub fn judge(attainments: &[Attainment], validity: &Validity) -> Verdict {
 ///
 /// It is a reason to end the level early. The verdict still comes from [`judge`], which looks at the client first.
 pub fn certain_reject(attainments: &[Attainment]) -> Option<Slo> {
-    worst(attainments, |one| one.violated > allowed(&one.slo, one.scheduled))
+    worst(attainments, |one| match one.interval {
+        Some(_) if !forbids_all(&one.slo) => is_rejected(one) && is_supported_by(one, one.decided),
+        _ => one.violated > allowed(&one.slo, one.scheduled),
+    })
+}
+
+/// An interval is taken at its word only when it rests on as many requests as a verdict needs.
+fn is_supported_by(one: &Attainment, n: u64) -> bool {
+    supported(&one.slo, n)
+}
+
+/// By the interval where there is one; by the counts where nothing is known of their order.
+fn is_rejected(one: &Attainment) -> bool {
+    match one.interval {
+        Some((low, _)) if !forbids_all(&one.slo) => low > one.slo.allowed_share(),
+        _ => one.violated > allowed(&one.slo, one.decided),
+    }
 }
 
 /// The objective that is violated most among those that are `rejected`; the first one of equals.
@@ -73,6 +102,9 @@ fn unresolved(one: &Attainment) -> Option<String> {
     if !supported(&one.slo, one.scheduled) {
         return Some(unsupported(&one.slo, one.scheduled));
     }
+    if let Some(text) = straddles(one) {
+        return Some(text);
+    }
     let could_turn = one.violated + undecided > allowed(&one.slo, one.scheduled);
     if could_turn || !supported(&one.slo, one.decided) {
         let Attainment { slo, scheduled, .. } = one;
@@ -81,6 +113,25 @@ fn unresolved(one: &Attainment) -> Option<String> {
         ));
     }
     None
+}
+
+/// Why the interval allows neither answer.
+fn straddles(one: &Attainment) -> Option<String> {
+    let (low, high) = one.interval.filter(|_| !forbids_all(&one.slo))?;
+    let target = one.slo.allowed_share();
+    (high > target).then(|| {
+        format!(
+            "{:.1} % violate {}, but the 95 % interval {:.1} to {:.1} % holds the {} % that is allowed: violations come in bursts, \
+             {} requests are worth {:.0}; a longer window resolves it",
+            one.violating_share().unwrap_or(0.0) * 100.0,
+            one.slo,
+            low * 100.0,
+            high * 100.0,
+            (target * 1e5).round() / 1e3,
+            one.decided,
+            one.n_eff.unwrap_or(0.0),
+        )
+    })
 }
 
 fn unsupported(slo: &Slo, n: u64) -> String {

@@ -8,6 +8,10 @@
 
 #![expect(clippy::print_stdout, reason = "this program's output is its tables")]
 
+mod compare;
+mod procedures;
+mod world;
+
 use std::{
     path::PathBuf,
     process::ExitCode,
@@ -59,8 +63,26 @@ struct Arguments {
     /// Check verdicts below and above them.
     #[arg(long)]
     verdicts: bool,
-    /// A file of servers; without it the embedded ones.
+    /// Compare the procedures; this and the next few options.
     #[arg(long)]
+    compare: bool,
+    /// Seeds of the comparison.
+    #[arg(long, default_value_t = 20)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    first_seed: u64,
+    /// Only these procedures; may be repeated.
+    #[arg(long)]
+    procedure: Vec<compare::Procedure>,
+    /// Print the comparison as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Print what each search did.
+    #[arg(long)]
+    trace: bool,
+    /// A file of servers; without it the embedded ones.
+    #[arg(long, alias = "servers")]
     profiles: Option<PathBuf>,
     /// Only this server; may be repeated.
     #[arg(long)]
@@ -97,6 +119,21 @@ fn main() -> anyhow::Result<ExitCode> {
     } else {
         named.collect::<Result<_, _>>()?
     };
+    if arguments.compare {
+        let procedures = if arguments.procedure.is_empty() {
+            <compare::Procedure as clap::ValueEnum>::value_variants()
+        } else {
+            &arguments.procedure
+        };
+        let seeds = arguments.first_seed..arguments.first_seed + arguments.seeds;
+        let rows = compare::run(&chosen, procedures, seeds, arguments.trace)?;
+        if arguments.json {
+            println!("{}", serde_json::to_string_pretty(&rows)?);
+        } else {
+            print!("{}", compare::table(&rows));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let both = !arguments.truth && !arguments.verdicts;
     let mut good = true;
     if arguments.truth || both {

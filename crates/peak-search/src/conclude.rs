@@ -1,0 +1,214 @@
+//! From levels to the answer.
+
+use gipfel_model::{
+    Evidence, LevelRecord, LevelState, PeakAnswer, PeakEstimate, SearchSpec, Slo, Stage, Validated, Verdict,
+};
+use gipfel_statistics::Batch;
+
+use crate::{
+    evidence::{batches, measured, median},
+    posterior::{Point, Posterior, weight},
+};
+
+/// A spell lasts so many median E2E latencies, and at least so many seconds: what comes within it is one event.
+const SPELL_E2E: f64 = 8.0;
+const LEAST_SPELL_S: f64 = 12.0;
+/// The tests of the bracket are short and follow an overload: each counts at most as much as half an independent request.
+const BRACKET_WEIGHT: f64 = 0.5;
+/// The headline's quantile of the posterior: the peak is at least this with 80 % confidence.
+const HEADLINE: f64 = 0.2;
+const INTERVAL: (f64, f64) = (0.05, 0.95);
+/// An interval wider than this share of the mean, from end to end, is no answer.
+const WIDEST: f64 = 0.10;
+/// A rate is validated when it was held for this long, and for so many E2E latencies.
+const HELD_S: f64 = 600.0;
+const HELD_E2E: f64 = 15.0;
+/// Blocks belong to one stretch when their rates differ by no more than this.
+const SAME_RATE: f64 = 0.03;
+
+/// A level with what was learnt from it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Learnt<'a> {
+    pub(crate) stage: Stage,
+    pub(crate) rate: f64,
+    /// When it began, in seconds on an axis that all levels share.
+    pub(crate) start_s: f64,
+    pub(crate) evidence: &'a Evidence,
+}
+
+/// The answer that these levels give, those of an adaptive search or of listed and doubling rates. Levels that are not
+/// complete, have no evidence or are invalid do not count.
+pub fn conclude(spec: &SearchSpec, slos: &[Slo], levels: &[LevelRecord]) -> PeakAnswer {
+    let learnt: Vec<Learnt<'_>> = levels
+        .iter()
+        .filter(|level| level.state == LevelState::Complete)
+        .filter(|level| !matches!(level.verdict, Some(Verdict::Invalid { .. })))
+        .filter_map(|level| {
+            Some(Learnt {
+                stage: level.stage,
+                rate: level.rate.get(),
+                start_s: level.start_ns as f64 / 1e9,
+                evidence: level.evidence.as_ref()?,
+            })
+        })
+        .collect();
+    answer(spec, slos, &learnt)
+}
+
+pub(crate) fn answer(spec: &SearchSpec, slos: &[Slo], levels: &[Learnt<'_>]) -> PeakAnswer {
+    let e2e_p50_s = typical_e2e(levels);
+    let estimate = estimate(slos, levels, e2e_p50_s);
+    let unresolved = unresolved(spec, levels, estimate.as_ref());
+    PeakAnswer {
+        validated: validated(slos, levels, e2e_p50_s),
+        nothing_passes: false,
+        estimate,
+        unresolved,
+        e2e_p50_s,
+    }
+}
+
+/// The median E2E latency near the knee, in seconds.
+pub(crate) fn typical_e2e(levels: &[Learnt<'_>]) -> Option<f64> {
+    let of = |stages: &[Stage]| {
+        let mut values: Vec<i64> = levels
+            .iter()
+            .filter(|level| stages.contains(&level.stage))
+            .filter_map(|level| Some((level.evidence.e2e_p50_s? * 1e9) as i64))
+            .collect();
+        median(&mut values).map(|nanos| nanos / 1e9)
+    };
+    of(&[Stage::Track])
+        .or_else(|| of(&[Stage::Bracket]))
+        .or_else(|| of(&[Stage::Level, Stage::Ramp]))
+}
+
+/// The estimate of the objective with the lowest answer.
+pub(crate) fn estimate(slos: &[Slo], levels: &[Learnt<'_>], e2e_s: Option<f64>) -> Option<PeakEstimate> {
+    let spell_s = (SPELL_E2E * e2e_s.unwrap_or(0.0)).max(LEAST_SPELL_S);
+    let of = |(index, slo): (usize, &Slo)| {
+        let points = points(index, levels, spell_s);
+        if slo.allowed_share() <= 0.0 {
+            return None;
+        }
+        let posterior = Posterior::new(&points, slo.allowed_share())?;
+        Some(PeakEstimate {
+            peak_qps: posterior.quantile(HEADLINE),
+            mean: posterior.mean(),
+            low: posterior.quantile(INTERVAL.0),
+            high: posterior.quantile(INTERVAL.1),
+            binding: *slo,
+            n_eff: points.iter().map(|point| point.weight).sum(),
+        })
+    };
+    let estimates = slos.iter().enumerate().filter_map(of);
+    estimates.min_by(|one, other| one.peak_qps.total_cmp(&other.peak_qps))
+}
+
+fn points(objective: usize, levels: &[Learnt<'_>], spell_s: f64) -> Vec<Point> {
+    levels
+        .iter()
+        .filter(|level| level.stage != Stage::Ramp)
+        .filter_map(|level| point(objective, level, spell_s))
+        .collect()
+}
+
+fn point(objective: usize, level: &Learnt<'_>, spell_s: f64) -> Option<Point> {
+    let seconds = if level.stage == Stage::Bracket && level.evidence.overloaded.is_some() {
+        &level.evidence.seconds
+    } else {
+        measured(level.evidence)
+    };
+    let mut batches = batches(seconds, objective);
+    let stands_for_s = f64::from(level.evidence.stands_for_s).max(seconds.len() as f64);
+    let imputed = (stands_for_s - seconds.len() as f64) * level.rate;
+    if imputed > 0.0 {
+        batches.push(Batch {
+            events: imputed,
+            trials: imputed,
+        });
+    }
+    let total = Batch::sum(batches.iter().copied());
+    if total.trials <= 0.0 {
+        return None;
+    }
+    let weight = weight(&batches, stands_for_s, spell_s);
+    // A test that was broken off has seen too little of what it was broken off for.
+    let is_hard = level.stage == Stage::Bracket && level.evidence.overloaded.is_some();
+    Some(Point {
+        position: level.rate.ln(),
+        share: if is_hard { 1.0 } else { total.events / total.trials },
+        weight: if level.stage == Stage::Bracket {
+            weight.min(BRACKET_WEIGHT)
+        } else {
+            weight
+        },
+    })
+}
+
+fn unresolved(_spec: &SearchSpec, levels: &[Learnt<'_>], estimate: Option<&PeakEstimate>) -> Option<String> {
+    let Some(estimate) = estimate else {
+        return Some("no level has told anything of the objectives; a longer time budget resolves it".to_owned());
+    };
+    if !levels.iter().any(|level| matches!(level.stage, Stage::Track | Stage::Level)) {
+        return Some(format!(
+            "the time was over before the peak was tracked; it lies about {:.3} req/s; a longer time budget resolves it",
+            estimate.mean
+        ));
+    }
+    let width = (estimate.high - estimate.low) / estimate.mean;
+    (width > WIDEST).then(|| {
+        format!(
+            "the 90 % interval {:.3}–{:.3} req/s is {:.0} % wide; a longer time budget resolves it",
+            estimate.low,
+            estimate.high,
+            width * 100.0
+        )
+    })
+}
+
+/// The highest rate of a stretch of blocks without gap that met every objective for long enough.
+fn validated(slos: &[Slo], levels: &[Learnt<'_>], e2e_s: Option<f64>) -> Option<Validated> {
+    let least_s = (HELD_E2E * e2e_s.unwrap_or(0.0)).max(HELD_S);
+    let mut best: Option<Validated> = None;
+    for from in 0..levels.len() {
+        for to in from + 1..=levels.len() {
+            let Some(held) = held(slos, &levels[from..to]) else { break };
+            if held.held_s >= least_s && best.is_none_or(|best| held.qps > best.qps) && meets(slos, &levels[from..to]) {
+                best = Some(held);
+            }
+        }
+    }
+    best
+}
+
+/// Rate and length of a stretch; `None` when it is none: rates differ, there is a gap, or load was shed.
+fn held(slos: &[Slo], stretch: &[Learnt<'_>]) -> Option<Validated> {
+    let _ = slos;
+    let rates = stretch.iter().map(|level| level.rate);
+    let (least, most) = (rates.clone().reduce(f64::min)?, rates.reduce(f64::max)?);
+    let length = |level: &Learnt<'_>| level.evidence.seconds.len() as f64;
+    let joined = stretch
+        .windows(2)
+        .all(|pair| (pair[1].start_s - pair[0].start_s - length(&pair[0])).abs() < 2.0);
+    let kind = stretch.iter().all(|level| {
+        matches!(level.stage, Stage::Track | Stage::Level | Stage::Bracket) && level.evidence.overloaded.is_none()
+    });
+    if !joined || !kind || most / least > 1.0 + SAME_RATE {
+        return None;
+    }
+    let held_s: f64 = stretch.iter().map(length).sum();
+    let requests: f64 = stretch.iter().map(|level| level.rate * length(level)).sum();
+    (held_s > 0.0).then(|| Validated {
+        qps: requests / held_s,
+        held_s,
+    })
+}
+
+/// Whether every objective is met over all seconds of the stretch, the settling ones included.
+fn meets(slos: &[Slo], stretch: &[Learnt<'_>]) -> bool {
+    slos.iter().enumerate().all(|(index, slo)| {
+        let total = Batch::sum(stretch.iter().flat_map(|level| batches(&level.evidence.seconds, index)));
+        total.trials > 0.0 && total.events <= slo.allowed_share() * total.trials
+    })
+}

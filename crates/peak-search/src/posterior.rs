@@ -1,0 +1,106 @@
+//! Where the violating share crosses what an objective allows, and how sure that is.
+
+use gipfel_statistics::{Batch, variance_inflation};
+
+/// Width of a cell of the grid over the crossing, in ln rate.
+const CROSSING_STEP: f64 = 0.002;
+/// The grid reaches so far beyond the lowest and the highest rate, in ln rate.
+const CROSSING_MARGIN: f64 = 0.25;
+/// Centre and spread of the slope's log-normal prior: logit of the share per unit of ln rate, as measured on simulated
+/// servers, whose slopes lie between 32 and 130.
+const SLOPE_CENTRE: f64 = 60.0;
+const SLOPE_SPREAD: f64 = 1.8;
+const SLOPE_CELLS: usize = 15;
+/// The slope's grid reaches so many standard deviations to both sides.
+const SLOPE_REACH: f64 = 2.2;
+
+/// One level as the estimate sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Point {
+    /// ln of the offered rate.
+    pub(crate) position: f64,
+    /// The violating share.
+    pub(crate) share: f64,
+    /// How many independent requests the level is worth.
+    pub(crate) weight: f64,
+}
+
+/// How many independent requests a stretch of load is worth.
+///
+/// At most its count over the variance inflation between its batches, and at most one for each spell: near the knee what
+/// comes within a few E2E latencies is one event, seen many times, which the batches of a stretch without violations
+/// cannot show.
+pub(crate) fn weight(batches: &[Batch], duration_s: f64, spell_s: f64) -> f64 {
+    let trials = Batch::sum(batches.iter().copied()).trials;
+    (trials / variance_inflation(batches)).min(duration_s / spell_s)
+}
+
+/// The posterior of the crossing.
+#[derive(Clone, Debug)]
+pub(crate) struct Posterior {
+    /// ln rate of the first cell.
+    first: f64,
+    /// Sums to 1.
+    cells: Vec<f64>,
+}
+
+impl Posterior {
+    /// The posterior of the rate at which the share is `target`, by a logistic curve over ln rate with a flat prior on
+    /// the crossing; `None` without points.
+    pub(crate) fn new(points: &[Point], target: f64) -> Option<Self> {
+        let least = points.iter().map(|point| point.position).reduce(f64::min)?;
+        let most = points.iter().map(|point| point.position).reduce(f64::max)?;
+        let first = least - CROSSING_MARGIN;
+        let count = ((most + CROSSING_MARGIN - first) / CROSSING_STEP).ceil() as usize + 1;
+        let offset = (target / (1.0 - target)).ln();
+        let mut logs = vec![f64::NEG_INFINITY; count * SLOPE_CELLS];
+        for (at, log) in logs.iter_mut().enumerate() {
+            let crossing = first + (at / SLOPE_CELLS) as f64 * CROSSING_STEP;
+            let deviation = SLOPE_REACH * (2.0 * (at % SLOPE_CELLS) as f64 / (SLOPE_CELLS - 1) as f64 - 1.0);
+            let slope = SLOPE_CENTRE * SLOPE_SPREAD.powf(deviation);
+            *log = -deviation * deviation / 2.0
+                + points
+                    .iter()
+                    .map(|point| log_likelihood(point, offset + slope * (point.position - crossing)))
+                    .sum::<f64>();
+        }
+        let greatest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let mut cells: Vec<f64> = logs
+            .chunks(SLOPE_CELLS)
+            .map(|slopes| slopes.iter().map(|log| (log - greatest).exp()).sum())
+            .collect();
+        let sum: f64 = cells.iter().sum();
+        cells.iter_mut().for_each(|cell| *cell /= sum);
+        Some(Self { first, cells })
+    }
+
+    /// The mean, as a rate.
+    pub(crate) fn mean(&self) -> f64 {
+        let mean: f64 = self.cells.iter().enumerate().map(|(at, cell)| cell * self.position(at)).sum();
+        mean.exp()
+    }
+
+    /// The rate below which the crossing lies with probability `p`.
+    pub(crate) fn quantile(&self, p: f64) -> f64 {
+        let mut below = 0.0;
+        for (at, cell) in self.cells.iter().enumerate() {
+            if below + cell >= p {
+                let within = if *cell > 0.0 { (p - below) / cell - 0.5 } else { 0.0 };
+                return (self.position(at) + within * CROSSING_STEP).exp();
+            }
+            below += cell;
+        }
+        self.position(self.cells.len()).exp()
+    }
+
+    fn position(&self, at: usize) -> f64 {
+        self.first + at as f64 * CROSSING_STEP
+    }
+}
+
+/// ln of the likelihood of a share when the curve's logit there is `logit`; counts need not be whole.
+fn log_likelihood(point: &Point, logit: f64) -> f64 {
+    // ln(1 + e^logit) without overflow.
+    let log_odds_sum = logit.max(0.0) + (-logit.abs()).exp().ln_1p();
+    point.weight * (point.share * logit - log_odds_sum)
+}
