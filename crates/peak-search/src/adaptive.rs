@@ -382,6 +382,7 @@ impl AdaptiveSearch {
                 self.begin(&plan, directives);
             }
             let Some(level) = self.levels.last_mut() else { return };
+            level.settle_on(now_ns);
             directives.push(level.append());
             self.scheduled_until_ns = level.end_ns;
         }

@@ -51,6 +51,8 @@ const BAD_SHARE: f64 = 0.5;
 const SETTLE_STEP_E2E: f64 = 1.0;
 const SETTLE_SHED_E2E: f64 = 2.0;
 const SETTLE_COLD_E2E: f64 = 6.0;
+/// And no less than this, so that it is seen whether the requests in flight still fall.
+const LEAST_SETTLE_S: f64 = 8.0;
 /// A block with a bad episode at its end goes on until it is over, for at most so many blocks; one whose requests in flight
 /// still grow for at most so many.
 const EPISODE_BLOCKS: f64 = 1.0;
@@ -377,8 +379,8 @@ impl Course {
         let e2e_s = self.e2e_s;
         let (settle_s, measured_s) = match self.stage {
             Stage::Ramp => (0.0, (RAMP_ARRIVALS / rate).clamp(RAMP_STEP_S.0, RAMP_STEP_S.1)),
-            Stage::Bracket => (e2e_s, CAP_S.max(CAP_E2E * e2e_s)),
-            Stage::Track | Stage::Level => (self.settle_e2e * e2e_s, BLOCK_S.max(BLOCK_E2E * e2e_s)),
+            Stage::Bracket => (e2e_s.max(LEAST_SETTLE_S), CAP_S.max(CAP_E2E * e2e_s)),
+            Stage::Track | Stage::Level => ((self.settle_e2e * e2e_s).max(LEAST_SETTLE_S), BLOCK_S.max(BLOCK_E2E * e2e_s)),
         };
         Some(Plan {
             stage: self.stage,

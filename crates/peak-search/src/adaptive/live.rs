@@ -9,6 +9,12 @@ use crate::evidence::median;
 const PATIENCE_E2E: f64 = 3.0;
 /// Seconds that tell whether the server is overloaded just now.
 const OVERLOAD_SECONDS: usize = 6;
+/// The requests in flight fall when their mean over so many seconds is below this share of that of the seconds before.
+const FALL_SECONDS: usize = 3;
+const FALLING: f64 = 0.97;
+/// Settling is prolonged to so many times its plan, and so many seconds.
+const SETTLE_FACTOR: u32 = 3;
+const SETTLE_MORE_S: u32 = 10;
 /// Until then a request may have been sent without having been reported.
 const REPORT_S: f64 = 0.15;
 const LEAST_PATIENCE_S: f64 = 5.0;
@@ -23,6 +29,7 @@ pub(super) struct Live {
     /// The end of the load that was asked for.
     pub(super) end_ns: i64,
     pub(super) settle_s: u32,
+    planned_settle_s: u32,
     /// Measured seconds that were planned.
     pub(super) planned_s: u32,
     /// Measured seconds that it counts for; 0 until an overload cuts it short.
@@ -50,6 +57,7 @@ impl Live {
             start_ns,
             end_ns: start_ns,
             settle_s: plan.settle_s,
+            planned_settle_s: plan.settle_s,
             planned_s: plan.measured_s,
             stands_for_s: 0,
             overloaded: None,
@@ -74,6 +82,7 @@ impl Live {
             start_ns: record.start_ns,
             end_ns: record.start_ns + length_ns,
             settle_s: evidence.settle_s,
+            planned_settle_s: evidence.settle_s,
             planned_s: evidence.stands_for_s,
             stands_for_s: evidence.stands_for_s,
             overloaded: evidence.overloaded,
@@ -85,6 +94,27 @@ impl Live {
             is_closed: true,
             is_valid: true,
         })
+    }
+
+    /// Lets the server settle for one more second while it still works off an overload: as long as the requests in flight
+    /// fall, what violates is the load before.
+    pub(super) fn settle_on(&mut self, now_ns: i64) {
+        let is_settling = self.stage != Stage::Ramp && self.seconds.len() as u32 == self.settle_s;
+        let longest_s = self.planned_settle_s * SETTLE_FACTOR + SETTLE_MORE_S;
+        if is_settling && self.settle_s < longest_s && self.is_falling(now_ns) {
+            self.settle_s += 1;
+        }
+    }
+
+    /// Whether the requests in flight of the last seconds are fewer than those of the seconds before.
+    fn is_falling(&self, now_ns: i64) -> bool {
+        let passed = self.passed_s(now_ns);
+        let Some(from) = passed.checked_sub(2 * FALL_SECONDS) else { return false };
+        let middle = passed - FALL_SECONDS;
+        match (self.mean_in_flight(from, middle), self.mean_in_flight(middle, passed)) {
+            (Some(before), Some(last)) => last < FALLING * before - 1.0,
+            _ => false,
+        }
     }
 
     /// Asks for the next second of load.
