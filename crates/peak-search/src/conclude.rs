@@ -10,11 +10,17 @@ use crate::{
     posterior::{Point, Posterior, weight},
 };
 
-/// A spell lasts so many median E2E latencies, and at least so many seconds: what comes within it is one event.
-const SPELL_E2E: f64 = 8.0;
+/// A spell lasts so many median E2E latencies, times the spread of the requests' work, and at least so many seconds: what
+/// comes within it is one event. Chosen on simulated servers, by the coverage of the interval.
+const SPELL_E2E: f64 = 1.7;
 const LEAST_SPELL_S: f64 = 12.0;
 /// The tests of the bracket are short and follow an overload: each counts at most as much as half an independent request.
 const BRACKET_WEIGHT: f64 = 0.5;
+/// Share of the prompt in what a request asks of the server; the rest is the answer's.
+const INPUT_SHARE: f64 = 0.4;
+/// How much of what chance made of a stretch's work is put down to its rate. All of it would be right if every request
+/// asked its share of the same resource; chosen on simulated servers, by the errors.
+const CHANCE_SHARE: f64 = 0.6;
 /// The headline's quantile of the posterior: the peak is at least this with 80 % confidence.
 const HEADLINE: f64 = 0.2;
 const INTERVAL: (f64, f64) = (0.05, 0.95);
@@ -85,9 +91,10 @@ pub(crate) fn typical_e2e(levels: &[Learnt<'_>]) -> Option<f64> {
 
 /// The estimate of the objective with the lowest answer.
 pub(crate) fn estimate(slos: &[Slo], levels: &[Learnt<'_>], e2e_s: Option<f64>) -> Option<PeakEstimate> {
-    let spell_s = (SPELL_E2E * e2e_s.unwrap_or(0.0)).max(LEAST_SPELL_S);
+    let work = Work::of(levels);
+    let spell_s = (SPELL_E2E * work.spread * e2e_s.unwrap_or(0.0)).max(LEAST_SPELL_S);
     let of = |(index, slo): (usize, &Slo)| {
-        let points = points(index, levels, spell_s);
+        let points = points(index, levels, spell_s, &work);
         if slo.allowed_share() <= 0.0 {
             return None;
         }
@@ -105,15 +112,49 @@ pub(crate) fn estimate(slos: &[Slo], levels: &[Learnt<'_>], e2e_s: Option<f64>) 
     estimates.min_by(|one, other| one.peak_qps.total_cmp(&other.peak_qps))
 }
 
-fn points(objective: usize, levels: &[Learnt<'_>], spell_s: f64) -> Vec<Point> {
+/// What a request asks of the server, on average, and how much that varies.
+struct Work {
+    input: f64,
+    output: f64,
+    /// Variance of one request's work plus one, relative: what a Poisson number of them adds up to.
+    spread: f64,
+}
+
+impl Work {
+    fn of(levels: &[Learnt<'_>]) -> Self {
+        let seconds = || levels.iter().flat_map(|level| &level.evidence.seconds);
+        let arrivals: f64 = seconds().map(|second| f64::from(second.arrivals)).sum();
+        let sum = |of: fn(&gipfel_model::Second) -> u64| seconds().map(|second| of(second) as f64).sum::<f64>();
+        let mut work = Self {
+            input: sum(|second| second.input_tokens) / arrivals.max(1.0),
+            output: sum(|second| second.output_tokens) / arrivals.max(1.0),
+            spread: 1.0,
+        };
+        // Residuals of the work of a second, given how many requests came: their variance is that of one request's work.
+        let residuals: f64 = seconds()
+            .map(|second| work.in_second(second) - f64::from(second.arrivals))
+            .map(|residual| residual * residual)
+            .sum();
+        work.spread = 1.0 + residuals / arrivals.max(1.0);
+        work
+    }
+
+    /// In typical requests.
+    fn in_second(&self, second: &gipfel_model::Second) -> f64 {
+        let share = |sum: u64, mean: f64| if mean > 0.0 { sum as f64 / mean } else { f64::from(second.arrivals) };
+        INPUT_SHARE * share(second.input_tokens, self.input) + (1.0 - INPUT_SHARE) * share(second.output_tokens, self.output)
+    }
+}
+
+fn points(objective: usize, levels: &[Learnt<'_>], spell_s: f64, work: &Work) -> Vec<Point> {
     levels
         .iter()
         .filter(|level| level.stage != Stage::Ramp)
-        .filter_map(|level| point(objective, level, spell_s))
+        .filter_map(|level| point(objective, level, spell_s, work))
         .collect()
 }
 
-fn point(objective: usize, level: &Learnt<'_>, spell_s: f64) -> Option<Point> {
+fn point(objective: usize, level: &Learnt<'_>, spell_s: f64, work: &Work) -> Option<Point> {
     let seconds = if level.stage == Stage::Bracket && level.evidence.overloaded.is_some() {
         &level.evidence.seconds
     } else {
@@ -135,8 +176,11 @@ fn point(objective: usize, level: &Learnt<'_>, spell_s: f64) -> Option<Point> {
     let weight = weight(&batches, stands_for_s, spell_s);
     // A test that was broken off has seen too little of what it was broken off for.
     let is_hard = level.stage == Stage::Bracket && level.evidence.overloaded.is_some();
+    let expected = level.rate * seconds.len() as f64;
+    let drawn: f64 = seconds.iter().map(|second| work.in_second(second)).sum();
     Some(Point {
-        position: level.rate.ln(),
+        position: level.rate.ln() + CHANCE_SHARE * (drawn / expected).max(0.5).ln(),
+        chance: CHANCE_SHARE * CHANCE_SHARE * work.spread / expected,
         share: if is_hard { 1.0 } else { total.events / total.trials },
         weight: if level.stage == Stage::Bracket {
             weight.min(BRACKET_WEIGHT)

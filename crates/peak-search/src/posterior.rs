@@ -17,8 +17,10 @@ const SLOPE_REACH: f64 = 2.2;
 /// One level as the estimate sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Point {
-    /// ln of the offered rate.
+    /// ln of the rate of work that was really drawn: the offered rate and what chance made of it.
     pub(crate) position: f64,
+    /// Variance of that chance, relative.
+    pub(crate) chance: f64,
     /// The violating share.
     pub(crate) share: f64,
     /// How many independent requests the level is worth.
@@ -53,15 +55,24 @@ impl Posterior {
         let first = least - CROSSING_MARGIN;
         let count = ((most + CROSSING_MARGIN - first) / CROSSING_STEP).ceil() as usize + 1;
         let offset = (target / (1.0 - target)).ln();
+        let shifts: Vec<Vec<f64>> = (0..SLOPE_CELLS)
+            .map(|cell| {
+                let deviation = SLOPE_REACH * (2.0 * cell as f64 / (SLOPE_CELLS - 1) as f64 - 1.0);
+                let slope = SLOPE_CENTRE * SLOPE_SPREAD.powf(deviation);
+                points.iter().map(|point| shift(offset, slope * point.chance.sqrt())).collect()
+            })
+            .collect();
         let mut logs = vec![f64::NEG_INFINITY; count * SLOPE_CELLS];
         for (at, log) in logs.iter_mut().enumerate() {
             let crossing = first + (at / SLOPE_CELLS) as f64 * CROSSING_STEP;
             let deviation = SLOPE_REACH * (2.0 * (at % SLOPE_CELLS) as f64 / (SLOPE_CELLS - 1) as f64 - 1.0);
             let slope = SLOPE_CENTRE * SLOPE_SPREAD.powf(deviation);
+            let shifts = &shifts[at % SLOPE_CELLS];
             *log = -deviation * deviation / 2.0
                 + points
                     .iter()
-                    .map(|point| log_likelihood(point, offset + slope * (point.position - crossing)))
+                    .zip(shifts)
+                    .map(|(point, shift)| log_likelihood(point, offset - shift + slope * (point.position - crossing)))
                     .sum::<f64>();
         }
         let greatest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -96,6 +107,34 @@ impl Posterior {
     fn position(&self, at: usize) -> f64 {
         self.first + at as f64 * CROSSING_STEP
     }
+}
+
+/// By how much the logit of a stretch whose work is known lies below that of the long run, whose share is the mean over
+/// what chance makes of the work: the d with E[σ(offset − d + spread · z)] = σ(offset), z standard normal.
+fn shift(offset: f64, spread: f64) -> f64 {
+    // Seven points of Gauss–Hermite quadrature for the standard normal distribution.
+    const NODES: [(f64, f64); 4] = [
+        (0.0, 0.457_142_857_142_857_1),
+        (1.154_405_394_739_968, 0.240_123_178_605_012_7),
+        (2.366_759_410_734_541, 0.030_757_123_967_586_5),
+        (3.750_439_717_725_742, 0.000_548_268_855_972_218),
+    ];
+    let sigma = |logit: f64| 1.0 / (1.0 + (-logit).exp());
+    let mean = |d: f64| {
+        NODES
+            .iter()
+            .map(|(node, weight)| {
+                let (up, down) = (sigma(offset - d + spread * node), sigma(offset - d - spread * node));
+                if *node == 0.0 { weight * up } else { weight * (up + down) }
+            })
+            .sum::<f64>()
+    };
+    let (mut low, mut high) = (0.0, spread * spread / 2.0 + 1e-9);
+    for _ in 0..30 {
+        let middle = f64::midpoint(low, high);
+        if mean(middle) > sigma(offset) { low = middle } else { high = middle }
+    }
+    f64::midpoint(low, high)
 }
 
 /// ln of the likelihood of a share when the curve's logit there is `logit`; counts need not be whole.
