@@ -9,7 +9,7 @@ use crate::{
     record::Phase,
     search::{SearchProgress, Stage},
     units::ArrivalRate,
-    verdict::Verdict,
+    verdict::{Attainment, Verdict},
 };
 
 /// The format of `progress.json`.
@@ -49,6 +49,8 @@ pub struct LevelSummary {
     pub completed_rate: f64,
     /// What it was offered for.
     pub stage: Stage,
+    /// How the requests stand to the objective that is violated most; absent when none is decided.
+    pub worst: Option<Attainment>,
     /// The answer; absent for the steps of a search.
     pub verdict: Option<Verdict>,
 }

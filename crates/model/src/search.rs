@@ -12,7 +12,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SearchSpec {
-    /// Where the ramp begins, and the lowest rate that is offered.
+    /// The lowest rate that is offered. The ramp begins at 1 req/s, or here if that is more.
     pub min_rate: ArrivalRate,
     /// The highest rate that is offered; absent: as high as the ramp leads.
     pub max_rate: Option<ArrivalRate>,
@@ -31,7 +31,7 @@ impl SearchSpec {
 impl Default for SearchSpec {
     fn default() -> Self {
         Self {
-            min_rate: ArrivalRate::per_second(1.0).unwrap_or_else(|_| unreachable!("1 req/s is a rate")),
+            min_rate: ArrivalRate::per_second(0.05).unwrap_or_else(|_| unreachable!("0.05 req/s is a rate")),
             max_rate: None,
             precision: Self::DEFAULT_PRECISION,
             budget: None,

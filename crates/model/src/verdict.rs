@@ -32,6 +32,18 @@ impl Attainment {
     pub fn violating_share(&self) -> Option<f64> {
         (self.decided > 0).then(|| self.violated as f64 / self.decided as f64)
     }
+
+    /// The objective that is violated most, by its violating share over its allowed one; the first one of equals.
+    pub fn worst(all: &[Self]) -> Option<&Self> {
+        let severity = |one: &Self| {
+            let share = one.violating_share().unwrap_or(0.0);
+            // An allowed share of nothing is exceeded by the first violation.
+            share / one.slo.allowed_share().max(1e-9)
+        };
+        all.iter().reduce(|worst, one| {
+            if severity(one) > severity(worst) { one } else { worst }
+        })
+    }
 }
 
 /// The answer for one level. A level that is not valid is never accepted or rejected.
@@ -118,6 +130,13 @@ pub enum ValidityFault {
         /// How many.
         count: u64,
     },
+    /// Gaps between tokens violate an objective, and the client waited for a core so long that they may be its own.
+    Starved {
+        /// The share of its time that a sending thread was ready to run and had no core, 0 to 1.
+        run_queue: f64,
+        /// What is allowed, 0 to 1.
+        limit: f64,
+    },
 }
 
 impl fmt::Display for ValidityFault {
@@ -144,6 +163,15 @@ impl fmt::Display for ValidityFault {
             Self::RankLost { rank } => write!(f, "rank {rank} of the load generator was lost"),
             Self::RecordsLost { count } => {
                 write!(f, "{count} records were lost because the disk was too slow")
+            }
+            Self::Starved { run_queue, limit } => {
+                write!(
+                    f,
+                    "the client waited for a core {:.0} % of the time, at most {:.0} % are allowed where gaps between tokens \
+                     violate an objective",
+                    run_queue * 100.0,
+                    limit * 100.0
+                )
             }
         }
     }

@@ -9,8 +9,8 @@ mod live;
 use std::time::Duration;
 
 use gipfel_model::{
-    ArrivalRate, Evidence, LevelRecord, LevelState, PeakAnswer, Phase, SearchProgress, SearchSpec, Second, Slo,
-    Stage, Verdict,
+    ArrivalRate, Evidence, LevelRecord, LevelState, PeakAnswer, Phase, SearchProgress, SearchSpec, Second,
+    Slo, Stage, Verdict,
 };
 
 use crate::{
@@ -196,7 +196,6 @@ impl AdaptiveSearch {
     /// The client did not keep its part in this level: its evidence does not count. After two such levels in succession
     /// the search ends unresolved.
     pub fn invalidate(&mut self, level: u32) {
-        self.levels.retain(|one| one.level != level || one.is_offered);
         if let Some(one) = self.levels.iter_mut().find(|one| one.level == level) {
             one.is_valid = false;
         }
@@ -296,7 +295,7 @@ impl AdaptiveSearch {
         let e2e_s = typical_e2e(&learnt);
         let estimate = estimate(&self.slos, &learnt, e2e_s);
         let Some(level) = self.levels.last() else { return };
-        self.course.advance(level, outcome, estimate.as_ref(), &self.spec);
+        self.course.advance(level, outcome, estimate.as_ref());
     }
 
     /// What is known of all valid levels, those included that are not closed.
@@ -381,7 +380,9 @@ impl AdaptiveSearch {
                 let Some(plan) = self.course.plan() else { return };
                 self.begin(&plan, directives);
             }
-            let Some(level) = self.levels.last_mut() else { return };
+            let Some(level) = self.levels.last_mut() else {
+                return;
+            };
             level.settle_on(now_ns);
             directives.push(level.append());
             self.scheduled_until_ns = level.end_ns;
@@ -394,7 +395,7 @@ impl AdaptiveSearch {
     }
 
     fn begin(&mut self, plan: &Plan, directives: &mut Vec<Directive>) {
-        let level = Live::new(self.next_level, plan, self.scheduled_until_ns, self.slos.len());
+        let level = Live::new(self.next_level, plan, self.scheduled_until_ns);
         self.next_level += 1;
         directives.push(Directive::Begin {
             level: level.level,

@@ -6,13 +6,13 @@ use gipfel_model::{
 use gipfel_statistics::Batch;
 
 use crate::{
-    evidence::{batches, measured, median},
+    evidence::{attainment, batches, measured, median},
     posterior::{Point, Posterior, weight},
 };
 
 /// A spell lasts so many median E2E latencies, times the spread of the requests' work, and at least so many seconds: what
 /// comes within it is one event. Chosen on simulated servers, by the coverage of the interval.
-const SPELL_E2E: f64 = 1.7;
+const SPELL_E2E: f64 = 2.0;
 const LEAST_SPELL_S: f64 = 12.0;
 /// The tests of the bracket are short and follow an overload: each counts at most as much as half an independent request.
 const BRACKET_WEIGHT: f64 = 0.5;
@@ -29,6 +29,12 @@ const WIDEST: f64 = 0.10;
 /// A rate is validated when it was held for this long, and for so many E2E latencies.
 const HELD_S: f64 = 600.0;
 const HELD_E2E: f64 = 15.0;
+/// Halves of the track differ when their means do by more than this, and by so many standard deviations.
+const DRIFT: f64 = 0.05;
+const DRIFT_DEVIATIONS: f64 = 2.5;
+const LEAST_TO_DRIFT: usize = 4;
+/// A normal distribution's 90 % interval is so many standard deviations wide.
+const INTERVAL_DEVIATIONS: f64 = 3.29;
 /// Blocks belong to one stretch when their rates differ by no more than this.
 const SAME_RATE: f64 = 0.03;
 
@@ -63,15 +69,34 @@ pub fn conclude(spec: &SearchSpec, slos: &[Slo], levels: &[LevelRecord]) -> Peak
 
 pub(crate) fn answer(spec: &SearchSpec, slos: &[Slo], levels: &[Learnt<'_>]) -> PeakAnswer {
     let e2e_p50_s = typical_e2e(levels);
-    let estimate = estimate(slos, levels, e2e_p50_s);
-    let unresolved = unresolved(spec, levels, estimate.as_ref());
+    let nothing_passes = nothing_passes(spec, slos, levels);
+    let estimate = estimate(slos, levels, e2e_p50_s).filter(|_| !nothing_passes);
+    let unresolved = if nothing_passes {
+        None
+    } else {
+        unresolved(spec, slos, levels, estimate.as_ref())
+    };
     PeakAnswer {
         validated: validated(slos, levels, e2e_p50_s),
-        nothing_passes: false,
+        nothing_passes,
         estimate,
         unresolved,
         e2e_p50_s,
     }
+}
+
+/// Whether the lowest rate that may be offered was rejected.
+fn nothing_passes(spec: &SearchSpec, slos: &[Slo], levels: &[Learnt<'_>]) -> bool {
+    let tested = levels.iter().filter(|level| level.stage == Stage::Bracket);
+    let lowest = tested.min_by(|one, other| one.rate.total_cmp(&other.rate));
+    lowest.is_some_and(|level| {
+        level.rate <= spec.min_rate.get() * (1.0 + 1e-9)
+            && (level.evidence.overloaded.is_some()
+                || slos.iter().enumerate().any(|(index, slo)| {
+                    let interval = attainment(slo, index, level.evidence, 0).interval;
+                    interval.is_some_and(|(low, _)| low > slo.allowed_share())
+                }))
+    })
 }
 
 /// The median E2E latency near the knee, in seconds.
@@ -124,7 +149,8 @@ impl Work {
     fn of(levels: &[Learnt<'_>]) -> Self {
         let seconds = || levels.iter().flat_map(|level| &level.evidence.seconds);
         let arrivals: f64 = seconds().map(|second| f64::from(second.arrivals)).sum();
-        let sum = |of: fn(&gipfel_model::Second) -> u64| seconds().map(|second| of(second) as f64).sum::<f64>();
+        let sum =
+            |of: fn(&gipfel_model::Second) -> u64| seconds().map(|second| of(second) as f64).sum::<f64>();
         let mut work = Self {
             input: sum(|second| second.input_tokens) / arrivals.max(1.0),
             output: sum(|second| second.output_tokens) / arrivals.max(1.0),
@@ -141,8 +167,15 @@ impl Work {
 
     /// In typical requests.
     fn in_second(&self, second: &gipfel_model::Second) -> f64 {
-        let share = |sum: u64, mean: f64| if mean > 0.0 { sum as f64 / mean } else { f64::from(second.arrivals) };
-        INPUT_SHARE * share(second.input_tokens, self.input) + (1.0 - INPUT_SHARE) * share(second.output_tokens, self.output)
+        let share = |sum: u64, mean: f64| {
+            if mean > 0.0 {
+                sum as f64 / mean
+            } else {
+                f64::from(second.arrivals)
+            }
+        };
+        INPUT_SHARE * share(second.input_tokens, self.input)
+            + (1.0 - INPUT_SHARE) * share(second.output_tokens, self.output)
     }
 }
 
@@ -190,23 +223,80 @@ fn point(objective: usize, level: &Learnt<'_>, spell_s: f64, work: &Work) -> Opt
     })
 }
 
-fn unresolved(_spec: &SearchSpec, levels: &[Learnt<'_>], estimate: Option<&PeakEstimate>) -> Option<String> {
+/// Why there is no answer, and what would bring one.
+fn unresolved(
+    spec: &SearchSpec,
+    slos: &[Slo],
+    levels: &[Learnt<'_>],
+    estimate: Option<&PeakEstimate>,
+) -> Option<String> {
     let Some(estimate) = estimate else {
-        return Some("no level has told anything of the objectives; a longer time budget resolves it".to_owned());
+        return Some("no level has told anything of the objectives; a longer budget resolves it".to_owned());
     };
-    if !levels.iter().any(|level| matches!(level.stage, Stage::Track | Stage::Level)) {
+    let highest = levels
+        .iter()
+        .filter(|level| level.stage != Stage::Ramp)
+        .map(|level| level.rate)
+        .fold(0.0, f64::max);
+    let bound = spec.max_rate.map(gipfel_model::ArrivalRate::get);
+    if let Some(bound) = bound.filter(|bound| estimate.mean > *bound && highest >= bound * (1.0 - 1e-9)) {
         return Some(format!(
-            "the time was over before the peak was tracked; it lies about {:.3} req/s; a longer time budget resolves it",
+            "the objectives are met at {bound} req/s, the highest rate that may be offered; a higher `max_rate` resolves it"
+        ));
+    }
+    if estimate.low > highest {
+        return Some(format!(
+            "the objectives are met at {highest:.3} req/s, the highest rate that was measured; higher rates resolve it"
+        ));
+    }
+    let is_search = levels.iter().any(|level| level.stage != Stage::Level);
+    if is_search && !levels.iter().any(|level| level.stage == Stage::Track) {
+        return Some(format!(
+            "the time was over before the peak was tracked; it lies about {:.3} req/s; a longer budget resolves it",
             estimate.mean
         ));
     }
     let width = (estimate.high - estimate.low) / estimate.mean;
-    (width > WIDEST).then(|| {
-        format!(
-            "the 90 % interval {:.3}–{:.3} req/s is {:.0} % wide; a longer time budget resolves it",
+    if width > WIDEST {
+        let remedy = if is_search {
+            "a longer budget"
+        } else {
+            "closer levels or longer windows"
+        };
+        return Some(format!(
+            "the 90 % interval {:.3}–{:.3} req/s is {:.0} % wide; {remedy} resolves it",
             estimate.low,
             estimate.high,
             width * 100.0
+        ));
+    }
+    drift(slos, levels)
+}
+
+/// Whether the first and the second half of the track disagree: then the server has changed, and there is no one peak.
+fn drift(slos: &[Slo], levels: &[Learnt<'_>]) -> Option<String> {
+    let track: Vec<Learnt<'_>> = levels
+        .iter()
+        .copied()
+        .filter(|level| level.stage == Stage::Track)
+        .collect();
+    if track.len() < LEAST_TO_DRIFT {
+        return None;
+    }
+    let (early, late) = track.split_at(track.len() / 2);
+    let of = |half: &[Learnt<'_>]| estimate(slos, half, typical_e2e(&track));
+    let (early, late) = (of(early)?, of(late)?);
+    let deviation = |one: &PeakEstimate| (one.high / one.low).ln() / INTERVAL_DEVIATIONS;
+    let difference = (late.mean / early.mean).ln();
+    let is_beyond =
+        difference.abs() > DRIFT.max(DRIFT_DEVIATIONS * deviation(&early).hypot(deviation(&late)));
+    is_beyond.then(|| {
+        format!(
+            "the server changed: {:.3} req/s by the first half of the track, {:.3} by the second ({:+.0} %); \
+             find out why (temperature, other users, a cache that fills) and measure again",
+            early.mean,
+            late.mean,
+            difference.exp_m1() * 100.0
         )
     })
 }
@@ -217,8 +307,13 @@ fn validated(slos: &[Slo], levels: &[Learnt<'_>], e2e_s: Option<f64>) -> Option<
     let mut best: Option<Validated> = None;
     for from in 0..levels.len() {
         for to in from + 1..=levels.len() {
-            let Some(held) = held(slos, &levels[from..to]) else { break };
-            if held.held_s >= least_s && best.is_none_or(|best| held.qps > best.qps) && meets(slos, &levels[from..to]) {
+            let Some(held) = held(&levels[from..to]) else {
+                break;
+            };
+            if held.held_s >= least_s
+                && best.is_none_or(|best| held.qps > best.qps)
+                && meets(slos, &levels[from..to])
+            {
                 best = Some(held);
             }
         }
@@ -227,8 +322,7 @@ fn validated(slos: &[Slo], levels: &[Learnt<'_>], e2e_s: Option<f64>) -> Option<
 }
 
 /// Rate and length of a stretch; `None` when it is none: rates differ, there is a gap, or load was shed.
-fn held(slos: &[Slo], stretch: &[Learnt<'_>]) -> Option<Validated> {
-    let _ = slos;
+fn held(stretch: &[Learnt<'_>]) -> Option<Validated> {
     let rates = stretch.iter().map(|level| level.rate);
     let (least, most) = (rates.clone().reduce(f64::min)?, rates.reduce(f64::max)?);
     let length = |level: &Learnt<'_>| level.evidence.seconds.len() as f64;
@@ -236,7 +330,8 @@ fn held(slos: &[Slo], stretch: &[Learnt<'_>]) -> Option<Validated> {
         .windows(2)
         .all(|pair| (pair[1].start_s - pair[0].start_s - length(&pair[0])).abs() < 2.0);
     let kind = stretch.iter().all(|level| {
-        matches!(level.stage, Stage::Track | Stage::Level | Stage::Bracket) && level.evidence.overloaded.is_none()
+        matches!(level.stage, Stage::Track | Stage::Level | Stage::Bracket)
+            && level.evidence.overloaded.is_none()
     });
     if !joined || !kind || most / least > 1.0 + SAME_RATE {
         return None;
@@ -252,7 +347,11 @@ fn held(slos: &[Slo], stretch: &[Learnt<'_>]) -> Option<Validated> {
 /// Whether every objective is met over all seconds of the stretch, the settling ones included.
 fn meets(slos: &[Slo], stretch: &[Learnt<'_>]) -> bool {
     slos.iter().enumerate().all(|(index, slo)| {
-        let total = Batch::sum(stretch.iter().flat_map(|level| batches(&level.evidence.seconds, index)));
+        let total = Batch::sum(
+            stretch
+                .iter()
+                .flat_map(|level| batches(&level.evidence.seconds, index)),
+        );
         total.trials > 0.0 && total.events <= slo.allowed_share() * total.trials
     })
 }

@@ -1,8 +1,7 @@
 //! What the requests of a level say, second by second, and what they are worth.
 
 use gipfel_model::{
-    Attainment, Decided, Evidence, LatencyMetric, LevelRecord, RequestRecord, Second, Slo,
-    record::Latency,
+    Attainment, Decided, Evidence, LatencyMetric, LevelRecord, RequestRecord, Second, Slo, record::Latency,
 };
 use gipfel_statistics::{Batch, clopper_pearson, variance_inflation};
 

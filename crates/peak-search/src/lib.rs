@@ -13,8 +13,8 @@ mod conclude;
 mod evidence;
 mod in_flight;
 mod levels;
-mod summary;
 mod posterior;
+mod summary;
 mod verdict;
 
 pub use adaptive::{AdaptiveSearch, Counted, Directive, Observation};

@@ -59,7 +59,10 @@ impl Posterior {
             .map(|cell| {
                 let deviation = SLOPE_REACH * (2.0 * cell as f64 / (SLOPE_CELLS - 1) as f64 - 1.0);
                 let slope = SLOPE_CENTRE * SLOPE_SPREAD.powf(deviation);
-                points.iter().map(|point| shift(offset, slope * point.chance.sqrt())).collect()
+                points
+                    .iter()
+                    .map(|point| shift(offset, slope * point.chance.sqrt()))
+                    .collect()
             })
             .collect();
         let mut logs = vec![f64::NEG_INFINITY; count * SLOPE_CELLS];
@@ -72,7 +75,9 @@ impl Posterior {
                 + points
                     .iter()
                     .zip(shifts)
-                    .map(|(point, shift)| log_likelihood(point, offset - shift + slope * (point.position - crossing)))
+                    .map(|(point, shift)| {
+                        log_likelihood(point, offset - shift + slope * (point.position - crossing))
+                    })
                     .sum::<f64>();
         }
         let greatest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -81,13 +86,20 @@ impl Posterior {
             .map(|slopes| slopes.iter().map(|log| (log - greatest).exp()).sum())
             .collect();
         let sum: f64 = cells.iter().sum();
-        cells.iter_mut().for_each(|cell| *cell /= sum);
+        for cell in &mut cells {
+            *cell /= sum;
+        }
         Some(Self { first, cells })
     }
 
     /// The mean, as a rate.
     pub(crate) fn mean(&self) -> f64 {
-        let mean: f64 = self.cells.iter().enumerate().map(|(at, cell)| cell * self.position(at)).sum();
+        let mean: f64 = self
+            .cells
+            .iter()
+            .enumerate()
+            .map(|(at, cell)| cell * self.position(at))
+            .sum();
         mean.exp()
     }
 
@@ -96,7 +108,11 @@ impl Posterior {
         let mut below = 0.0;
         for (at, cell) in self.cells.iter().enumerate() {
             if below + cell >= p {
-                let within = if *cell > 0.0 { (p - below) / cell - 0.5 } else { 0.0 };
+                let within = if *cell > 0.0 {
+                    (p - below) / cell - 0.5
+                } else {
+                    0.0
+                };
                 return (self.position(at) + within * CROSSING_STEP).exp();
             }
             below += cell;
@@ -124,15 +140,26 @@ fn shift(offset: f64, spread: f64) -> f64 {
         NODES
             .iter()
             .map(|(node, weight)| {
-                let (up, down) = (sigma(offset - d + spread * node), sigma(offset - d - spread * node));
-                if *node == 0.0 { weight * up } else { weight * (up + down) }
+                let (up, down) = (
+                    sigma(offset - d + spread * node),
+                    sigma(offset - d - spread * node),
+                );
+                if *node == 0.0 {
+                    weight * up
+                } else {
+                    weight * (up + down)
+                }
             })
             .sum::<f64>()
     };
     let (mut low, mut high) = (0.0, spread * spread / 2.0 + 1e-9);
     for _ in 0..30 {
         let middle = f64::midpoint(low, high);
-        if mean(middle) > sigma(offset) { low = middle } else { high = middle }
+        if mean(middle) > sigma(offset) {
+            low = middle
+        } else {
+            high = middle
+        }
     }
     f64::midpoint(low, high)
 }

@@ -100,7 +100,8 @@ pub(crate) fn run(
 
 fn row(server: &str, procedure: Procedure, truth: f64, answers: &[Answer]) -> Row {
     let count = answers.len() as f64;
-    let share = |of: &dyn Fn(&Answer) -> bool| answers.iter().filter(|answer| of(answer)).count() as f64 / count;
+    let share =
+        |of: &dyn Fn(&Answer) -> bool| answers.iter().filter(|answer| of(answer)).count() as f64 / count;
     let error = |answer: &Answer| answer.rate.map_or(-1.0, |rate| rate / truth - 1.0);
     let errors = sorted(answers.iter().map(error));
     let sizes = sorted(answers.iter().map(|answer| error(answer).abs()));
@@ -144,10 +145,22 @@ fn print(profile: &ServerProfile, truth: f64, seeds: &[u64], answers: &[Answer])
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut text = format!(
         "{:<14} {:<10} {:>6} {:>8} {:>8} {:>8} {:>10} {:>8} {:>9} {:>10} {:>9}\n",
-        "server", "procedure", "seeds", "median %", "p90 %", "bias %", "over > 2 %", "off 10 %", "coverage", "unresolved", "wall min"
+        "server",
+        "procedure",
+        "seeds",
+        "median %",
+        "p90 %",
+        "bias %",
+        "over > 2 %",
+        "off 10 %",
+        "coverage",
+        "unresolved",
+        "wall min"
     );
     for row in rows {
-        let coverage = row.coverage_90.map_or("-".to_owned(), |share| format!("{share:.3}"));
+        let coverage = row
+            .coverage_90
+            .map_or("-".to_owned(), |share| format!("{share:.3}"));
         text += &format!(
             "{:<14} {:<10} {:>6} {:>8.2} {:>8.2} {:>+8.2} {:>10.3} {:>8.3} {:>9} {:>10.3} {:>9.1}\n",
             row.server,

@@ -45,7 +45,11 @@ pub(crate) fn ours(profile: &ServerProfile, seed: u64, spec: &SearchSpec) -> any
         for directive in search.step(&observation) {
             match directive {
                 Directive::Begin { level, stage, rate } => {
-                    trace.push(format!("{:.0} s: {level} {stage} {:.3}", world.now_ns() as f64 / 1e9, rate.get()));
+                    trace.push(format!(
+                        "{:.0} s: {level} {stage} {:.3}",
+                        world.now_ns() as f64 / 1e9,
+                        rate.get()
+                    ));
                 }
                 Directive::Append {
                     level,
@@ -61,10 +65,13 @@ pub(crate) fn ours(profile: &ServerProfile, seed: u64, spec: &SearchSpec) -> any
                 Directive::Close { level, evidence } => {
                     let shares: Vec<String> = (0..profile.slos.len())
                         .map(|at| {
-                            let (n, v) = evidence.seconds.iter().skip(evidence.settle_s as usize).fold((0, 0), |sum, second| {
-                                let one = second.objectives.get(at).copied().unwrap_or_default();
-                                (sum.0 + one.decided, sum.1 + one.violated)
-                            });
+                            let (n, v) = evidence.seconds.iter().skip(evidence.settle_s as usize).fold(
+                                (0, 0),
+                                |sum, second| {
+                                    let one = second.objectives.get(at).copied().unwrap_or_default();
+                                    (sum.0 + one.decided, sum.1 + one.violated)
+                                },
+                            );
                             format!("{v}/{n}")
                         })
                         .collect();
@@ -73,9 +80,16 @@ pub(crate) fn ours(profile: &ServerProfile, seed: u64, spec: &SearchSpec) -> any
                         evidence.seconds.len(),
                         evidence.stands_for_s,
                         shares.join(" "),
-                        if evidence.overloaded.is_some() { ", overloaded" } else { "" },
+                        if evidence.overloaded.is_some() {
+                            ", overloaded"
+                        } else {
+                            ""
+                        },
                         evidence.e2e_p50_s,
-                        search.progress().estimate.map(|one| (one.low, one.mean, one.high)),
+                        search
+                            .progress()
+                            .estimate
+                            .map(|one| (one.low, one.mean, one.high)),
                     ));
                 }
                 Directive::Done(answer) => {
@@ -130,7 +144,8 @@ impl Simple {
         let start_ns = self.world.now_ns();
         let end_ns = start_ns + (warmup_s + measured_s) * SECOND_NS;
         self.level += 1;
-        self.world.append(self.level, ArrivalRate::per_second(rate)?, start_ns, end_ns);
+        self.world
+            .append(self.level, ArrivalRate::per_second(rate)?, start_ns, end_ns);
         let last_ns = end_ns + drain_s * SECOND_NS;
         let mut totals = vec![Decided::default(); self.slos.len()];
         while self.world.now_ns() < end_ns || self.world.in_flight() > 0 && self.world.now_ns() < last_ns {
@@ -145,7 +160,8 @@ impl Simple {
         }
         self.world.cut();
         let met = |(slo, total): (&Slo, &Decided)| {
-            total.decided > 0 && u64::from(total.violated) <= slo.allowed_violations(total.decided as usize) as u64
+            total.decided > 0
+                && u64::from(total.violated) <= slo.allowed_violations(total.decided as usize) as u64
         };
         Ok(self.slos.iter().zip(&totals).all(met))
     }

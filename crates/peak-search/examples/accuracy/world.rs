@@ -102,7 +102,9 @@ impl World {
             if request.scheduled_ns >= now_ns {
                 break;
             }
-            let Some((id, request)) = self.upcoming.pop_front() else { break };
+            let Some((id, request)) = self.upcoming.pop_front() else {
+                break;
+            };
             self.server
                 .submit(request.scheduled_ns, id, request.input, request.output)
                 .context("the server refused a request")?;
@@ -124,13 +126,21 @@ impl World {
     }
 
     fn take(&mut self, event: TokenEvent) {
-        let Some(request) = self.in_flight.get_mut(&event.id) else { return };
+        let Some(request) = self.in_flight.get_mut(&event.id) else {
+            return;
+        };
         if event.first {
             request.first_ns = Some(event.at_ns);
         }
         if event.last {
             self.e2e_ns.push(event.at_ns - request.scheduled_ns);
-            decide(&mut self.counts, &self.slos, request, event.at_ns, Some(event.at_ns));
+            decide(
+                &mut self.counts,
+                &self.slos,
+                request,
+                event.at_ns,
+                Some(event.at_ns),
+            );
             self.in_flight.remove(&event.id);
         }
     }
@@ -159,7 +169,10 @@ impl World {
     }
 
     pub(crate) fn look(&mut self) -> Seen {
-        let waiting = self.in_flight.values().filter(|request| request.first_ns.is_none());
+        let waiting = self
+            .in_flight
+            .values()
+            .filter(|request| request.first_ns.is_none());
         let oldest = waiting.clone().map(|request| request.scheduled_ns).min();
         Seen {
             waiting: waiting.count() as u64,

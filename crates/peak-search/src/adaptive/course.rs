@@ -156,9 +156,9 @@ fn look_at_ramp(view: &View<'_>, decided: &[&[Second]]) -> Option<Outcome> {
         return Some(Outcome::Overloaded { objective });
     }
     let is_over = view.is_due && view.level.passed_s(i64::MAX) as u32 >= view.level.planned_s;
-    for objective in 0..view.slos.len() {
-        let total = Batch::sum(batches(decided[objective], objective));
-        let share = view.slos[objective].allowed_share().max(RAMP_SHARE);
+    for (objective, (slo, seconds)) in view.slos.iter().zip(decided).enumerate() {
+        let total = Batch::sum(batches(seconds, objective));
+        let share = slo.allowed_share().max(RAMP_SHARE);
         if is_over && total.trials >= RAMP_DECIDED && total.events > share * total.trials {
             return Some(Outcome::Overloaded { objective });
         }
@@ -205,7 +205,11 @@ fn look_at_test(view: &View<'_>, measured: &[&[Second]]) -> Option<Outcome> {
 /// A test that has seen no violation is no knee.
 fn undecided(measured: &[&[Second]], slos: &[Slo]) -> Outcome {
     let is_clean = (0..slos.len()).all(|objective| violating(measured[objective], objective) <= 0.0);
-    if is_clean { Outcome::Accepted } else { Outcome::Undecided }
+    if is_clean {
+        Outcome::Accepted
+    } else {
+        Outcome::Undecided
+    }
 }
 
 /// The sequential test of all objectives.
@@ -255,8 +259,10 @@ fn look_at_block(view: &View<'_>, measured: &[&[Second]]) -> Option<Outcome> {
         return None;
     }
     if offered_s < planned_s {
-        let is_far = offered_s as f64 > FAR_S.max(FAR_E2E * view.e2e_s)
-            && view.estimate.is_some_and(|mean| mean > (1.0 + STEP_UP) * view.level.rate.get())
+        let is_far = f64::from(offered_s) > FAR_S.max(FAR_E2E * view.e2e_s)
+            && view
+                .estimate
+                .is_some_and(|mean| mean > (1.0 + STEP_UP) * view.level.rate.get())
             && (0..view.slos.len()).all(|objective| violating(measured[objective], objective) <= 0.0);
         return is_far.then_some(Outcome::Undecided);
     }
@@ -279,7 +285,11 @@ fn look_at_block(view: &View<'_>, measured: &[&[Second]]) -> Option<Outcome> {
 /// The violating share of what is decided; 0 when nothing is.
 fn violating(seconds: &[Second], objective: usize) -> f64 {
     let total = Batch::sum(batches(seconds, objective));
-    if total.trials > 0.0 { total.events / total.trials } else { 0.0 }
+    if total.trials > 0.0 {
+        total.events / total.trials
+    } else {
+        0.0
+    }
 }
 
 fn ttft_limit_s(slo: &Slo) -> Option<f64> {
@@ -295,7 +305,9 @@ fn ttft_limit_s(slo: &Slo) -> Option<f64> {
 
 /// The objective that is violated most, relative to what it allows.
 fn worst(measured: &[&[Second]], slos: &[Slo]) -> usize {
-    let severity = |objective: usize| violating(measured[objective], objective) / slos[objective].allowed_share().max(1e-9);
+    let severity = |objective: usize| {
+        violating(measured[objective], objective) / slos[objective].allowed_share().max(1e-9)
+    };
     (0..slos.len())
         .max_by(|one, other| severity(*one).total_cmp(&severity(*other)))
         .unwrap_or(0)
@@ -380,7 +392,10 @@ impl Course {
         let (settle_s, measured_s) = match self.stage {
             Stage::Ramp => (0.0, (RAMP_ARRIVALS / rate).clamp(RAMP_STEP_S.0, RAMP_STEP_S.1)),
             Stage::Bracket => (e2e_s.max(LEAST_SETTLE_S), CAP_S.max(CAP_E2E * e2e_s)),
-            Stage::Track | Stage::Level => ((self.settle_e2e * e2e_s).max(LEAST_SETTLE_S), BLOCK_S.max(BLOCK_E2E * e2e_s)),
+            Stage::Track | Stage::Level => (
+                (self.settle_e2e * e2e_s).max(LEAST_SETTLE_S),
+                BLOCK_S.max(BLOCK_E2E * e2e_s),
+            ),
         };
         Some(Plan {
             stage: self.stage,
@@ -391,21 +406,18 @@ impl Course {
     }
 
     /// Goes on after a level.
-    pub(super) fn advance(
-        &mut self,
-        level: &Live,
-        outcome: Outcome,
-        estimate: Option<&PeakEstimate>,
-        spec: &SearchSpec,
-    ) {
-        let _ = spec;
+    pub(super) fn advance(&mut self, level: &Live, outcome: Outcome, estimate: Option<&PeakEstimate>) {
         self.e2e_s = match level.evidence.e2e_p50_s {
             // The steps of the ramp are so short that only short requests end.
             Some(e2e_s) if level.stage == Stage::Ramp => self.e2e_s.max(e2e_s),
             Some(e2e_s) if !outcome.sheds() || self.e2e_s <= 0.0 => e2e_s,
             _ => self.e2e_s,
         };
-        self.settle_e2e = if outcome.sheds() { SETTLE_SHED_E2E } else { SETTLE_STEP_E2E };
+        self.settle_e2e = if outcome.sheds() {
+            SETTLE_SHED_E2E
+        } else {
+            SETTLE_STEP_E2E
+        };
         let rate = level.rate.get();
         match level.stage {
             Stage::Ramp => self.after_ramp(rate, outcome),
@@ -420,7 +432,7 @@ impl Course {
             // What the ramp calls good was only not bad yet.
             self.next = match self.good.take() {
                 Some(good) => Some(self.bounded(FIRST_TEST * (good * rate).sqrt())),
-                None => self.downwards(rate),
+                None => Some(self.bounded(rate * DOWN)),
             };
             self.bad = Some(rate);
         } else if rate >= self.bounds.1 {
@@ -451,7 +463,8 @@ impl Course {
         match (self.good, self.bad) {
             (Some(good), Some(bad)) if bad / good < NARROW => self.track_at((good * bad).sqrt()),
             (Some(good), Some(bad)) => self.next = Some((good * bad).sqrt()),
-            (Some(good), None) if good >= self.bounds.1 => self.track_at(good),
+            // The answer lies beyond the bounds.
+            (Some(good), None) if good >= self.bounds.1 => self.next = None,
             (Some(good), None) => self.next = Some(self.bounded(good * UP)),
             (None, _) => self.next = self.downwards(rate),
         }
@@ -478,7 +491,11 @@ impl Course {
         } else {
             1.0 + STEP_UP
         };
-        let dither = if self.blocks.is_multiple_of(2) { 1.0 - DITHER } else { 1.0 + DITHER };
+        let dither = if self.blocks.is_multiple_of(2) {
+            1.0 - DITHER
+        } else {
+            1.0 + DITHER
+        };
         let next = (estimate.mean * dither).clamp(rate * (1.0 - STEP_DOWN), rate * highest);
         self.next = Some(self.bounded(next));
     }

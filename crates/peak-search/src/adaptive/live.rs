@@ -48,8 +48,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(level: u32, plan: &Plan, start_ns: i64, objectives: usize) -> Self {
-        let _ = objectives;
+    pub(super) fn new(level: u32, plan: &Plan, start_ns: i64) -> Self {
         Self {
             level,
             stage: plan.stage,
@@ -109,9 +108,14 @@ impl Live {
     /// Whether the requests in flight of the last seconds are fewer than those of the seconds before.
     fn is_falling(&self, now_ns: i64) -> bool {
         let passed = self.passed_s(now_ns);
-        let Some(from) = passed.checked_sub(2 * FALL_SECONDS) else { return false };
+        let Some(from) = passed.checked_sub(2 * FALL_SECONDS) else {
+            return false;
+        };
         let middle = passed - FALL_SECONDS;
-        match (self.mean_in_flight(from, middle), self.mean_in_flight(middle, passed)) {
+        match (
+            self.mean_in_flight(from, middle),
+            self.mean_in_flight(middle, passed),
+        ) {
             (Some(before), Some(last)) => last < FALLING * before - 1.0,
             _ => false,
         }
@@ -156,7 +160,8 @@ impl Live {
         let last = &self.seconds[self.seconds.len().saturating_sub(OVERLOAD_SECONDS)..];
         (0..slos.len()).any(|index| {
             let counts = last.iter().filter_map(|second| second.objectives.get(index));
-            let (decided, violated) = counts.fold((0, 0), |sum, one| (sum.0 + one.decided, sum.1 + one.violated));
+            let (decided, violated) =
+                counts.fold((0, 0), |sum, one| (sum.0 + one.decided, sum.1 + one.violated));
             2 * violated > decided
         })
     }
@@ -208,7 +213,11 @@ impl Live {
     /// Brings the evidence up to date.
     pub(super) fn refresh(&mut self, slos: &[Slo], now_ns: i64, e2e_s: f64) {
         let seconds = self.seconds[..self.decided_s(slos, now_ns, e2e_s)].to_vec();
-        let settle_s = if self.stage == Stage::Ramp { 0 } else { self.settle_s };
+        let settle_s = if self.stage == Stage::Ramp {
+            0
+        } else {
+            self.settle_s
+        };
         let measured = (seconds.len() as u32).saturating_sub(settle_s);
         self.evidence = Evidence {
             settle_s,
