@@ -1,26 +1,20 @@
 //! A plan for people.
 
 use gipfel_model::{
-    ExperimentSpec, Rates, Slo,
+    ExperimentSpec, Rates, SearchSpec, Slo,
     deployment::{ApiKeySource, Placement},
     format_duration,
     run_config::LevelSchedule,
 };
 use serde_json::Value;
 
-use crate::plan::Plan;
+use crate::{plan::Plan, repeats};
 
 /// A short text of what a plan does, with everything that was filled in.
 pub fn describe(plan: &Plan) -> String {
-    let count = plan.experiments.len();
-    let mut lines = vec![match count {
-        1 => "1 experiment".to_owned(),
-        _ => format!(
-            "{count} experiments, {} at the same time",
-            plan.max_parallel_experiments
-        ),
-    }];
-    for (index, experiment) in plan.experiments.iter().enumerate() {
+    let groups = repeats::grouped(&plan.experiments);
+    let mut lines = vec![heading(plan, groups.len())];
+    for (index, (experiment, repeats)) in groups.into_iter().enumerate() {
         let deployment = &experiment.deployment;
         lines.push(String::new());
         lines.push(format!(
@@ -29,12 +23,25 @@ pub fn describe(plan: &Plan) -> String {
             deployment.model,
             deployment.backend
         ));
-        lines.extend(describe_experiment(experiment));
+        lines.extend(describe_experiment(experiment, repeats));
     }
     lines.join("\n") + "\n"
 }
 
-fn describe_experiment(experiment: &ExperimentSpec) -> impl Iterator<Item = String> {
+fn heading(plan: &Plan, experiments: usize) -> String {
+    let runs = plan.experiments.len();
+    let plural = if experiments == 1 { "" } else { "s" };
+    let mut parts = vec![format!("{experiments} experiment{plural}")];
+    if runs > experiments {
+        parts.push(format!("{runs} runs"));
+    }
+    if runs > 1 {
+        parts.push(format!("{} at the same time", plan.max_parallel_experiments));
+    }
+    parts.join(", ")
+}
+
+fn describe_experiment(experiment: &ExperimentSpec, repeats: u32) -> impl Iterator<Item = String> {
     let deployment = &experiment.deployment;
     let settings: Vec<String> = deployment
         .backend_config
@@ -44,11 +51,12 @@ fn describe_experiment(experiment: &ExperimentSpec) -> impl Iterator<Item = Stri
     let parts = [
         ("server", server(&deployment.placement)),
         ("settings", settings.join(", ")),
-        ("rates", rates(&experiment.schedule)),
+        ("rates", describe_rates(&experiment.schedule)),
         ("windows", windows(&experiment.schedule)),
         ("objectives", join(&experiment.slos)),
         ("shown too", join(&experiment.informational_slos)),
         ("prompts", prompts(experiment)),
+        ("repeats", repeated(experiment, repeats)),
     ];
     parts
         .into_iter()
@@ -66,6 +74,16 @@ fn prompts(experiment: &ExperimentSpec) -> String {
         workload.arrivals,
         workload.seed
     )
+}
+
+fn repeated(experiment: &ExperimentSpec, repeats: u32) -> String {
+    match repeats {
+        0 | 1 => String::new(),
+        _ if repeats::is_external(experiment) => {
+            format!("{repeats}, all against this server; the seed grows by 1")
+        }
+        _ => format!("{repeats}, each on a fresh server; the seed grows by 1"),
+    }
 }
 
 fn server(placement: &Placement) -> String {
@@ -103,7 +121,8 @@ fn source(experiment: &ExperimentSpec) -> String {
     }
 }
 
-fn rates(schedule: &LevelSchedule) -> String {
+/// Which rates are offered, and until when.
+pub fn describe_rates(schedule: &LevelSchedule) -> String {
     let until = if schedule.all_levels {
         ""
     } else {
@@ -115,14 +134,40 @@ fn rates(schedule: &LevelSchedule) -> String {
             format!("{} req/s{until}", rates.join(", "))
         }
         Rates::Doubling { first } => format!("doubling from {first}{until}"),
-        Rates::Search(search) => format!("searched from {}", search.min_rate),
+        Rates::Search(search) => searched(search),
     }
 }
 
+fn searched(search: &SearchSpec) -> String {
+    let most = search
+        .max_rate
+        .map_or_else(String::new, |rate| format!(" to {rate}"));
+    // Four digits of a percentage say all that anybody can ask for.
+    let percent = (search.precision * 1e6).round() / 1e4;
+    let budget = search
+        .budget
+        .map_or_else(|| "max(15min, 60 × E2E)".to_owned(), format_duration);
+    format!(
+        "searched from {}{most}, until the peak is known to ±{percent} % or {budget} are over",
+        search.min_rate
+    )
+}
+
 fn windows(schedule: &LevelSchedule) -> String {
+    if matches!(schedule.rates, Rates::Search(_)) {
+        return String::new();
+    }
     let level = schedule.warmup.saturating_add(schedule.measured);
+    let (stretched, besides) = if schedule.exact_windows {
+        ("", "what they take to drain")
+    } else {
+        (
+            ", or 3 and 5 × E2E where that is longer",
+            "what stretching and draining take",
+        )
+    };
     let mut parts = vec![format!(
-        "{} warm-up, {} measured",
+        "{} warm-up, {} measured{stretched}",
         format_duration(schedule.warmup),
         format_duration(schedule.measured)
     )];
@@ -131,7 +176,7 @@ fn windows(schedule: &LevelSchedule) -> String {
         let all = level.saturating_mul(levels as u32);
         let plural = if levels == 1 { "" } else { "s" };
         parts.push(format!(
-            "at most {} for {levels} level{plural}, and what they take to drain",
+            "at most {} for {levels} level{plural}, and {besides}",
             format_duration(all)
         ));
     }

@@ -12,6 +12,7 @@ use crate::{
     field::Field,
     local::take_local,
     placement::{placement, refuse_keys_of_others},
+    repeats, search,
     section::{Misplaced, Section},
     settings::Settings,
 };
@@ -22,8 +23,8 @@ pub(crate) const KEYS: &[&str] = &["model", "backend", "deployment", "backend_co
 /// A verdict needs this many requests above the quantile.
 const LEAST_ABOVE: f64 = 5.0;
 
-/// Reads an experiment; what it leaves open comes from the defaults.
-pub(crate) fn read(field: &Field<'_>, defaults: &Settings) -> Option<ExperimentSpec> {
+/// Reads an experiment and its repeats; what it leaves open comes from the defaults.
+pub(crate) fn read(field: &Field<'_>, defaults: &Settings) -> Option<Vec<ExperimentSpec>> {
     let mut section = field.as_section()?;
     let model = section
         .take("model")
@@ -54,8 +55,10 @@ pub(crate) fn read(field: &Field<'_>, defaults: &Settings) -> Option<ExperimentS
     let schedule = settings.schedule(&section);
     let (slos, informational_slos) = settings.objectives.clone().resolve();
     remark_sample(&section, &schedule, &slos);
+    let repeats = settings.repeats();
+    remark_repeats(&section, kind, repeats);
     section.finish(&misplaced(backend));
-    Some(ExperimentSpec {
+    let first = ExperimentSpec {
         deployment: DeploymentSpec {
             model: model?.to_owned(),
             backend: backend?,
@@ -72,7 +75,8 @@ pub(crate) fn read(field: &Field<'_>, defaults: &Settings) -> Option<ExperimentS
         informational_slos,
         timeouts: settings.timeouts.timeouts(),
         workers: settings.workers,
-    })
+    };
+    Some(repeats::expand(first, repeats))
 }
 
 fn read_backend(section: &mut Section<'_>) -> Option<BackendKind> {
@@ -140,6 +144,17 @@ fn remark_parallelism(
     }
 }
 
+/// A URL stands for one server: what differs between its repeats is no difference between servers.
+fn remark_repeats(section: &Section<'_>, kind: Option<DeploymentKind>, repeats: u32) {
+    if kind == Some(DeploymentKind::External) && repeats > 1 {
+        section.reading.warn(
+            &section.place_of_key("repeats"),
+            "all repeats go to the one server behind the URL: their spread says how well a measurement repeats, not \
+             how much fresh deployments differ",
+        );
+    }
+}
+
 /// A window too short for its percentile ends unresolved, which is better known before the run.
 fn remark_sample(section: &Section<'_>, schedule: &LevelSchedule, slos: &[Slo]) {
     let Rates::Listed(rates) = &schedule.rates else {
@@ -174,5 +189,8 @@ fn misplaced(backend: Option<BackendKind>) -> Vec<Misplaced> {
         keys: backend_config::names(backend),
         sentence: format!("belongs under `backend_config`: it is a setting of {backend}"),
     });
-    [Some(of_the_file), of_the_engine].into_iter().flatten().collect()
+    [Some(of_the_file), of_the_engine, Some(search::misplaced())]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -10,6 +10,7 @@ use crate::{
     placement,
     plan::Plan,
     reading::Reading,
+    search,
     section::{Misplaced, Section},
     settings::{self, Settings},
     tree::{Node, Position, Value},
@@ -117,7 +118,7 @@ fn read_defaults(mut section: Section<'_>, top: &Section<'_>, dataset: DatasetSe
         }
         settings = settings.with_dataset(dataset, &section);
     }
-    section.finish(&[belongs_to_an_experiment()]);
+    section.finish(&[belongs_to_an_experiment(), search::misplaced()]);
     (settings, parallel.unwrap_or(DEFAULT_PARALLEL))
 }
 
@@ -129,17 +130,15 @@ fn read_experiments(field: &Field<'_>, defaults: &Settings) -> Vec<ExperimentSpe
     if items.is_empty() {
         field.fault("an empty list; there is nothing to measure");
     }
-    items
-        .iter()
-        .filter_map(|item| {
-            let experiment = experiment::read(item, defaults);
-            // Nothing is left out without a word, whatever a reader forgot to say.
-            if experiment.is_none() && item.reading.is_clean() {
-                item.fault("the experiment cannot be read");
-            }
-            experiment
-        })
-        .collect()
+    let read = items.iter().filter_map(|item| {
+        let repeats = experiment::read(item, defaults);
+        // Nothing is left out without a word, whatever a reader forgot to say.
+        if repeats.is_none() && item.reading.is_clean() {
+            item.fault("the experiment cannot be read");
+        }
+        repeats
+    });
+    read.flatten().collect()
 }
 
 fn belongs_to_an_experiment() -> Misplaced {

@@ -39,6 +39,8 @@ mod plan;
 mod rates;
 mod reading;
 mod render;
+mod repeats;
+mod search;
 mod section;
 mod settings;
 mod timeouts;
@@ -46,10 +48,11 @@ mod tree;
 mod yaml;
 
 pub use dataset::dataset_config;
-pub use describe::describe;
+pub use describe::{describe, describe_rates};
 pub use fault::{Fault, Faults, Place, Unsupported, Warning};
 pub use plan::Plan;
 pub use render::render_yaml;
+pub use search::parse_precision;
 
 /// Reads a configuration; `file` is the name that faults carry.
 ///

@@ -3,14 +3,14 @@
 use std::{fmt::Display, time::Duration};
 
 use gipfel_model::{
-    ExperimentSpec, LengthDistribution, LocalSpec, Rates, Timeouts,
+    ExperimentSpec, LengthDistribution, LocalSpec, Rates, SearchSpec, Timeouts,
     deployment::{ApiKeySource, EndpointSpec, K8sSpec, Placement, SlurmSpec},
     format_duration,
     run_config::LevelSchedule,
 };
 use serde_json::{Map, Value};
 
-use crate::plan::Plan;
+use crate::{plan::Plan, repeats};
 
 /// Writes a plan as YAML; [`crate::parse_yaml`] reads the same experiments from it.
 ///
@@ -22,9 +22,12 @@ pub fn render_yaml(plan: &Plan) -> String {
     writer.open(0, "defaults");
     writer.entry(1, "max_parallel_experiments", plan.max_parallel_experiments);
     writer.open(0, "experiments");
-    for experiment in &plan.experiments {
+    for (experiment, repeats) in repeats::grouped(&plan.experiments) {
         let begin = writer.text.len();
         write_experiment(&mut writer, experiment);
+        if repeats > 1 {
+            writer.entry(2, "repeats", repeats);
+        }
         // The first of the entry's lines carries the list's mark.
         writer.text.replace_range(begin..begin + 4, "  - ");
     }
@@ -112,10 +115,8 @@ fn write_schedule(writer: &mut Writer, schedule: &LevelSchedule) {
             writer.entry(2, "rate_levels", format_args!("[{}]", rates.join(", ")));
         }
         Rates::Doubling { first } => writer.entry(2, "first_rate", first.get()),
-        Rates::Search(search) => {
-            writer.open(2, "search");
-            writer.entry(3, "min_rate", search.min_rate.get());
-        }
+        // A search has windows and a budget of its own.
+        Rates::Search(search) => return write_search(writer, search),
     }
     writer.duration(2, "warmup_duration", schedule.warmup);
     writer.duration(2, "measurement_duration", schedule.measured);
@@ -124,6 +125,21 @@ fn write_schedule(writer: &mut Writer, schedule: &LevelSchedule) {
     }
     if schedule.all_levels {
         writer.entry(2, "all_levels", true);
+    }
+    if schedule.exact_windows {
+        writer.entry(2, "exact_windows", true);
+    }
+}
+
+fn write_search(writer: &mut Writer, search: &SearchSpec) {
+    writer.open(2, "search");
+    writer.entry(3, "min_rate", search.min_rate.get());
+    if let Some(rate) = search.max_rate {
+        writer.entry(3, "max_rate", rate.get());
+    }
+    writer.entry(3, "precision", search.precision);
+    if let Some(budget) = search.budget {
+        writer.duration(3, "budget", budget);
     }
 }
 

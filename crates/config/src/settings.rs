@@ -2,18 +2,12 @@
 
 use std::time::Duration;
 
-use gipfel_model::{ArrivalProcess, Rates, WorkloadSpec, run_config::LevelSchedule};
+use gipfel_model::{ArrivalProcess, Rates, SearchSpec, WorkloadSpec, run_config::LevelSchedule};
 
 use crate::{
-    cluster::ClusterSettings,
-    dataset::DatasetSettings,
-    durations::DurationKey,
-    objectives::Objectives,
-    rates::{default_rates, take_rates},
-    reading::Reading,
-    section::Section,
-    timeouts::TimeoutSettings,
-    tree::Position,
+    cluster::ClusterSettings, dataset::DatasetSettings, durations::DurationKey, objectives::Objectives,
+    rates::RateSettings, reading::Reading, search::SearchSettings, section::Section,
+    timeouts::TimeoutSettings, tree::Position,
 };
 
 const WARMUP: DurationKey = DurationKey {
@@ -32,19 +26,24 @@ const TOTAL_TIME: DurationKey = DurationKey {
     may_be_zero: false,
 };
 
+/// More repeats tell nothing new of the spread, and each takes a server of its own.
+const MOST_REPEATS: u64 = 20;
+
 const DEFAULT_WARMUP: Duration = Duration::from_secs(30);
 const DEFAULT_MEASUREMENT: Duration = Duration::from_mins(1);
 
 /// What one level of the file says; what it leaves open is absent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
-    rates: Option<Rates>,
+    rates: Option<RateSettings>,
     all_levels: Option<bool>,
+    exact_windows: Option<bool>,
     warmup: Option<Duration>,
     measurement: Option<Duration>,
     total_time: Option<Duration>,
     arrivals: Option<ArrivalProcess>,
     seed: Option<u64>,
+    repeats: Option<u32>,
     pub(crate) workers: Option<u32>,
     pub(crate) objectives: Objectives,
     pub(crate) dataset: DatasetSettings,
@@ -56,8 +55,9 @@ impl Settings {
     /// Takes the keys of all settings.
     pub(crate) fn take(section: &mut Section<'_>) -> Self {
         let settings = Self {
-            rates: take_rates(section),
+            rates: RateSettings::take(section),
             all_levels: section.take("all_levels").as_flag(),
+            exact_windows: section.take("exact_windows").as_flag(),
             warmup: WARMUP.take(section),
             measurement: MEASUREMENT.take(section),
             total_time: TOTAL_TIME.take(section),
@@ -67,6 +67,10 @@ impl Settings {
                 .take("arrivals")
                 .as_choice(ArrivalProcess::ALL, ArrivalProcess::as_str),
             seed: section.take("seed").as_whole(0..=u64::MAX),
+            repeats: section
+                .take("repeats")
+                .as_whole(1..=MOST_REPEATS)
+                .map(|repeats| repeats as u32),
             workers: section.take("workers").as_count(),
             timeouts: TimeoutSettings::take(section),
             cluster: ClusterSettings::take(section),
@@ -91,13 +95,15 @@ impl Settings {
         // An experiment's seed, in whichever of its two places, goes before one of the defaults.
         let seed = self.seed.or(self.dataset.seed);
         Self {
-            rates: self.rates.or_else(|| defaults.rates.clone()),
+            rates: RateSettings::or(self.rates, defaults.rates.as_ref()),
             all_levels: self.all_levels.or(defaults.all_levels),
+            exact_windows: self.exact_windows.or(defaults.exact_windows),
             warmup: self.warmup.or(defaults.warmup),
             measurement: self.measurement.or(defaults.measurement),
             total_time: self.total_time.or(defaults.total_time),
             arrivals: self.arrivals.or(defaults.arrivals),
             seed: seed.or(defaults.seed).or(defaults.dataset.seed),
+            repeats: self.repeats.or(defaults.repeats),
             workers: self.workers.or(defaults.workers),
             objectives: self.objectives.or(&defaults.objectives),
             dataset: self.dataset.or(&defaults.dataset),
@@ -115,9 +121,26 @@ impl Settings {
         }
     }
 
-    /// `all_levels` speaks of listed ones: doubling rates would have no end.
+    /// How often the experiment is run, each time against a fresh server.
+    pub(crate) fn repeats(&self) -> u32 {
+        self.repeats.unwrap_or(1)
+    }
+
     pub(crate) fn schedule(&self, section: &Section<'_>) -> LevelSchedule {
-        let rates = self.rates.clone().unwrap_or_else(default_rates);
+        match &self.rates {
+            Some(RateSettings::Fixed(rates)) => self.levels(rates.clone(), section),
+            Some(RateSettings::Search(search)) => {
+                self.search(search.resolve(section, self.total_time), section)
+            }
+            None => self.search(
+                SearchSettings::default().resolve(section, self.total_time),
+                section,
+            ),
+        }
+    }
+
+    /// `all_levels` speaks of listed ones: doubling rates would have no end.
+    fn levels(&self, rates: Rates, section: &Section<'_>) -> LevelSchedule {
         let listed = matches!(rates, Rates::Listed(_));
         let all_levels = self.all_levels.unwrap_or(false);
         if all_levels && !listed {
@@ -130,9 +153,34 @@ impl Settings {
             rates,
             warmup: self.warmup.unwrap_or(DEFAULT_WARMUP),
             measured: self.measurement.unwrap_or(DEFAULT_MEASUREMENT),
-            exact_windows: false,
+            exact_windows: self.exact_windows.unwrap_or(false),
             all_levels: all_levels && listed,
             total_time: self.total_time,
+        }
+    }
+
+    /// A search sets its own windows and has its own budget.
+    fn search(&self, search: SearchSpec, section: &Section<'_>) -> LevelSchedule {
+        let given = [
+            (WARMUP.name, WARMUP.seconds, self.warmup.is_some()),
+            (MEASUREMENT.name, MEASUREMENT.seconds, self.measurement.is_some()),
+            ("all_levels", "", self.all_levels == Some(true)),
+            ("exact_windows", "", self.exact_windows == Some(true)),
+        ];
+        for (key, seconds, _) in given.into_iter().filter(|(_, _, is_given)| *is_given) {
+            let key = if section.has(seconds) { seconds } else { key };
+            section.reading.warn(
+                &section.place_of_key(key),
+                "has no effect on a search, which chooses its own rates and windows; it is for listed rates",
+            );
+        }
+        LevelSchedule {
+            rates: Rates::Search(search),
+            warmup: DEFAULT_WARMUP,
+            measured: DEFAULT_MEASUREMENT,
+            exact_windows: false,
+            all_levels: false,
+            total_time: None,
         }
     }
 }

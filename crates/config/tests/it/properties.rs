@@ -5,7 +5,7 @@ use std::time::Duration;
 use gipfel_config::{Plan, dataset_config, describe, parse_yaml, render_yaml};
 use gipfel_model::{
     ArrivalProcess, ArrivalRate, BackendKind, DeploymentSpec, ExperimentSpec, LengthDistribution, LocalSpec,
-    Rates, Slo, Timeouts, WorkloadSpec,
+    Rates, SearchSpec, Slo, Timeouts, WorkloadSpec,
     deployment::{ApiKeySource, EndpointSpec, Placement},
     run_config::LevelSchedule,
 };
@@ -134,7 +134,32 @@ fn rate() -> impl Strategy<Value = ArrivalRate> {
     (1e-3..1e6).prop_map(|rate| ArrivalRate::per_second(rate).expect("a rate"))
 }
 
+/// A search leaves the windows and the total time at their defaults: it has none.
+fn search() -> impl Strategy<Value = LevelSchedule> {
+    let bounds = (rate(), option::of(1.001..100.0));
+    (bounds, 1e-6..=0.5, option::of(duration(1))).prop_map(|((min_rate, above), precision, budget)| {
+        let above = above.map(|factor: f64| ArrivalRate::per_second(min_rate.get() * factor));
+        LevelSchedule {
+            rates: Rates::Search(SearchSpec {
+                min_rate,
+                max_rate: above.map(|rate| rate.expect("a rate")),
+                precision,
+                budget,
+            }),
+            warmup: Duration::from_secs(30),
+            measured: Duration::from_mins(1),
+            exact_windows: false,
+            all_levels: false,
+            total_time: None,
+        }
+    })
+}
+
 fn schedule() -> impl Strategy<Value = LevelSchedule> {
+    prop_oneof![levels(), search()]
+}
+
+fn levels() -> impl Strategy<Value = LevelSchedule> {
     let listed = collection::vec(rate(), 1..8).prop_map(|mut rates| {
         rates.sort_by(|a, b| a.get().total_cmp(&b.get()));
         rates.dedup();
@@ -145,12 +170,12 @@ fn schedule() -> impl Strategy<Value = LevelSchedule> {
         rates,
         duration(0),
         duration(1),
-        any::<bool>(),
+        any::<(bool, bool)>(),
         option::of(duration(1)),
     )
         .prop_map(
-            |(rates, warmup, measured, all_levels, total_time)| LevelSchedule {
-                exact_windows: false,
+            |(rates, warmup, measured, (all_levels, exact_windows), total_time)| LevelSchedule {
+                exact_windows,
                 all_levels: all_levels && matches!(rates, Rates::Listed(_)),
                 rates,
                 warmup,
@@ -267,6 +292,23 @@ fn backend() -> impl Strategy<Value = (BackendKind, Map<String, Value>)> {
     prop_oneof![vllm, sim, Just((BackendKind::Ollama, Map::new()))]
 }
 
+/// An experiment with its repeats, as a file has them.
+fn repeated() -> impl Strategy<Value = Vec<ExperimentSpec>> {
+    (experiment(), 1..4_u32).prop_map(|(first, repeats)| {
+        let nth = |repeat: u32| {
+            let mut experiment = first.clone();
+            experiment.repeat = repeat;
+            experiment.workload.seed = first.workload.seed.wrapping_add(u64::from(repeat));
+            experiment.dataset_config = dataset_config(&experiment.workload);
+            if !matches!(experiment.deployment.placement, Placement::External(_)) {
+                experiment.deployment.instance = repeat;
+            }
+            experiment
+        };
+        (0..repeats).map(nth).collect()
+    })
+}
+
 fn experiment() -> impl Strategy<Value = ExperimentSpec> {
     let arrivals = sample::select(ArrivalProcess::ALL.to_vec());
     let workload = (arrivals, length(), length(), any::<u64>()).prop_map(
@@ -328,9 +370,10 @@ proptest! {
 
     #[test]
     fn a_rendered_plan_reads_the_same(
-        experiments in collection::vec(experiment(), 1..4),
+        experiments in collection::vec(repeated(), 1..4),
         max_parallel_experiments in 1..10_u32,
     ) {
+        let experiments = experiments.concat();
         let plan = Plan { experiments, max_parallel_experiments, ..Plan::default() };
         let text = render_yaml(&plan);
         let again = parse_yaml(&text, "again.yaml").map_err(|faults| TestCaseError::fail(format!("{faults}\n{text}")))?;

@@ -30,7 +30,7 @@ fn the_predecessors_form_is_read() {
        server      Slurm, partition normal, 4 GPUs per node
        settings    gpu_memory_utilization 0.85, max_model_len 16384, tensor_parallel_size 1
        rates       4, 8, 16, 32 req/s, until two are rejected
-       windows     20s warm-up, 45.5s measured; at most 4min22s for 4 levels, and what they take to drain
+       windows     20s warm-up, 45.5s measured, or 3 and 5 × E2E where that is longer; at most 4min22s for 4 levels, and what stretching and draining take
        objectives  ttft p95 <= 750ms
        shown too   e2e p95 <= 12s
        prompts     25 % of ShareGPT, input normal(640, 120) tokens, output normal(128, 32) tokens, poisson arrivals, seed 0
@@ -39,7 +39,7 @@ fn the_predecessors_form_is_read() {
        server      Slurm, partition normal, 4 GPUs per node
        settings    gpu_memory_utilization 0.92, max_model_len 16384, speculative_decoding (draft_model example/draft-1b, num_speculative_tokens 4), tensor_parallel_size 16
        rates       4, 8, 16, 32 req/s, until two are rejected
-       windows     20s warm-up, 45.5s measured; at most 4min22s for 4 levels, and what they take to drain
+       windows     20s warm-up, 45.5s measured, or 3 and 5 × E2E where that is longer; at most 4min22s for 4 levels, and what stretching and draining take
        objectives  ttft p95 <= 750ms
        shown too   e2e p95 <= 12s
        prompts     25 % of ShareGPT, input normal(640, 120) tokens, output normal(128, 32) tokens, poisson arrivals, seed 0
@@ -92,7 +92,7 @@ fn every_key_is_read() {
        server      this machine, a free port
        settings    profile fast, profiles_file servers.toml, seed 3
        rates       0.5, 2.5, 4, 80 req/s
-       windows     500ms warm-up, 1min measured; at most 4min2s for 4 levels, and what they take to drain; no level that would end after 10min
+       windows     500ms warm-up, 1min measured, or 3 and 5 × E2E where that is longer; at most 4min2s for 4 levels, and what stretching and draining take; no level that would end after 10min
        objectives  ttft p95 <= 500ms, tpot p50 <= 50ms, itl p99.9 <= 1.5s, error_rate <= 1%
        prompts     synthetic, input 64 tokens, output uniform(8..32) tokens, constant arrivals, seed 7
 
@@ -100,29 +100,30 @@ fn every_key_is_read() {
        server      this machine, a free port
        settings    profile fast, profiles_file servers.toml, seed 3
        rates       100 req/s
-       windows     500ms warm-up, 1min measured; at most 60.5s for 1 level, and what they take to drain; no level that would end after 10min
+       windows     500ms warm-up, 1min measured, or 3 and 5 × E2E where that is longer; at most 60.5s for 1 level, and what stretching and draining take; no level that would end after 10min
        objectives  ttft p95 <= 500ms, tpot p50 <= 50ms, itl p99.9 <= 1.5s, error_rate <= 1%
        prompts     synthetic, input lognormal(200, 0.5) tokens, output uniform(8..32) tokens, constant arrivals, seed 9
 
     3. served with openai
        server      https://models.example.org/tenant, key from $MODELS_KEY
        rates       doubling from 1.5 req/s, until two are rejected
-       windows     500ms warm-up, 1min measured; no level that would end after 10min
+       windows     500ms warm-up, 1min measured, or 3 and 5 × E2E where that is longer; no level that would end after 10min
        objectives  ttft p99 <= 800ms, tpot p95 <= 60ms
        shown too   itl p50 <= 40ms
        prompts     synthetic, input 64 tokens, output uniform(8..32) tokens, constant arrivals, seed 7
 
     4. other with llamacpp
        server      this machine, `llama-server -m {model} --port {port}`, port 9000
-       rates       doubling from 1 req/s, until two are rejected
-       windows     500ms warm-up, 1min measured; no level that would end after 10min
+       rates       searched from 0.05 req/s, until the peak is known to ±2 % or 10min are over
        objectives  ttft p95 <= 500ms, tpot p50 <= 50ms, itl p99.9 <= 1.5s, error_rate <= 1%
        prompts     synthetic, input 64 tokens, output uniform(8..32) tokens, constant arrivals, seed 7
     ");
     assert_snapshot!(warnings(&plan), @r"
     bench.yaml:29:5: experiments[0].rate_levels: at 0.5 req/s the measured window of 1min holds about 30 requests, and `itl p99.9 <= 1.5s` is accepted from 5000: the level would stay unresolved
     bench.yaml:35:5: experiments[2].all_levels: has no effect without `rate_levels`: doubling rates end after two rejected ones
-    bench.yaml:43:5: experiments[3].all_levels: has no effect without `rate_levels`: doubling rates end after two rejected ones
+    bench.yaml:43:5: experiments[3].warmup_duration: has no effect on a search, which chooses its own rates and windows; it is for listed rates
+    bench.yaml:43:5: experiments[3].measurement_duration: has no effect on a search, which chooses its own rates and windows; it is for listed rates
+    bench.yaml:43:5: experiments[3].all_levels: has no effect on a search, which chooses its own rates and windows; it is for listed rates
     ");
     assert!(plan.check_supported(false).is_empty());
     assert_debug_snapshot!(plan.experiments[2].timeouts, @r"
@@ -170,9 +171,9 @@ fn what_is_left_open_has_the_predecessors_defaults() {
         backend: vllm
         deployment: local
         server_ready_timeout: 15min
-        first_rate: 1
-        warmup_duration: 30s
-        measurement_duration: 1min
+        search:
+          min_rate: 0.05
+          precision: 0.02
         slos:
           - ttft p95 <= 500ms
         informational_slos:
@@ -252,11 +253,110 @@ fn an_experiment_goes_before_the_defaults() {
     1. m with openai
        server      http://h:1
        rates       doubling from 5 req/s, until two are rejected
-       windows     0s warm-up, 1min measured
+       windows     0s warm-up, 1min measured, or 3 and 5 × E2E where that is longer
        objectives  ttft p95 <= 500ms
        shown too   e2e p95 <= 10s
        prompts     synthetic, input 7 tokens, output 8 tokens, poisson arrivals, seed 4
     ");
+}
+
+#[test]
+fn a_search_is_bounded_in_many_ways() {
+    let check = |defaults: &str, experiment: &str, expected: &str| {
+        let plan = external(defaults, experiment);
+        let text = render_yaml(&plan);
+        let begin = text.find("    search:").unwrap_or_else(|| panic!("{text}"));
+        let map: Vec<&str> = text[begin..]
+            .lines()
+            .skip(1)
+            .take_while(|line| line.starts_with("      "))
+            .map(str::trim)
+            .collect();
+        assert_eq!(map.join(", "), expected);
+        assert_eq!(plan.warnings, []);
+    };
+    check("", "", "min_rate: 0.05, precision: 0.02");
+    check("", "search: true", "min_rate: 0.05, precision: 0.02");
+    check("", "search: {}", "min_rate: 0.05, precision: 0.02");
+    check(
+        "search: { min_rate: 2, budget: 30min }",
+        "search: { max_rate: 5400/min, precision: 1.5% }",
+        "min_rate: 2, max_rate: 90, precision: 0.015, budget: 30min",
+    );
+    check(
+        "rate_levels: [1, 2]",
+        "search: { precision: 0.05, budget_s: 90 }",
+        "min_rate: 0.05, precision: 0.05, budget: 1min30s",
+    );
+    check(
+        "total_time: 20min",
+        "",
+        "min_rate: 0.05, precision: 0.02, budget: 20min",
+    );
+    check(
+        "total_time: 20min",
+        "search: { budget: 10min }",
+        "min_rate: 0.05, precision: 0.02, budget: 10min",
+    );
+    let plan = external("search: { budget: 5min }", "rate_levels: [150]");
+    assert!(matches!(
+        plan.experiments[0].schedule.rates,
+        gipfel_model::Rates::Listed(_)
+    ));
+}
+
+#[test]
+fn repeats_have_servers_and_seeds_of_their_own() {
+    let text = "
+defaults: { repeats: 3, seed: 5, exact_windows: true, rate_levels: [100, 200], max_parallel_experiments: 1 }
+experiments:
+  - { model: m, backend: vllm, deployment: local }
+  - { model: m, backend: vllm, deployment: local, repeats: 1, search: true, exact_windows: false }
+  - { model: m, backend: openai, deployment: external, url: 'http://h:1', repeats: 2 }
+";
+    let plan = self::plan(text);
+    let found: Vec<String> = plan
+        .experiments
+        .iter()
+        .map(|experiment| {
+            assert_eq!(experiment.dataset_config, dataset_config(&experiment.workload));
+            format!(
+                "{}/{}/{}",
+                experiment.repeat, experiment.deployment.instance, experiment.workload.seed
+            )
+        })
+        .collect();
+    assert_eq!(found, ["0/0/5", "1/1/6", "2/2/7", "0/0/5", "0/0/5", "1/0/6"]);
+    assert_snapshot!(describe(&plan), @r"
+    3 experiments, 6 runs, 1 at the same time
+
+    1. m with vllm
+       server      this machine, a free port
+       rates       100, 200 req/s, until two are rejected
+       windows     30s warm-up, 1min measured; at most 3min for 2 levels, and what they take to drain
+       objectives  ttft p95 <= 500ms
+       shown too   e2e p95 <= 10s
+       prompts     synthetic, input normal(512, 200) tokens, output normal(256, 128) tokens, poisson arrivals, seed 5
+       repeats     3, each on a fresh server; the seed grows by 1
+
+    2. m with vllm
+       server      this machine, a free port
+       rates       searched from 0.05 req/s, until the peak is known to ±2 % or max(15min, 60 × E2E) are over
+       objectives  ttft p95 <= 500ms
+       shown too   e2e p95 <= 10s
+       prompts     synthetic, input normal(512, 200) tokens, output normal(256, 128) tokens, poisson arrivals, seed 5
+
+    3. m with openai
+       server      http://h:1
+       rates       100, 200 req/s, until two are rejected
+       windows     30s warm-up, 1min measured; at most 3min for 2 levels, and what they take to drain
+       objectives  ttft p95 <= 500ms
+       shown too   e2e p95 <= 10s
+       prompts     synthetic, input normal(512, 200) tokens, output normal(256, 128) tokens, poisson arrivals, seed 5
+       repeats     2, all against this server; the seed grows by 1
+    ");
+    assert_snapshot!(warnings(&plan), @r"bench.yaml:6:75: experiments[2].repeats: all repeats go to the one server behind the URL: their spread says how well a measurement repeats, not how much fresh deployments differ");
+    assert_eq!(self::plan(&render_yaml(&plan)).experiments, plan.experiments);
 }
 
 #[test]
