@@ -90,6 +90,10 @@ pub(crate) struct MetricNames {
     pub(crate) prefix_cache_hits: Vec<String>,
     pub(crate) spec_accepted_tokens: Vec<String>,
     pub(crate) spec_draft_tokens: Vec<String>,
+    pub(crate) ttft_sum: Vec<String>,
+    pub(crate) ttft_count: Vec<String>,
+    pub(crate) queue_sum: Vec<String>,
+    pub(crate) queue_count: Vec<String>,
 }
 
 /// A line that holds all of these texts, in any case, names a reason.

@@ -21,6 +21,14 @@ pub struct EngineMetrics {
     pub spec_accepted_tokens: Option<f64>,
     /// Draft tokens proposed since the server's start.
     pub spec_draft_tokens: Option<f64>,
+    /// The sum of the server's own TTFT histogram since its start, in seconds.
+    pub ttft_sum: Option<f64>,
+    /// The number of requests in it.
+    pub ttft_count: Option<f64>,
+    /// The sum of the server's own histogram of queueing times since its start, in seconds.
+    pub queue_sum: Option<f64>,
+    /// The number of requests in it.
+    pub queue_count: Option<f64>,
 }
 
 /// Makes one value of two label sets.
@@ -71,8 +79,12 @@ impl Engine {
             prefix_cache_hits,
             spec_accepted_tokens,
             spec_draft_tokens,
+            ttft_sum,
+            ttft_count,
+            queue_sum,
+            queue_count,
         } = &self.data.metrics;
-        let wanted: [(&[String], Combine); 8] = [
+        let wanted: [(&[String], Combine); 12] = [
             (requests_running, sum),
             (requests_waiting, sum),
             (kv_cache_usage, f64::max),
@@ -81,8 +93,12 @@ impl Engine {
             (prefix_cache_hits, sum),
             (spec_accepted_tokens, sum),
             (spec_draft_tokens, sum),
+            (ttft_sum, sum),
+            (ttft_count, sum),
+            (queue_sum, sum),
+            (queue_count, sum),
         ];
-        let mut best = [Best::default(); 8];
+        let mut best = [Best::default(); 12];
         for (name, value) in samples.filter(|(_, value)| value.is_finite()) {
             for (best, (names, combine)) in best.iter_mut().zip(wanted) {
                 best.take(names, name, value, combine);
@@ -97,6 +113,10 @@ impl Engine {
             hits,
             accepted,
             drafted,
+            ttft_sum,
+            ttft_count,
+            queue_sum,
+            queue_count,
         ] = best.map(|best| best.value);
         EngineMetrics {
             requests_running: running,
@@ -107,6 +127,10 @@ impl Engine {
             prefix_cache_hits: hits,
             spec_accepted_tokens: accepted,
             spec_draft_tokens: drafted,
+            ttft_sum,
+            ttft_count,
+            queue_sum,
+            queue_count,
         }
     }
 }
@@ -160,6 +184,53 @@ mod tests {
             ..EngineMetrics::default()
         };
         check(BackendKind::Vllm, &[old], only_old);
+    }
+
+    #[test]
+    fn histograms_are_read_by_sum_and_count() {
+        let expected = EngineMetrics {
+            ttft_sum: Some(2.5),
+            ttft_count: Some(10.0),
+            queue_sum: Some(0.5),
+            queue_count: Some(9.0),
+            ..EngineMetrics::default()
+        };
+        for kind in [BackendKind::Vllm, BackendKind::Sim, BackendKind::Dynamo] {
+            check(
+                kind,
+                &[
+                    ("vllm:time_to_first_token_seconds_bucket", 7.0),
+                    ("vllm:time_to_first_token_seconds_sum", 2.5),
+                    ("vllm:time_to_first_token_seconds_count", 10.0),
+                    ("vllm:time_to_first_token_seconds_created", 1e9),
+                    ("vllm:request_queue_time_seconds_sum", 0.5),
+                    ("vllm:request_queue_time_seconds_count", 9.0),
+                ],
+                expected,
+            );
+        }
+        check(
+            BackendKind::Sglang,
+            &[
+                ("sglang:time_to_first_token_seconds_sum", 2.5),
+                ("sglang:time_to_first_token_seconds_count", 10.0),
+                ("sglang:queue_time_seconds_sum", 0.5),
+                ("sglang:queue_time_seconds_count", 9.0),
+            ],
+            expected,
+        );
+        check(
+            BackendKind::Dynamo,
+            &[
+                ("dynamo_frontend_time_to_first_token_seconds_sum", 2.5),
+                ("dynamo_frontend_time_to_first_token_seconds_count", 10.0),
+            ],
+            EngineMetrics {
+                queue_sum: None,
+                queue_count: None,
+                ..expected
+            },
+        );
     }
 
     #[test]

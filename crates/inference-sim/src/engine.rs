@@ -15,9 +15,10 @@ use std::{
 };
 
 use crate::{
+    disturbance::Disturbance,
     metrics::Gauges,
     model::{EngineModel, Step},
-    stream::{Handover, TokenStream},
+    stream::{Handover, TokenStream, Work},
 };
 
 /// The rest of a wait that is spent looking at the clock: a thread wakes up to about this much after its timeout.
@@ -28,8 +29,7 @@ const SPIN: Duration = Duration::from_micros(80);
 pub(crate) enum Command {
     Submit {
         id: u64,
-        prompt: u32,
-        output: u32,
+        work: Work,
         stream: Arc<TokenStream>,
         at_ns: i64,
     },
@@ -87,6 +87,13 @@ impl Clock for MonotonicClock {
     }
 }
 
+/// A request in the engine.
+struct Living {
+    work: Work,
+    at_ns: i64,
+    stream: Arc<TokenStream>,
+}
+
 /// The engine's thread.
 pub(crate) struct Engine<C> {
     model: EngineModel,
@@ -94,8 +101,7 @@ pub(crate) struct Engine<C> {
     commands: Receiver<Command>,
     /// Received, but later than the boundary of the steps so far.
     pending: VecDeque<Command>,
-    /// The prompt's length of each living request, and where its tokens go.
-    streams: HashMap<u64, (u32, Arc<TokenStream>)>,
+    living: HashMap<u64, Living>,
     gauges: Arc<Gauges>,
     handover: Arc<Handover>,
     /// The end of the last step by the schedule.
@@ -103,6 +109,13 @@ pub(crate) struct Engine<C> {
     /// The hand-over of the last step's tokens by the clock, or the arrival that started the engine.
     observed_ns: i64,
     emitted: Vec<(Arc<TokenStream>, u32)>,
+    /// When the requests came that get their first token with the step in progress.
+    started_ns: Vec<i64>,
+    /// Requests that end with the step in progress.
+    ended: Vec<u64>,
+    disturbance: Disturbance,
+    /// When the first request came: the origin of the disturbance.
+    origin_ns: Option<i64>,
 }
 
 impl<C: Clock> Engine<C> {
@@ -118,13 +131,21 @@ impl<C: Clock> Engine<C> {
             clock,
             commands,
             pending: VecDeque::new(),
-            streams: HashMap::new(),
+            living: HashMap::new(),
             gauges,
             handover,
             boundary_ns: 0,
             observed_ns: 0,
             emitted: Vec::new(),
+            started_ns: Vec::new(),
+            ended: Vec::new(),
+            disturbance: Disturbance::default(),
+            origin_ns: None,
         }
+    }
+
+    pub(crate) fn with_disturbance(self, disturbance: Disturbance) -> Self {
+        Self { disturbance, ..self }
     }
 
     /// Runs until every sender of commands is gone and no request is left.
@@ -163,54 +184,83 @@ impl<C: Clock> Engine<C> {
         match command {
             Command::Submit {
                 id,
-                prompt,
-                output,
+                work,
                 stream,
-                ..
-            } => match self.model.submit(id, prompt, output) {
-                Ok(()) => drop(self.streams.insert(id, (prompt, stream))),
-                Err(error) => tracing::error!(id, %error, "the server let an impossible request through"),
-            },
+                at_ns,
+            } => self.submit(id, Living { work, at_ns, stream }),
             Command::Cancel { id, .. } => {
-                if self.streams.remove(&id).is_some() {
+                if self.living.remove(&id).is_some() {
                     self.model.cancel(id);
                 }
             }
         }
     }
 
+    fn submit(&mut self, id: u64, request: Living) {
+        let Work {
+            prompt,
+            cached,
+            output,
+        } = request.work;
+        self.origin_ns.get_or_insert(request.at_ns);
+        match self.model.submit_with_prefix(id, prompt, cached, output) {
+            Ok(()) => drop(self.living.insert(id, request)),
+            Err(error) => tracing::error!(id, %error, "the server let an impossible request through"),
+        }
+    }
+
     /// Carries out one step; false when the engine is idle.
     fn step(&mut self) -> bool {
-        let (streams, emitted, gauges) = (&mut self.streams, &mut self.emitted, &self.gauges);
-        let step = self.model.step(|token| {
-            let Some((prompt, stream)) = streams.get(&token.request) else {
-                return;
-            };
-            if token.number == 1 {
-                gauges
-                    .prompt_tokens
-                    .fetch_add(u64::from(*prompt), Ordering::Relaxed);
-            }
-            emitted.push((Arc::clone(stream), token.number));
-            if token.last {
-                streams.remove(&token.request);
-            }
-        });
-        let Some(step) = step else { return false };
-        self.boundary_ns += step.duration_ns;
+        let Some(step) = self.compute() else { return false };
+        let begin_ns = self.boundary_ns;
+        self.count_admissions(begin_ns);
+        let origin_ns = self.origin_ns.unwrap_or_default();
+        self.boundary_ns = origin_ns + self.disturbance.end_ns(begin_ns - origin_ns, step.duration_ns);
         self.clock.wait_until(self.boundary_ns);
-        self.record(step);
+        self.record(self.boundary_ns - begin_ns);
         self.handover.publish(&mut self.emitted);
         true
     }
 
-    fn record(&mut self, step: Step) {
+    /// The next step, and the tokens that it emits at its end.
+    fn compute(&mut self) -> Option<Step> {
+        let (living, emitted, gauges) = (&self.living, &mut self.emitted, &self.gauges);
+        let (started_ns, ended) = (&mut self.started_ns, &mut self.ended);
+        self.model.step(|token| {
+            let Some(request) = living.get(&token.request) else {
+                return;
+            };
+            if token.number == 1 {
+                gauges.count_prompt(request.work);
+                started_ns.push(request.at_ns);
+            }
+            emitted.push((Arc::clone(&request.stream), token.number));
+            if token.last {
+                ended.push(token.request);
+            }
+        })
+    }
+
+    /// A request has waited until the step that admits it began.
+    fn count_admissions(&mut self, begin_ns: i64) {
+        for request in self.model.admitted().iter().filter_map(|id| self.living.get(id)) {
+            self.gauges.queue.observe(begin_ns - request.at_ns);
+        }
+        for id in self.ended.drain(..) {
+            self.living.remove(&id);
+        }
+    }
+
+    fn record(&mut self, modelled_ns: i64) {
         let now_ns = self.clock.now_ns();
         let add = |counter: &AtomicU64, value: i64| {
             counter.fetch_add(value.max(0) as u64, Ordering::Relaxed);
         };
+        for at_ns in self.started_ns.drain(..) {
+            self.gauges.ttft.observe(now_ns - at_ns);
+        }
         add(&self.gauges.steps, 1);
-        add(&self.gauges.modelled_ns, step.duration_ns);
+        add(&self.gauges.modelled_ns, modelled_ns);
         add(&self.gauges.elapsed_ns, now_ns - self.observed_ns);
         add(&self.gauges.generation_tokens, self.emitted.len() as i64);
         let late_ns = (now_ns - self.boundary_ns).max(0);
@@ -283,8 +333,11 @@ mod tests {
     fn submit(commands: &Sender<Command>, id: u64, request: Scheduled) {
         let command = Command::Submit {
             id,
-            prompt: request.input,
-            output: request.output,
+            work: Work {
+                prompt: request.input,
+                cached: 0,
+                output: request.output,
+            },
             stream: Arc::default(),
             at_ns: request.arrival_ns,
         };
@@ -327,6 +380,7 @@ mod tests {
         assert!(read(&gauges.latest_ns) >= 80e6);
         assert_eq!(count(&gauges.generation_tokens), 15_000);
         assert_eq!(count(&gauges.prompt_tokens), 45_000);
+        assert_eq!((gauges.ttft.count(), gauges.queue.count()), (1500, 1500));
         // The schedule is the simulated one: lateness moved nothing but the last hand-over.
         let simulated = simulate(millisecond_law(), 5, &requests).expect("the requests fit");
         let late_ns = ended_ns

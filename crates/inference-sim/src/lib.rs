@@ -1,8 +1,9 @@
 //! An OpenAI-compatible server of known capacity: continuous batching, KV cache, vLLM metric names.
 //!
-//! The core is [`EngineModel`], a pure step loop after vLLM's: it knows neither a clock nor a socket. Two things
-//! drive it: [`simulate()`] runs a schedule on a simulated clock, hours in a second, and [`serve()`] runs it in real
-//! time behind HTTP. Both therefore have the same capacity, which is what makes the server a yardstick.
+//! The core is [`EngineModel`], a pure step loop after vLLM's: it knows neither a clock nor a socket. Three
+//! things drive it: [`simulate()`] runs a schedule on a simulated clock, hours in a second; [`SimClockServer`] does so
+//! for load that depends on what the server did; and [`serve()`] runs it in real time behind HTTP. All therefore have
+//! the same capacity, which is what makes the server a yardstick.
 //!
 //! ```
 //! use gipfel_inference_sim::{Profiles, Scheduled, simulate};
@@ -16,7 +17,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod clocked;
+mod disturbance;
 mod engine;
+mod fault;
+mod histogram;
 mod metrics;
 mod model;
 mod noise;
@@ -28,8 +33,11 @@ mod simulate;
 mod stream;
 mod wire;
 
+pub use clocked::{SimClockServer, TokenEvent};
+pub use disturbance::{Disturbance, Slowdown, Stall};
+pub use fault::{Fault, FaultError, Faults};
 pub use model::{EngineModel, Load, Step, StepLaw, SubmitError, Token};
 pub use profile::{ProfileError, Profiles, ServerProfile};
 pub use run::{Ready, RunError, SimArguments, run_blocking};
-pub use server::{Faults, ServeError, SimOptions, serve};
+pub use server::{ServeError, SimOptions, serve};
 pub use simulate::{Scheduled, Simulated, simulate};

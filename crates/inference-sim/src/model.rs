@@ -12,7 +12,8 @@
 //! 4. Each scheduled request whose need is met emits a token at the end of the step, the one that completes the
 //!    prefill included. At its length it leaves and frees its cache.
 //!
-//! The token emitted last enters the cache with the next step.
+//! The token emitted last enters the cache with the next step. What a prefix cache holds of a prompt is in the KV cache
+//! from the admission on, without being computed; each request holds a copy of its own.
 
 use std::collections::VecDeque;
 
@@ -119,8 +120,12 @@ struct Request {
     id: u64,
     prompt: u32,
     output: u32,
+    /// Tokens of the prompt that need not be computed.
+    prefix: u32,
     generated: u32,
+    /// Tokens in the KV cache; of a waiting request those that come with its admission.
     cached: u32,
+    admitted: bool,
 }
 
 impl Request {
@@ -137,6 +142,8 @@ pub struct EngineModel {
     /// In order of admission: the youngest last.
     running: Vec<Request>,
     waiting: VecDeque<Request>,
+    /// Requests that the latest step admitted for the first time.
+    admitted: Vec<u64>,
     kv_used: u64,
     preemptions: u64,
 }
@@ -158,20 +165,40 @@ impl EngineModel {
             noise: GaussianNoise::new(seed),
             running: Vec::with_capacity(law.max_seqs.min(4096) as usize),
             waiting: VecDeque::new(),
+            admitted: Vec::new(),
             kv_used: 0,
             preemptions: 0,
         }
     }
 
+    /// What its steps cost and what it has room for.
+    pub fn law(&self) -> &StepLaw {
+        &self.law
+    }
+
     /// Queues a request. Ids are the caller's; they must differ among the requests that live.
     pub fn submit(&mut self, id: u64, prompt: u32, output: u32) -> Result<(), SubmitError> {
+        self.submit_with_prefix(id, prompt, 0, output)
+    }
+
+    /// Queues a request of whose prompt a prefix cache holds so many tokens; at least one is computed.
+    pub fn submit_with_prefix(
+        &mut self,
+        id: u64,
+        prompt: u32,
+        prefix: u32,
+        output: u32,
+    ) -> Result<(), SubmitError> {
         self.law.check(prompt, output)?;
+        let prefix = prefix.min(prompt - 1);
         self.waiting.push_back(Request {
             id,
             prompt,
             output,
+            prefix,
             generated: 0,
-            cached: 0,
+            cached: prefix,
+            admitted: false,
         });
         Ok(())
     }
@@ -201,9 +228,15 @@ impl EngineModel {
         }
     }
 
+    /// The requests that the latest step admitted for the first time.
+    pub fn admitted(&self) -> &[u64] {
+        &self.admitted
+    }
+
     /// Carries out the next step; `on_token` is called for each token that is emitted at its end, in order of
     /// admission. None when the engine is idle.
     pub fn step(&mut self, on_token: impl FnMut(Token)) -> Option<Step> {
+        self.admitted.clear();
         if self.is_idle() {
             return None;
         }
@@ -252,7 +285,7 @@ impl EngineModel {
     fn preempt_youngest(&mut self, schedule: &mut Schedule) {
         if let Some(mut youngest) = self.running.pop() {
             self.kv_used -= u64::from(youngest.cached);
-            youngest.cached = 0;
+            youngest.cached = youngest.prefix;
             self.waiting.push_front(youngest);
             schedule.preempted += 1;
         }
@@ -266,12 +299,17 @@ impl EngineModel {
                 return;
             };
             let chunk = request.need().min(self.law.token_budget - schedule.tokens);
-            if !self.fits(chunk) {
+            // Prompt and answer together are at most the KV cache's tokens, so the sum stays in range.
+            if !self.fits(request.cached + chunk) {
                 return;
             }
             self.waiting.pop_front();
+            if !request.admitted {
+                request.admitted = true;
+                self.admitted.push(request.id);
+            }
             request.cached += chunk;
-            self.kv_used += u64::from(chunk);
+            self.kv_used += u64::from(request.cached);
             self.running.push(request);
             schedule.tokens += chunk;
             schedule.requests += 1;

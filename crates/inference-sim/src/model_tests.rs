@@ -159,6 +159,27 @@ fn nobody_is_admitted_in_a_step_that_preempts() {
 }
 
 #[test]
+fn a_cached_prefix_takes_room_and_no_time() {
+    let law = StepLaw {
+        kv_tokens: 30,
+        ..law()
+    };
+    let mut model = EngineModel::new(law, 1);
+    for id in 0..2 {
+        model.submit_with_prefix(id, 20, 15, 2).expect("the request fits");
+    }
+    let step = model.step(|_| {}).expect("there is work");
+    // The second request does not fit beside the first one, though it computes five tokens only.
+    assert_eq!((step.tokens, step.context, model.admitted()), (5, 20, &[0][..]));
+    model.step(|_| {});
+    assert_eq!(model.admitted(), [0; 0]);
+    let step = model.step(|_| {}).expect("there is work");
+    assert_eq!((step.tokens, step.context, model.admitted()), (5, 20, &[1][..]));
+    model.step(|_| {});
+    assert_eq!(model.kv_used, 0);
+}
+
+#[test]
 fn cancelling_frees_slot_and_cache() {
     let mut model = EngineModel::new(StepLaw { max_seqs: 1, ..law() }, 1);
     for id in 0..3 {
@@ -208,7 +229,7 @@ fn a_request_that_could_never_end_is_refused() {
 proptest! {
     #[test]
     fn every_request_gets_exactly_its_tokens(
-        requests in prop::collection::vec((1_u32..60, 1_u32..40), 1..60),
+        requests in prop::collection::vec((1_u32..60, 1_u32..40, 0_u32..70), 1..60),
         budget in 1_u32..80,
         slots in 1_u32..10,
         cache in 100_u32..300,
@@ -216,8 +237,8 @@ proptest! {
         let law = StepLaw { token_budget: budget, max_seqs: slots, kv_tokens: cache, noise: 0.05, ..law() };
         let mut model = EngineModel::new(law, 1);
         let mut received = vec![0; requests.len()];
-        for (id, &(prompt, output)) in requests.iter().enumerate() {
-            model.submit(id as u64, prompt, output).expect("the request fits");
+        for (id, &(prompt, output, prefix)) in requests.iter().enumerate() {
+            model.submit_with_prefix(id as u64, prompt, prefix, output).expect("the request fits");
         }
         let mut steps = 0;
         loop {
@@ -235,7 +256,7 @@ proptest! {
             steps += 1;
             prop_assert!(steps < 100_000, "the engine makes no progress");
         }
-        let expected: Vec<u32> = requests.iter().map(|&(_, output)| output).collect();
+        let expected: Vec<u32> = requests.iter().map(|&(_, output, _)| output).collect();
         prop_assert_eq!(received, expected);
         prop_assert_eq!(model.load(), Load { preemptions: model.load().preemptions, ..Load::default() });
     }

@@ -5,15 +5,16 @@ use std::{net::SocketAddr, path::PathBuf};
 use tokio::net::TcpListener;
 
 use crate::{
+    fault::Faults,
     profile::{ProfileError, Profiles},
-    server::{Faults, ServeError, SimOptions, serve},
+    server::{ServeError, SimOptions, serve},
 };
 
 /// The embedded profile that is served when nothing is named.
 const DEFAULT_PROFILE: &str = "quickstart";
 
 /// What a command line says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SimArguments {
     /// The profile's name; without it the only one of the file, or `quickstart` of the embedded ones.
     pub profile: Option<String>,

@@ -20,10 +20,11 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
     engine::{Command, Engine, MonotonicClock},
+    fault::Faults,
     metrics::Gauges,
     model::EngineModel,
     profile::ServerProfile,
-    stream::{Handover, Mishap, Ticket, TokenBody},
+    stream::{Handover, Mishap, Ticket, TokenBody, Work},
     wire::{self, AnswerHead, ApiError, ChatRequest, Served},
 };
 
@@ -32,19 +33,8 @@ const MAX_BODY_BYTES: usize = 64 << 20;
 /// After a failed accept, such as with no file descriptor left, before the next one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// What goes wrong by choice, for tests of clients. Requests are counted from 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Faults {
-    /// After so many requests each one is answered with status 500, and `/health` with 503.
-    pub fail_after_requests: Option<u64>,
-    /// The stream of each n-th request is cut in its middle.
-    pub cut_every: Option<u64>,
-    /// The stream of each n-th request ends with an error event in its middle.
-    pub error_every: Option<u64>,
-}
-
 /// How a profile is served.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SimOptions {
     /// The served model's name; the profile's without it.
     pub model: Option<String>,
@@ -68,6 +58,7 @@ pub enum ServeError {
 struct Server {
     served: Served,
     faults: Faults,
+    seed: u64,
     gauges: Arc<Gauges>,
     clock: MonotonicClock,
     commands: Sender<Command>,
@@ -91,7 +82,8 @@ pub async fn serve(
     let gauges = Arc::new(Gauges::default());
     let handover = Arc::new(Handover::default());
     let model = EngineModel::new(profile.law, options.seed);
-    let engine = Engine::new(model, clock, receiver, Arc::clone(&gauges), Arc::clone(&handover));
+    let engine = Engine::new(model, clock, receiver, Arc::clone(&gauges), Arc::clone(&handover))
+        .with_disturbance(options.faults.disturbance);
     let thread = std::thread::Builder::new()
         .name("sim-engine".to_owned())
         .spawn(move || engine.run())
@@ -103,6 +95,7 @@ pub async fn serve(
             default_output: profile.output.typical().round().max(1.0) as u32,
         },
         faults: options.faults,
+        seed: options.seed,
         gauges,
         clock,
         commands,
@@ -158,10 +151,6 @@ fn unix_seconds() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-fn every(period: Option<u64>, number: u64) -> bool {
-    period.is_some_and(|period| period > 0 && number.is_multiple_of(period))
-}
-
 impl Server {
     async fn answer(&self, request: Request<Incoming>) -> Response<ServerBody> {
         const GET: Method = Method::GET;
@@ -206,7 +195,7 @@ impl Server {
                 let message = format!("the body could not be read: {error}");
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "Bad Request", &message, None)
             })?;
-        let request = wire::read_chat(&body.to_bytes(), &self.served)?;
+        let mut request = wire::read_chat(&body.to_bytes(), &self.served)?;
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         if self
             .faults
@@ -215,8 +204,20 @@ impl Server {
         {
             return Err(ApiError::engine_dead());
         }
-        let ticket = Ticket::submit(number, request.prompt, request.output, &self.commands, self.clock)
-            .ok_or_else(ApiError::engine_dead)?;
+        if self.faults.is_refused(self.seed, number) {
+            return Err(ApiError::refused());
+        }
+        request.cached = self.faults.cached_tokens(request.prompt);
+        if self.faults.is_short(self.seed, number) {
+            request.stop_early();
+        }
+        let work = Work {
+            prompt: request.prompt,
+            cached: request.cached,
+            output: request.output,
+        };
+        let ticket =
+            Ticket::submit(number, work, &self.commands, self.clock).ok_or_else(ApiError::engine_dead)?;
         let id = format!("chatcmpl-{:08x}{number:08x}", self.created);
         let head = AnswerHead {
             id: &id,
@@ -241,9 +242,9 @@ impl Server {
 
     fn mishap(&self, number: u64, request: &ChatRequest) -> Option<Mishap> {
         let at = request.output / 2 + 1;
-        if every(self.faults.cut_every, number) {
+        if self.faults.is_cut(self.seed, number) {
             Some(Mishap::Cut { at })
-        } else if every(self.faults.error_every, number) {
+        } else if self.faults.breaks(number) {
             let event = wire::render_error_event();
             Some(Mishap::Error { at, event })
         } else {

@@ -87,6 +87,15 @@ impl Handover {
     }
 }
 
+/// What a request asks of the engine, in tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    pub(crate) prompt: u32,
+    /// Tokens of the prompt that a prefix cache holds.
+    pub(crate) cached: u32,
+    pub(crate) output: u32,
+}
+
 /// A request that lives in the engine. Dropped before its last token, it is cancelled there.
 #[derive(Debug)]
 pub(crate) struct Ticket {
@@ -102,23 +111,21 @@ impl Ticket {
     /// Hands a request to the engine; it arrives now.
     pub(crate) fn submit(
         id: u64,
-        prompt: u32,
-        output: u32,
+        work: Work,
         commands: &Sender<Command>,
         clock: MonotonicClock,
     ) -> Option<Self> {
         let stream = Arc::new(TokenStream::default());
         let command = Command::Submit {
             id,
-            prompt,
-            output,
+            work,
             stream: Arc::clone(&stream),
             at_ns: clock.now_ns(),
         };
         commands.send(command).ok()?;
         Some(Self {
             id,
-            output,
+            output: work.output,
             taken: 0,
             stream,
             commands: commands.clone(),

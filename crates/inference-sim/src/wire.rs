@@ -87,8 +87,26 @@ impl<'de> Visitor<'de> for WordCounter {
 pub(crate) struct ChatRequest {
     pub(crate) prompt: u32,
     pub(crate) output: u32,
+    /// Tokens of the prompt that a prefix cache holds.
+    pub(crate) cached: u32,
+    /// The answer ends before its length, by choice.
+    pub(crate) stops_early: bool,
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
+}
+
+impl ChatRequest {
+    /// Ends the answer at half its length, whatever the request says of the end of a sequence.
+    pub(crate) fn stop_early(&mut self) {
+        if self.output > 1 {
+            self.output /= 2;
+            self.stops_early = true;
+        }
+    }
+
+    fn finish_reason(&self) -> &'static str {
+        if self.stops_early { "stop" } else { "length" }
+    }
 }
 
 /// An answer other than 200.
@@ -109,6 +127,16 @@ impl ApiError {
 
     fn bad_request(message: &str, parameter: Option<&str>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BadRequestError", message, parameter)
+    }
+
+    /// What a request gets that is drawn to fail.
+    pub(crate) fn refused() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalServerError",
+            "this request failed as asked for",
+            None,
+        )
     }
 
     /// What every request gets once the engine has failed by choice.
@@ -176,6 +204,8 @@ pub(crate) fn read_chat(body: &[u8], served: &Served) -> Result<ChatRequest, Api
     Ok(ChatRequest {
         prompt,
         output,
+        cached: 0,
+        stops_early: false,
         stream,
         include_usage: body.stream_options.is_some_and(|options| options.include_usage),
     })
@@ -213,7 +243,10 @@ pub(crate) fn render_chunks(head: &AnswerHead<'_>, request: &ChatRequest) -> Chu
     );
     let choice = format!(r#"{opening}{{"index":0,"delta":{{"content":"{WORD}"}},"logprobs":null,"#);
     let token = format!(r#"{choice}"finish_reason":null}}]}}"#);
-    let finish = format!(r#"{choice}"finish_reason":"length","stop_reason":null}}]}}"#);
+    let finish = format!(
+        r#"{choice}"finish_reason":"{}","stop_reason":null}}]}}"#,
+        request.finish_reason()
+    );
     let usage = if request.include_usage {
         format!("{opening}],\"usage\":{}}}\n\n", usage(request))
     } else {
@@ -244,7 +277,7 @@ pub(crate) fn render_answer(head: &AnswerHead<'_>, request: &ChatRequest) -> Val
             "index": 0,
             "message": {"role": "assistant", "content": content},
             "logprobs": null,
-            "finish_reason": "length",
+            "finish_reason": request.finish_reason(),
             "stop_reason": null,
         }],
         "usage": usage(request),
@@ -252,11 +285,15 @@ pub(crate) fn render_answer(head: &AnswerHead<'_>, request: &ChatRequest) -> Val
 }
 
 fn usage(request: &ChatRequest) -> Value {
-    json!({
+    let mut usage = json!({
         "prompt_tokens": request.prompt,
         "total_tokens": u64::from(request.prompt) + u64::from(request.output),
         "completion_tokens": request.output,
-    })
+    });
+    if request.cached > 0 {
+        usage["prompt_tokens_details"] = json!({"cached_tokens": request.cached});
+    }
+    usage
 }
 
 /// `/v1/models`.
@@ -316,11 +353,11 @@ mod tests {
     fn requests_are_read() {
         let request = r#"{"model":"m","messages":[{"content":"a b"},{"content":"c"}],"ignore_eos":true"#;
         let check = |rest: &str| read(&format!("{request}{rest}}}"));
-        insta::assert_snapshot!(check(""), @"ChatRequest { prompt: 3, output: 7, stream: false, include_usage: false }");
-        insta::assert_snapshot!(check(r#","max_tokens":5,"max_completion_tokens":4,"stream":true"#), @"ChatRequest { prompt: 3, output: 4, stream: true, include_usage: false }");
+        insta::assert_snapshot!(check(""), @"ChatRequest { prompt: 3, output: 7, cached: 0, stops_early: false, stream: false, include_usage: false }");
+        insta::assert_snapshot!(check(r#","max_tokens":5,"max_completion_tokens":4,"stream":true"#), @"ChatRequest { prompt: 3, output: 4, cached: 0, stops_early: false, stream: true, include_usage: false }");
         insta::assert_snapshot!(
             check(r#","max_tokens":5,"stream":true,"stream_options":{"include_usage":true}"#),
-            @"ChatRequest { prompt: 3, output: 5, stream: true, include_usage: true }");
+            @"ChatRequest { prompt: 3, output: 5, cached: 0, stops_early: false, stream: true, include_usage: true }");
     }
 
     #[test]
@@ -345,6 +382,8 @@ mod tests {
         let request = ChatRequest {
             prompt: 3,
             output: 2,
+            cached: 0,
+            stops_early: false,
             stream: true,
             include_usage: true,
         };
@@ -363,5 +402,27 @@ mod tests {
         "#);
         let answer = render_answer(&head, &request);
         insta::assert_snapshot!(answer, @r#"{"choices":[{"finish_reason":"length","index":0,"logprobs":null,"message":{"content":" peak peak","role":"assistant"},"stop_reason":null}],"created":9,"id":"chatcmpl-1","model":"a\"b","object":"chat.completion","usage":{"completion_tokens":2,"prompt_tokens":3,"total_tokens":5}}"#);
+    }
+
+    #[test]
+    fn what_is_cached_and_what_stops_is_said() {
+        let mut request = ChatRequest {
+            prompt: 10,
+            output: 5,
+            cached: 6,
+            stops_early: false,
+            stream: true,
+            include_usage: true,
+        };
+        request.stop_early();
+        let head = AnswerHead {
+            id: "chatcmpl-1",
+            created: 9,
+            model: "m",
+        };
+        let last = render_chunks(&head, &request).last;
+        let last = String::from_utf8_lossy(&last).into_owned();
+        assert!(last.contains(r#""finish_reason":"stop""#), "{last}");
+        insta::assert_snapshot!(render_answer(&head, &request)["usage"], @r#"{"completion_tokens":2,"prompt_tokens":10,"prompt_tokens_details":{"cached_tokens":6},"total_tokens":12}"#);
     }
 }

@@ -33,25 +33,13 @@ impl Scraper {
             return None;
         }
         let text = std::str::from_utf8(&body).ok()?;
-        let metrics = self.engine.read_metrics(samples(text));
-        Some(ScrapeRecord {
+        let empty = ScrapeRecord {
             rank: self.rank,
-            endpoint: 0,
             level,
             at_ns,
-            requests_running: metrics.requests_running,
-            requests_waiting: metrics.requests_waiting,
-            kv_cache_usage: metrics.kv_cache_usage,
-            preemptions: metrics.preemptions,
-            prefix_cache_queries: metrics.prefix_cache_queries,
-            prefix_cache_hits: metrics.prefix_cache_hits,
-            spec_accepted_tokens: metrics.spec_accepted_tokens,
-            spec_draft_tokens: metrics.spec_draft_tokens,
-            ttft_sum_s: None,
-            ttft_count: None,
-            queue_sum_s: None,
-            queue_count: None,
-        })
+            ..ScrapeRecord::default()
+        };
+        Some(read(self.engine, text, empty))
     }
 
     /// Looks each second until the task is dropped. A failed look is a row without values: counted, never fatal.
@@ -102,10 +90,84 @@ impl Scraper {
     }
 }
 
+/// Fills a row with what a page of `/metrics` says.
+fn read(engine: &Engine, page: &str, row: ScrapeRecord) -> ScrapeRecord {
+    let metrics = engine.read_metrics(samples(page));
+    ScrapeRecord {
+        requests_running: metrics.requests_running,
+        requests_waiting: metrics.requests_waiting,
+        kv_cache_usage: metrics.kv_cache_usage,
+        preemptions: metrics.preemptions,
+        prefix_cache_queries: metrics.prefix_cache_queries,
+        prefix_cache_hits: metrics.prefix_cache_hits,
+        spec_accepted_tokens: metrics.spec_accepted_tokens,
+        spec_draft_tokens: metrics.spec_draft_tokens,
+        ttft_sum_s: metrics.ttft_sum,
+        ttft_count: metrics.ttft_count,
+        queue_sum_s: metrics.queue_sum,
+        queue_count: metrics.queue_count,
+        ..row
+    }
+}
+
 /// How many requests the server has, if it says.
 fn busy(look: &ScrapeRecord) -> Option<f64> {
     match (look.requests_running, look.requests_waiting) {
         (None, None) => None,
         (running, waiting) => Some(running.unwrap_or(0.0) + waiting.unwrap_or(0.0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gipfel_model::BackendKind;
+
+    use super::*;
+
+    #[test]
+    fn a_page_of_vllm_is_read() {
+        let page = r#"
+# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="m"} 7.0
+vllm:num_requests_waiting{engine="0",model_name="m"} 2.0
+vllm:num_requests_waiting_by_reason{engine="0",model_name="m",reason="capacity"} 2.0
+vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
+vllm:prefix_cache_queries_total{engine="0",model_name="m"} 5120.0
+vllm:prefix_cache_queries_created{engine="0",model_name="m"} 1.78e+09
+vllm:prefix_cache_hits_total{engine="0",model_name="m"} 512.0
+# HELP vllm:time_to_first_token_seconds Histogram of time to first token in seconds.
+# TYPE vllm:time_to_first_token_seconds histogram
+vllm:time_to_first_token_seconds_bucket{engine="0",le="0.1",model_name="m"} 3.0
+vllm:time_to_first_token_seconds_bucket{engine="0",le="+Inf",model_name="m"} 9.0
+vllm:time_to_first_token_seconds_count{engine="0",model_name="m"} 9.0
+vllm:time_to_first_token_seconds_sum{engine="0",model_name="m"} 1.625
+vllm:time_to_first_token_seconds_created{engine="0",model_name="m"} 1.78e+09
+vllm:request_queue_time_seconds_bucket{engine="0",le="+Inf",model_name="m"} 11.0
+vllm:request_queue_time_seconds_count{engine="0",model_name="m"} 11.0
+vllm:request_queue_time_seconds_sum{engine="0",model_name="m"} 0.125
+"#;
+        let row = ScrapeRecord {
+            rank: 1,
+            level: 4,
+            at_ns: 5,
+            ..ScrapeRecord::default()
+        };
+        let expected = ScrapeRecord {
+            requests_running: Some(7.0),
+            requests_waiting: Some(2.0),
+            kv_cache_usage: Some(0.25),
+            prefix_cache_queries: Some(5120.0),
+            prefix_cache_hits: Some(512.0),
+            ttft_sum_s: Some(1.625),
+            ttft_count: Some(9.0),
+            queue_sum_s: Some(0.125),
+            queue_count: Some(11.0),
+            ..row
+        };
+        assert_eq!(
+            read(gipfel_engine::engine(BackendKind::Vllm), page, row),
+            expected
+        );
     }
 }

@@ -5,7 +5,7 @@ mod client;
 use std::time::Duration;
 
 use client::{Reply, TestServer};
-use gipfel_inference_sim::{Faults, Profiles, ServerProfile, SimOptions};
+use gipfel_inference_sim::{Fault, Faults, Profiles, ServerProfile, SimOptions};
 
 /// Steps of 2 ms, so that tests are quick and a stream is still long enough to be broken off.
 fn profile() -> ServerProfile {
@@ -168,6 +168,7 @@ async fn streams_fail_as_asked_for() {
             cut_every: Some(2),
             error_every: Some(3),
             fail_after_requests: Some(4),
+            ..Faults::default()
         },
         ..SimOptions::default()
     };
@@ -189,6 +190,79 @@ async fn streams_fail_as_asked_for() {
     chat(&server, &rest).await;
     assert_eq!(server.get("/health").await.status, 503);
     assert_eq!(chat(&server, &rest).await.status, 500);
+    server.stop().await;
+}
+
+async fn with_faults(faults: &[&str]) -> TestServer {
+    let faults: Vec<Fault> = faults
+        .iter()
+        .map(|fault| fault.parse().expect("a fault"))
+        .collect();
+    let options = SimOptions {
+        faults: Faults::of(&faults).expect("each once"),
+        ..SimOptions::default()
+    };
+    TestServer::start(profile(), options).await
+}
+
+#[tokio::test]
+async fn a_request_that_is_drawn_to_fail_is_refused_at_once() {
+    let server = with_faults(&["errors=100%", "cut=100%"]).await;
+    let reply = chat(&server, &format!("{STREAMED}6")).await;
+    assert_eq!(reply.status, 500);
+    assert_eq!(
+        reply.json()["error"]["message"],
+        "this request failed as asked for"
+    );
+    assert_eq!(server.get("/health").await.status, 200);
+    let metrics = server.metrics().await;
+    assert_eq!(metrics.get("gipfel_sim_step_seconds_count"), Some(&0.0));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_share_of_the_streams_is_cut() {
+    let server = with_faults(&["cut=100%"]).await;
+    let reply = chat(&server, &format!("{STREAMED}6")).await;
+    assert_eq!((reply.status, reply.complete), (200, false));
+    server.until_idle().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn answers_stop_early_and_prompts_are_cached() {
+    let server = with_faults(&["short=100%", "prefix-cache=50%"]).await;
+    for _ in 0..3 {
+        let reply = chat(&server, &format!("{STREAMED}6")).await;
+        let events = reply.events();
+        assert_eq!(events[3]["choices"][0]["finish_reason"], "stop");
+        let usage = &events[4]["usage"];
+        assert_eq!(usage["completion_tokens"], 3);
+        assert_eq!(usage["prompt_tokens_details"]["cached_tokens"], 2);
+    }
+    let metrics = server.metrics().await;
+    let value = |name: &str| metrics.get(name).copied();
+    assert_eq!(value("vllm:prefix_cache_queries_total"), Some(12.0));
+    assert_eq!(value("vllm:prefix_cache_hits_total"), Some(6.0));
+    assert_eq!(value("vllm:time_to_first_token_seconds_count"), Some(3.0));
+    assert_eq!(value("vllm:request_queue_time_seconds_count"), Some(3.0));
+    let ttft = value("vllm:time_to_first_token_seconds_sum").unwrap_or_default();
+    assert!(ttft > 3.0 * 0.0015, "three steps of 2 ms: {ttft}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_stall_holds_the_tokens_back() {
+    // The tokens take 1.2 s by themselves.
+    let server = with_faults(&["stall=300ms/every=1s"]).await;
+    let began = std::time::Instant::now();
+    let reply = chat(&server, &format!("{STREAMED}600")).await;
+    assert!(reply.complete);
+    assert!(
+        began.elapsed() >= Duration::from_millis(1300),
+        "{:?}",
+        began.elapsed()
+    );
     server.stop().await;
 }
 
