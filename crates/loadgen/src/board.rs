@@ -1,15 +1,16 @@
 //! Where a level stands, put together from the workers' reports; pure, so that its decisions are tested.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use gipfel_model::{Attainment, LatencyMetric, Slo, Validity, ValidityFault, Verdict, record::Latency};
-use gipfel_peak_search::{certain_reject, judge};
+use gipfel_model::{
+    Attainment, ClientHealth, Decided, Evidence, LatencyMetric, Phase, Second, Slo, Validity, ValidityFault,
+    Verdict,
+};
+use gipfel_peak_search::{attainment, certain_reject, judge};
 use gipfel_statistics::{OrderStatistic, Sample};
 
-use crate::messages::{SloTally, Tally};
+use crate::messages::{LevelNews, Source, Tally, ThreadTime};
 
-/// The lead between the decision for a level and its first request.
-pub(crate) const LEAD_NS: i64 = 200_000_000;
 /// Share of the scheduled requests that the client must have sent.
 const DELIVERY_LIMIT: f64 = 0.995;
 /// Share of the tightest latency limit that the schedule delay's p99 may reach (rule W3).
@@ -18,6 +19,12 @@ const DELAY_SHARE: f64 = 0.05;
 const DEFAULT_DELAY_LIMIT_NS: i64 = 25_000_000;
 /// The wall clock may differ by this much from the monotonic clock over a level before it counts as a step.
 const CLOCK_STEP_LIMIT_NS: i64 = 10_000_000;
+/// The share of its time that a sending thread may wait for a core before gaps between tokens are not believed.
+const RUN_QUEUE_LIMIT: f64 = 0.2;
+/// A level is cut short only when its interval lies so many times above what an objective allows.
+const HOPELESS: f64 = 1.5;
+/// Shares of a thread's time are not told of less than this.
+const MIN_THREAD_SPAN_NS: i64 = 500_000_000;
 
 /// The times of a level, after the process's anchor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,20 +37,6 @@ pub(crate) struct Timing {
     pub(crate) measured_from_ns: i64,
     pub(crate) measured_to_ns: i64,
     pub(crate) drain_until_ns: i64,
-}
-
-impl Timing {
-    /// The times of a level that begins at `start_ns`.
-    pub(crate) fn new(start_ns: i64, warmup: Duration, measured: Duration, drain: Duration) -> Self {
-        let measured_from_ns = start_ns + nanos(warmup);
-        let measured_to_ns = measured_from_ns + nanos(measured);
-        Self {
-            start_ns,
-            measured_from_ns,
-            measured_to_ns,
-            drain_until_ns: measured_to_ns + nanos(drain),
-        }
-    }
 }
 
 /// A duration in nanoseconds; one far beyond any run is shortened, so that sums stay within range.
@@ -64,107 +57,181 @@ pub(crate) enum Step {
     CutDecided,
     /// The drain's time is up.
     CutDrain,
+    /// A rank is lost, so that its part of the window stays unsent.
+    CutLost,
 }
 
-/// The sum of the workers' reports of one level.
+/// The sum of what the workers have reported of one level.
 #[derive(Debug)]
 pub(crate) struct Board {
     slos: Vec<Slo>,
-    scheduled: u64,
-    workers: Vec<Tally>,
+    /// Arrivals of the measured window, as far as it is appended.
+    pub(crate) scheduled: u64,
+    /// Begin and end of the measured window so far; of all that is appended while there is none.
+    watched: (i64, i64),
+    has_window: bool,
+    total: Tally,
+    /// The seconds of warm-up and measured window.
+    pub(crate) seconds: Vec<Second>,
     pub(crate) ttfts: Sample,
     delays: Sample,
+    /// Those of the warm-up, for a level that has no measured window.
+    warmup_delays: Sample,
+    /// E2E latencies of all requests of the level that ended well.
+    e2e: Sample,
+    /// Looks at the number of requests in flight during the measured window, and their sum.
+    looks: (u64, u64),
+    /// The first and the last look at each sending thread within the measured window.
+    threads: BTreeMap<(Source, usize), (ThreadTime, ThreadTime)>,
+    /// Ranks that were lost while the level was open.
+    pub(crate) lost_ranks: Vec<u32>,
 }
 
 impl Board {
-    /// A board for a level whose measured window holds `scheduled` arrivals.
-    pub(crate) fn new(slos: &[Slo], scheduled: u64, workers: usize) -> Self {
+    /// A board for a level of which nothing is known.
+    pub(crate) fn new(slos: &[Slo]) -> Self {
         Self {
             slos: slos.to_vec(),
-            scheduled,
-            workers: vec![Tally::default(); workers],
+            scheduled: 0,
+            watched: (0, 0),
+            has_window: false,
+            total: Tally::default(),
+            seconds: Vec::new(),
             ttfts: Sample::new(),
             delays: Sample::new(),
+            warmup_delays: Sample::new(),
+            e2e: Sample::new(),
+            looks: (0, 0),
+            threads: BTreeMap::new(),
+            lost_ranks: Vec::new(),
         }
     }
 
-    /// Takes a worker's report.
-    pub(crate) fn apply(&mut self, worker: usize, tally: Tally, ttfts: &[Latency], delays_ns: &[i64]) {
-        self.workers[worker] = tally;
-        for ttft in ttfts {
+    /// A piece of the schedule follows. What was seen before the measured window does not count once it is there.
+    pub(crate) fn watch(&mut self, phase: Phase, span: (i64, i64)) {
+        if phase == Phase::Measured && !self.has_window {
+            self.has_window = true;
+            self.watched = span;
+            self.looks = (0, 0);
+            self.threads.clear();
+        } else if phase == Phase::Measured || !self.has_window {
+            let (from, to) = self.watched;
+            self.watched = (if from == to { span.0 } else { from }, span.1);
+        }
+    }
+
+    /// Takes a worker's news.
+    pub(crate) fn apply(&mut self, news: &LevelNews) {
+        self.total.add(&news.tally);
+        for (second, add) in &news.seconds {
+            let second = *second as usize;
+            if self.seconds.len() <= second {
+                self.seconds.resize(second + 1, Second::default());
+            }
+            self.seconds[second].add(add);
+        }
+        for ttft in &news.ttfts_ns {
             match *ttft {
-                Latency::Finite(nanos) => self.ttfts.push_finite(nanos),
-                Latency::Infinite => self.ttfts.push_infinite(),
-                Latency::Undefined => {}
+                Some(nanos) => self.ttfts.push_finite(nanos),
+                None => self.ttfts.push_infinite(),
             }
         }
-        for delay in delays_ns {
+        for delay in &news.delays_ns {
             self.delays.push_finite(*delay);
         }
-    }
-
-    /// The sum over the workers; its `slos` are left to [`Board::attainments`].
-    pub(crate) fn total(&self) -> Tally {
-        let sum = |field: fn(&Tally) -> u64| self.workers.iter().map(field).sum();
-        Tally {
-            dispatched: sum(|tally| tally.dispatched),
-            measured_dispatched: sum(|tally| tally.measured_dispatched),
-            ended: sum(|tally| tally.ended),
-            measured_ended: sum(|tally| tally.measured_ended),
-            failed: sum(|tally| tally.failed),
-            connect_errors: sum(|tally| tally.connect_errors),
-            in_flight: sum(|tally| tally.in_flight),
-            completed_in_window: sum(|tally| tally.completed_in_window),
-            out_of_sockets: sum(|tally| tally.out_of_sockets),
-            records_lost: sum(|tally| tally.records_lost),
-            slos: Vec::new(),
+        for delay in &news.warmup_delays_ns {
+            self.warmup_delays.push_finite(*delay);
+        }
+        for e2e in &news.e2e_ns {
+            self.e2e.push_finite(*e2e);
         }
     }
 
-    /// How the measured requests stand to each objective.
-    pub(crate) fn attainments(&self) -> Vec<Attainment> {
-        let tally = |index: usize, field: fn(&SloTally) -> u64| -> u64 {
-            self.workers
-                .iter()
-                .filter_map(|worker| worker.slos.get(index))
-                .map(field)
-                .sum()
-        };
-        self.slos
-            .iter()
-            .enumerate()
-            .map(|(index, slo)| Attainment {
-                slo: *slo,
-                scheduled: self.scheduled,
-                decided: tally(index, |slo| slo.decided),
-                violated: tally(index, |slo| slo.violated),
-                n_eff: None,
-                interval: None,
-            })
+    /// Takes a look at a sending thread; only those within the measured window count.
+    pub(crate) fn look_at_thread(&mut self, source: Source, thread: usize, time: ThreadTime) {
+        if self.is_watched_at(time.at_ns) {
+            let looks = self.threads.entry((source, thread)).or_insert((time, time));
+            looks.1 = time;
+        }
+    }
+
+    /// Takes a look at the number of requests in flight; only those within the measured window count.
+    pub(crate) fn look_in_flight(&mut self, in_flight: u64, now_ns: i64) {
+        if self.is_watched_at(now_ns) {
+            self.looks = (self.looks.0 + 1, self.looks.1 + in_flight);
+        }
+    }
+
+    fn is_watched_at(&self, at_ns: i64) -> bool {
+        (self.watched.0..self.watched.1).contains(&at_ns)
+    }
+
+    /// The mean number of requests in flight over the measured window.
+    pub(crate) fn mean_in_flight(&self) -> Option<f64> {
+        let (looks, sum) = self.looks;
+        (looks > 0).then(|| sum as f64 / looks as f64)
+    }
+
+    /// The sum of the workers' tallies.
+    pub(crate) fn total(&self) -> Tally {
+        self.total
+    }
+
+    /// The median E2E latency so far, of the requests that ended well.
+    pub(crate) fn e2e_p50_ns(&mut self) -> Option<i64> {
+        let rank = self.e2e.len().div_ceil(2);
+        self.e2e.at_rank(rank).and_then(OrderStatistic::finite)
+    }
+
+    /// What the estimate of the peak takes from the level, of whose seconds the first `settle_s` do not count.
+    pub(crate) fn evidence(&mut self, settle_s: u32, stands_for_s: u32) -> Evidence {
+        let mut seconds = self.seconds.clone();
+        let length = settle_s.saturating_add(stands_for_s) as usize;
+        seconds.resize(length, Second::default());
+        for second in &mut seconds {
+            second.objectives.resize(self.slos.len(), Decided::default());
+        }
+        Evidence {
+            settle_s,
+            stands_for_s,
+            seconds,
+            overloaded: None,
+            e2e_p50_s: self.e2e_p50_ns().map(|nanos| nanos as f64 / 1e9),
+            in_flight: self.mean_in_flight(),
+        }
+    }
+
+    /// How the measured requests stand to each objective, of `scheduled` in all.
+    pub(crate) fn attainments(&self, evidence: &Evidence, scheduled: u64) -> Vec<Attainment> {
+        let slos = self.slos.iter().enumerate();
+        slos.map(|(index, slo)| attainment(slo, index, evidence, scheduled))
             .collect()
     }
 
-    /// Decides whether the level goes on at `now_ns`.
-    pub(crate) fn step(&self, timing: &Timing, now_ns: i64) -> Step {
-        let attainments = self.attainments();
-        if certain_reject(&attainments).is_some() {
+    /// Decides whether a level that stands so goes on at `now_ns`; the timing is there once its measured window is
+    /// appended to the end.
+    pub(crate) fn step(&self, attainments: &[Attainment], timing: Option<&Timing>, now_ns: i64) -> Step {
+        if !self.lost_ranks.is_empty() {
+            return Step::CutLost;
+        }
+        if attainments.iter().any(is_hopeless) {
             return Step::CutRejected;
         }
-        if now_ns < timing.measured_to_ns {
+        let Some(timing) = timing.filter(|timing| now_ns >= timing.measured_to_ns) else {
             return Step::Continue;
-        }
+        };
         if now_ns >= timing.drain_until_ns {
             return Step::CutDrain;
         }
         // What has ended undecided stays so: a server that counts no tokens leaves every TPOT open.
-        if self.total().measured_ended >= self.scheduled {
+        if self.total.measured_ended >= self.scheduled {
             return Step::CutDecided;
         }
         if attainments.iter().any(|one| one.decided < one.scheduled) {
             return Step::Continue;
         }
         // A rejected or unresolved level is not worth the drain; an accepted one shows all its latencies.
-        let accepted = judge(&attainments, &Validity::default()) == Verdict::Accept;
+        let accepted = judge(attainments, &Validity::default()) == Verdict::Accept;
         if accepted {
             Step::Continue
         } else {
@@ -173,56 +240,125 @@ impl Board {
     }
 
     /// Judges the client: `due` measured arrivals should have been sent, the wall clock stepped by `step_ns`.
-    pub(crate) fn validity(&mut self, due: u64, step_ns: i64) -> Validity {
-        let total = self.total();
-        let delay = |delays: &mut Sample, numerator: usize| match delays
-            .at_rank((delays.len() * numerator).div_ceil(100))
-        {
+    pub(crate) fn validity(&mut self, attainments: &[Attainment], due: u64, step_ns: i64) -> Validity {
+        let at = |delays: &mut Sample, rank: usize| match delays.at_rank(rank) {
             Some(OrderStatistic::Finite(nanos)) => nanos,
             _ => 0,
         };
-        let mut validity = Validity {
-            schedule_delay_p50_ns: delay(&mut self.delays, 50),
-            schedule_delay_p99_ns: delay(&mut self.delays, 99),
-            schedule_delay_max_ns: delay(&mut self.delays, 100),
-            faults: Vec::new(),
-            client: gipfel_model::ClientHealth::default(),
-        };
-        let limit_ns = delay_limit_ns(&self.slos);
-        if validity.schedule_delay_p99_ns > limit_ns {
-            let (p99_ms, limit_ms) = (validity.schedule_delay_p99_ns as f64 / 1e6, limit_ns as f64 / 1e6);
-            validity
-                .faults
-                .push(ValidityFault::ScheduleDelay { p99_ms, limit_ms });
-        }
-        let share = if due == 0 {
-            1.0
+        let delays = if self.has_window {
+            &mut self.delays
         } else {
-            total.measured_dispatched as f64 / due as f64
+            &mut self.warmup_delays
         };
-        if share < DELIVERY_LIMIT {
-            validity.faults.push(ValidityFault::Underdelivered {
-                share,
-                limit: DELIVERY_LIMIT,
-            });
-        }
-        if total.out_of_sockets > 0 {
-            validity.faults.push(ValidityFault::Sockets {
-                count: total.out_of_sockets,
-            });
-        }
-        if step_ns.abs() > CLOCK_STEP_LIMIT_NS {
-            validity.faults.push(ValidityFault::Clock {
-                step_ms: step_ns as f64 / 1e6,
-            });
-        }
-        if total.records_lost > 0 {
-            validity.faults.push(ValidityFault::RecordsLost {
-                count: total.records_lost,
-            });
-        }
+        let n = delays.len();
+        let percent = |numerator: usize| (n * numerator).div_ceil(100);
+        // A step of a ramp has few requests, and is a look for a quarter of violations: one late request spoils none.
+        let judged = if self.has_window {
+            percent(99)
+        } else {
+            n - (n / 20).max(1).min(n)
+        };
+        let late_ns = at(delays, judged);
+        let mut validity = Validity {
+            schedule_delay_p50_ns: at(delays, percent(50)),
+            schedule_delay_p99_ns: at(delays, percent(99)),
+            schedule_delay_max_ns: at(delays, n),
+            faults: Vec::new(),
+            client: self.client(),
+        };
+        validity.faults = self.faults(&validity, late_ns, due, step_ns);
+        validity
+            .faults
+            .extend(starved(attainments, validity.client.run_queue));
         validity
     }
+
+    fn faults(&self, validity: &Validity, late_ns: i64, due: u64, step_ns: i64) -> Vec<ValidityFault> {
+        let mut faults = Vec::new();
+        let limit_ns = delay_limit_ns(&self.slos);
+        if late_ns > limit_ns {
+            let (p99_ms, limit_ms) = (validity.schedule_delay_p99_ns as f64 / 1e6, limit_ns as f64 / 1e6);
+            faults.push(ValidityFault::ScheduleDelay { p99_ms, limit_ms });
+        }
+        let share = match due {
+            0 => 1.0,
+            due => self.total.measured_dispatched as f64 / due as f64,
+        };
+        if share < DELIVERY_LIMIT {
+            let limit = DELIVERY_LIMIT;
+            faults.push(ValidityFault::Underdelivered { share, limit });
+        }
+        if self.total.out_of_sockets > 0 {
+            let count = self.total.out_of_sockets;
+            faults.push(ValidityFault::Sockets { count });
+        }
+        if step_ns.abs() > CLOCK_STEP_LIMIT_NS {
+            let step_ms = step_ns as f64 / 1e6;
+            faults.push(ValidityFault::Clock { step_ms });
+        }
+        if self.total.records_lost > 0 {
+            let count = self.total.records_lost;
+            faults.push(ValidityFault::RecordsLost { count });
+        }
+        faults.extend(
+            self.lost_ranks
+                .iter()
+                .map(|rank| ValidityFault::RankLost { rank: *rank }),
+        );
+        faults
+    }
+
+    fn client(&self) -> ClientHealth {
+        let worst = |field: fn(&ThreadTime) -> u64| {
+            let shares = self.threads.values().filter_map(|(first, last)| {
+                let span_ns = last.at_ns - first.at_ns;
+                let used_ns = field(last).saturating_sub(field(first));
+                (span_ns >= MIN_THREAD_SPAN_NS).then(|| used_ns as f64 / span_ns as f64)
+            });
+            shares.max_by(f64::total_cmp)
+        };
+        ClientHealth {
+            busiest_thread: worst(|time| time.run_ns),
+            run_queue: worst(|time| time.wait_ns),
+        }
+    }
+}
+
+/// Whether no further request of the window can turn the rejection, and the interval will hardly either: the requests in
+/// flight still count, and what is cut short must not be left without an answer for their sake.
+fn is_hopeless(one: &Attainment) -> bool {
+    let target = one.slo.allowed_share();
+    let by_counts = Attainment {
+        n_eff: None,
+        interval: None,
+        ..one.clone()
+    };
+    let is_clear = |(low, _): (f64, f64)| low >= HOPELESS * target;
+    certain_reject(&[by_counts]).is_some()
+        && certain_reject(std::slice::from_ref(one)).is_some()
+        && one.interval.is_none_or(is_clear)
+}
+
+/// Whether the client's own wait for a core may have made gaps between tokens too long.
+///
+/// It makes latencies look longer, never shorter, so it cannot pass a bad server; it might fail a good one. Of latencies
+/// that count from the schedule the delay's limit says how much, since requests are sent and answers read by the same
+/// threads out of the same queue. Of gaps between tokens nothing does, so a violation of theirs by a starved client is
+/// not believed.
+fn starved(attainments: &[Attainment], run_queue: Option<f64>) -> Option<ValidityFault> {
+    let run_queue = run_queue.filter(|share| *share > RUN_QUEUE_LIMIT)?;
+    let of_gaps = |slo: &Slo| match slo {
+        Slo::Latency { metric, .. } => matches!(metric, LatencyMetric::Tpot | LatencyMetric::Itl),
+        Slo::ErrorRate { .. } => false,
+    };
+    let violated = |one: &Attainment| one.violating_share() > Some(one.slo.allowed_share());
+    attainments
+        .iter()
+        .any(|one| of_gaps(&one.slo) && violated(one))
+        .then_some(ValidityFault::Starved {
+            run_queue,
+            limit: RUN_QUEUE_LIMIT,
+        })
 }
 
 /// What the schedule delay's p99 may reach: 5 % of the tightest limit that counts from the schedule.
@@ -259,57 +395,163 @@ mod tests {
         drain_until_ns: 200,
     };
 
-    fn board(decided: u64, violated: u64, ended: u64) -> Board {
+    fn board(decided: u32, violated: u32, ended: u64) -> Board {
         let slos: Vec<Slo> = vec!["ttft p95 <= 500ms".parse().expect("an objective")];
-        let mut board = Board::new(&slos, 200, 2);
-        let half = |n: u64, worker: u64| if worker == 0 { n / 2 } else { n - n / 2 };
+        let mut board = Board::new(&slos);
+        board.scheduled = 200;
+        board.watch(Phase::Measured, (10, 100));
+        let half = |n: u32, worker: u32| if worker == 0 { n / 2 } else { n - n / 2 };
         for worker in 0..2 {
-            let slo = SloTally {
+            let counts = Decided {
                 decided: half(decided, worker),
                 violated: half(violated, worker),
             };
+            let second = Second {
+                objectives: vec![counts],
+                ..Second::default()
+            };
             let tally = Tally {
-                measured_ended: half(ended, worker),
+                measured_ended: u64::from(half(ended as u32, worker)),
                 measured_dispatched: 100,
-                slos: vec![slo],
                 ..Tally::default()
             };
-            board.apply(worker as usize, tally, &[], &[1_000_000, 2_000_000]);
+            board.apply(&LevelNews {
+                tally,
+                seconds: vec![(1, second)],
+                delays_ns: vec![1_000_000, 2_000_000],
+                ..LevelNews::default()
+            });
         }
         board
     }
 
+    fn step(mut board: Board, expected: u64, timing: Option<&Timing>, now_ns: i64) -> Step {
+        let evidence = board.evidence(1, 1);
+        let attainments = board.attainments(&evidence, expected);
+        board.step(&attainments, timing, now_ns)
+    }
+
+    fn validity(board: &mut Board, due: u64, step_ns: i64) -> Validity {
+        let evidence = board.evidence(1, 1);
+        let attainments = board.attainments(&evidence, due);
+        board.validity(&attainments, due, step_ns)
+    }
+
     #[test]
     fn a_level_ends_when_nothing_more_can_be_learnt() {
-        let check = |decided, violated, ended, now_ns, step| {
-            assert_eq!(board(decided, violated, ended).step(&TIMING, now_ns), step);
+        let check = |decided, violated, ended, now_ns, expected| {
+            assert_eq!(
+                step(board(decided, violated, ended), 200, Some(&TIMING), now_ns),
+                expected
+            );
         };
-        check(50, 10, 50, 50, Step::Continue);
-        check(50, 11, 50, 50, Step::CutRejected);
-        check(200, 5, 200, 99, Step::Continue);
-        check(199, 5, 199, 150, Step::Continue);
-        check(199, 5, 199, 200, Step::CutDrain);
-        check(200, 5, 190, 150, Step::Continue);
-        check(200, 5, 200, 150, Step::CutDecided);
-        check(200, 5, 190, 200, Step::CutDrain);
+        check(50, 50, 50, 50, Step::Continue);
+        check(120, 8, 120, 50, Step::Continue);
+        check(120, 12, 120, 50, Step::Continue);
+        check(120, 24, 120, 50, Step::CutRejected);
+        check(200, 1, 200, 99, Step::Continue);
+        check(199, 1, 199, 150, Step::Continue);
+        check(199, 1, 199, 200, Step::CutDrain);
+        check(200, 1, 190, 150, Step::Continue);
+        check(200, 5, 190, 150, Step::CutDecided);
+        check(200, 1, 200, 150, Step::CutDecided);
+        check(200, 1, 190, 200, Step::CutDrain);
+    }
+
+    #[test]
+    fn a_window_that_is_still_stretched_is_not_judged_by_its_present_length() {
+        assert_eq!(step(board(200, 5, 200), 200, Some(&TIMING), 200), Step::CutDrain);
+        assert_eq!(step(board(200, 5, 200), 200, None, 200), Step::Continue);
+    }
+
+    #[test]
+    fn a_lost_rank_ends_the_level() {
+        let mut board = board(200, 0, 200);
+        board.lost_ranks.push(3);
+        let reason = validity(&mut board, 200, 0).reason();
+        assert_eq!(reason.as_deref(), Some("rank 3 of the load generator was lost"));
+        assert_eq!(step(board, 200, None, 50), Step::CutLost);
+    }
+
+    #[test]
+    fn one_late_request_spoils_no_step_of_a_ramp() {
+        let check = |delays_ms: &[i64], valid: bool| {
+            let mut board = Board::new(&["ttft p95 <= 500ms".parse().expect("an objective")]);
+            board.watch(Phase::Warmup, (0, 100));
+            board.apply(&LevelNews {
+                warmup_delays_ns: delays_ms.iter().map(|delay| delay * 1_000_000).collect(),
+                ..LevelNews::default()
+            });
+            assert_eq!(validity(&mut board, 0, 0).is_valid(), valid, "{delays_ms:?}");
+        };
+        check(&[], true);
+        check(&[90], true);
+        check(&[1, 1, 1, 90], true);
+        check(&[1, 1, 90, 90], false);
+        check(&[[1; 57].as_slice(), &[90; 3]].concat(), true);
+        check(&[[1; 56].as_slice(), &[90; 4]].concat(), false);
+    }
+
+    /// A level of one second, of which a thread waits the given part for a core.
+    fn starved(slo: &str, violated: u32, waited_ns: u64) -> Validity {
+        let mut board = Board::new(&[slo.parse().expect("an objective")]);
+        board.watch(Phase::Measured, (0, 1_000_000_000));
+        for (at_ns, wait_ns) in [(0, 0), (900_000_000, waited_ns), (2_000_000_000, u64::MAX)] {
+            let time = ThreadTime {
+                at_ns,
+                run_ns: 0,
+                wait_ns,
+            };
+            board.look_at_thread(Source::Worker(0), 0, time);
+        }
+        let counts = Decided {
+            decided: 100,
+            violated,
+        };
+        let second = Second {
+            objectives: vec![counts],
+            ..Second::default()
+        };
+        board.apply(&LevelNews {
+            seconds: vec![(1, second)],
+            ..LevelNews::default()
+        });
+        validity(&mut board, 0, 0)
+    }
+
+    #[test]
+    fn a_starved_client_condemns_no_gaps() {
+        let check = |slo: &str, violated, waited_ns, valid: bool| {
+            let validity = starved(slo, violated, waited_ns);
+            assert_eq!(validity.is_valid(), valid, "{validity:?}");
+        };
+        check("itl p95 <= 50ms", 6, 450_000_000, false);
+        check("itl p95 <= 50ms", 6, 90_000_000, true);
+        check("itl p95 <= 50ms", 5, 450_000_000, true);
+        check("ttft p95 <= 50ms", 6, 450_000_000, true);
+        let health = starved("itl p95 <= 50ms", 0, 450_000_000).client;
+        assert_eq!((health.busiest_thread, health.run_queue), (Some(0.0), Some(0.5)));
     }
 
     #[test]
     fn the_client_judges_itself() {
         let mut good = board(200, 0, 200);
-        assert!(good.validity(200, 0).is_valid());
-        assert_eq!(good.validity(200, 0).schedule_delay_p99_ns, 2_000_000);
+        assert!(validity(&mut good, 200, 0).is_valid());
+        assert_eq!(validity(&mut good, 200, 0).schedule_delay_p99_ns, 2_000_000);
         assert_eq!(
-            good.validity(202, 20_000_000).reason().as_deref(),
+            validity(&mut good, 202, 20_000_000).reason().as_deref(),
             Some(
                 "the client sent 99.01 % of the scheduled requests, at least 99.5 % are asked; \
                  the wall clock stepped by 20.0 ms during the level"
             )
         );
         let mut late = board(200, 0, 200);
-        late.apply(0, Tally::default(), &[], &[26_000_000; 10]);
+        late.apply(&LevelNews {
+            delays_ns: vec![26_000_000; 10],
+            ..LevelNews::default()
+        });
         assert_eq!(
-            late.validity(100, 0).reason().as_deref(),
+            validity(&mut late, 100, 0).reason().as_deref(),
             Some("the client was late: schedule delay p99 26.0 ms, allowed 25.0 ms")
         );
     }

@@ -11,6 +11,8 @@ pub(crate) struct Planned {
     pub(crate) phase: Phase,
     pub(crate) request: i64,
     pub(crate) scheduled_ns: i64,
+    /// The level's second in which it is scheduled.
+    pub(crate) second: u32,
     pub(crate) input: u32,
     pub(crate) output: u32,
 }

@@ -1,39 +1,65 @@
 //! The run: database, writer, workers and search put together on one thread that sends nothing itself.
 
-use std::{cell::Cell, fs, rc::Rc};
+use std::{cell::Cell, fs, rc::Rc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use gipfel_engine::engine;
-use gipfel_model::{LevelRecord, RunConfig, RunState};
-use gipfel_peak_search::{Command, LevelSearch};
+use gipfel_model::{LevelRecord, Rates, RunConfig, RunState};
+use gipfel_peak_search::{AdaptiveSearch, Command, LevelSearch};
+use gipfel_results_db::ResultsDb;
 use gipfel_stream_client::{Client, Clock, Target};
 use tokio::sync::mpsc;
 
 use crate::{
     Options,
+    adaptive::Strategy,
+    board::nanos,
     crew::{Crew, Job, worker_count},
     database_name,
     earlier::Earlier,
+    gaps::GapsBook,
+    guard::Guard,
     health::Probe,
+    ledger::Ledger,
+    pace::Pace,
+    ranks::{self, Company, Place, Terms},
     scrape::Scraper,
     session::Session,
-    setup,
+    setup::{self, Identity},
     stop::{Stop, StopReason},
     watcher::Watcher,
     writer::{self, WriterMessage},
 };
 
+/// The time between the decision for a piece of load and its first request.
+const LEAD: Duration = Duration::from_millis(200);
+/// The same when the order must reach other machines through files.
+const RANKS_LEAD: Duration = Duration::from_secs(1);
 /// Idle connections of the controller: for scrapes and probes.
 const MAX_IDLE_CONNECTIONS: usize = 2;
 
 /// Carries out the run that `options` names.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<RunState> {
+    let place = Place::find(options.rank, options.of, |name| std::env::var(name).ok())?;
+    if place.rank == 0 {
+        control(options, place, Plan::resume).await
+    } else {
+        ranks::serve(options, place).await
+    }
+}
+
+/// Carries out the run as rank 0, which decides by the plan.
+pub(crate) async fn control(
+    options: &Options,
+    place: Place,
+    plan: impl FnOnce(&RunConfig, &Earlier, Place) -> Plan,
+) -> anyhow::Result<RunState> {
     let stop = Stop::on_signals().context("failed to listen for signals")?;
     let config = setup::read_config(&options.config)?;
     fs::create_dir_all(&options.directory)
         .with_context(|| format!("failed to create `{}`", options.directory.display()))?;
     let mut watcher = Watcher::new(options.directory.clone(), config.run_id.clone());
-    let outcome = carry_out(&config, options, &stop, &mut watcher).await;
+    let outcome = carry_out(&config, options, place, plan, &stop, &mut watcher).await;
     match &outcome {
         Ok(state) => watcher.state(*state, None),
         Err(error) => watcher.state(RunState::Failed, Some(format!("{error:#}"))),
@@ -41,31 +67,108 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<RunState> {
     outcome
 }
 
+fn lead(place: Place) -> Duration {
+    if place.is_alone() { LEAD } else { RANKS_LEAD }
+}
+
+/// What decides which load comes next.
+pub(crate) enum Plan {
+    Levels(LevelSearch),
+    Search(Box<dyn Strategy>),
+}
+
+impl Plan {
+    /// The plan that goes on after the levels of earlier processes.
+    fn resume(config: &RunConfig, earlier: &Earlier, place: Place) -> Self {
+        match &config.schedule.rates {
+            Rates::Search(spec) => {
+                let (levels, next) = (earlier.levels(), earlier.next_level());
+                let search = AdaptiveSearch::resume(spec, &config.slos, levels, next, earlier.spent());
+                // Alone, the search's own lead is enough.
+                let search = if place.is_alone() {
+                    search
+                } else {
+                    search.with_lead(lead(place))
+                };
+                Self::Search(Box::new(search))
+            }
+            Rates::Listed(_) | Rates::Doubling { .. } => {
+                let completed: Vec<LevelRecord> = earlier.completed().cloned().collect();
+                Self::Levels(LevelSearch::resume(&config.schedule, &completed))
+            }
+        }
+    }
+
+    /// How many levels there are at most, if that is known.
+    fn levels(&self) -> Option<u32> {
+        match self {
+            Self::Levels(search) => search.planned_levels(),
+            Self::Search(_) => None,
+        }
+    }
+
+    /// Whether nothing is left to do. Of an adaptive search only its own word says so, which the run's state keeps.
+    fn is_over(&self, earlier: &Earlier) -> bool {
+        match self {
+            Self::Levels(search) => matches!(search.next(earlier.spent()), Command::Done(_)),
+            Self::Search(_) => earlier.state == RunState::Completed,
+        }
+    }
+
+    /// Shows what is known before anything is sent.
+    fn show(&self, watcher: &mut Watcher) {
+        if let Self::Search(search) = self {
+            watcher.search(search.progress());
+        }
+    }
+
+    async fn carry_out(self, session: &mut Session<'_>) -> Result<(), StopReason> {
+        session.begins().await?;
+        match self {
+            Self::Levels(search) => session.search_levels(search).await,
+            Self::Search(mut search) => session.adapt(&mut *search).await,
+        }
+    }
+}
+
 async fn carry_out(
     config: &RunConfig,
     options: &Options,
+    place: Place,
+    plan: impl FnOnce(&RunConfig, &Earlier, Place) -> Plan,
     stop: &Stop,
     watcher: &mut Watcher,
 ) -> anyhow::Result<RunState> {
     let path = options.directory.join(database_name(&config.run_id));
     let (db, run, earlier) = Earlier::open(&path, config).await?;
-    let completed: Vec<LevelRecord> = earlier.completed().cloned().collect();
-    let search = LevelSearch::resume(&config.schedule, &completed);
-    watcher.plan(search.planned_levels(), earlier.summaries(&db, run).await?);
-    if let Command::Done(reason) = search.next(earlier.spent()) {
-        tracing::info!(?reason, "the search was over already");
+    ranks::take_parts(&options.directory, &db, run, &config.run_id).await?;
+    let plan = plan(config, &earlier, place);
+    watcher.plan(plan.levels(), earlier.summaries(&db, run).await?);
+    if plan.is_over(&earlier) {
+        tracing::info!("the search was over already");
+        plan.show(watcher);
+        if !place.is_alone() {
+            ranks::say_that_it_is_over(&options.directory)?;
+        }
         db.set_run_state(run, RunState::Completed, None).await?;
         db.close().await?;
         return Ok(RunState::Completed);
     }
+    plan.show(watcher);
     watcher.state(RunState::Waiting, None);
-    db.set_provenance(run, &setup::provenance(config)).await?;
 
     let clock = Clock::start();
     let shift_ns = earlier.shift_ns(clock.anchor_unix_ns());
     let (rows, rows_in) = mpsc::channel(writer::QUEUE);
     let writing = tokio::task::spawn_local(writer::run(db, run, shift_ns, rows_in));
-    let outcome = measure(config, clock, &earlier, search, stop, watcher, &rows).await;
+    let start = Start {
+        config,
+        options,
+        place,
+        clock,
+        shift_ns,
+    };
+    let outcome = measure(&start, &earlier, plan, stop, watcher, &rows).await;
     let (state, failure) = match outcome {
         Ok(()) => (RunState::Completed, None),
         Err(StopReason::Told) => (RunState::Stopped, None),
@@ -82,22 +185,64 @@ async fn carry_out(
         .await
         .context("the database writer panicked")?
         .context("failed to write the result database")?;
+    if !place.is_alone() {
+        let db = ResultsDb::open(&path).await?;
+        ranks::take_parts(&options.directory, &db, run, &config.run_id).await?;
+        db.close().await?;
+    }
     match failure {
         None => Ok(state),
         Some(message) => Err(anyhow!(message)),
     }
 }
 
+/// What is settled before anything is sent.
+struct Start<'a> {
+    config: &'a RunConfig,
+    options: &'a Options,
+    place: Place,
+    clock: Clock,
+    /// What the writer adds to the times of this process.
+    shift_ns: i64,
+}
+
+impl Start<'_> {
+    /// Waits for the other ranks, if there are any.
+    async fn gather(&self) -> anyhow::Result<Option<Company>> {
+        if self.place.is_alone() {
+            return Ok(None);
+        }
+        let Identity { node, build, config } = Identity::find(&self.options.config)?;
+        let terms = Terms {
+            place: self.place,
+            workers: worker_count(self.config),
+            node,
+            build,
+            config,
+            anchor_unix_ns: self.clock.anchor_unix_ns(),
+            shift_ns: self.shift_ns,
+        };
+        Company::gather(&self.options.directory, &terms).await.map(Some)
+    }
+}
+
 /// Waits for the server, measures what the search asks for, and sends the workers away.
 async fn measure(
-    config: &RunConfig,
-    clock: Clock,
+    start: &Start<'_>,
     earlier: &Earlier,
-    search: LevelSearch,
+    plan: Plan,
     stop: &Stop,
     watcher: &mut Watcher,
     rows: &mpsc::Sender<WriterMessage>,
 ) -> Result<(), StopReason> {
+    let Start {
+        config, place, clock, ..
+    } = *start;
+    let company = stop.unless(start.gather()).await??;
+    let workers = company.as_ref().map_or(worker_count(config), Company::workers);
+    let facts = setup::provenance(workers, company.as_ref().map_or(&[], Company::nodes));
+    // An error means that the writer has failed, which is noticed before anything is sent.
+    let _ = rows.send(WriterMessage::Provenance(facts)).await;
     let mut job = Job {
         config,
         engine: engine(config.backend),
@@ -106,14 +251,20 @@ async fn measure(
         target: Target::parse(&config.endpoint.url).map_err(anyhow::Error::from)?,
         key: setup::read_api_key(&config.endpoint.api_key)?,
         rows: rows.clone(),
+        rank: 0,
     };
     let options = job.client_options(MAX_IDLE_CONNECTIONS);
     let client = Client::new(clock, job.target.clone(), options).map_err(anyhow::Error::from)?;
     let waiting = setup::served_model(&client, job.engine, config);
     job.model = stop.unless(waiting).await??;
-    let crew = Crew::hire(&job, worker_count(config))
+    let mut crew = Crew::hire(&job, worker_count(config))
         .context("failed to start the workers")
         .map_err(StopReason::from)?;
+    if let Some(mut company) = company {
+        company.start(&job.model)?;
+        crew.join(company);
+    }
+    let gaps = GapsBook::new(crew.len());
     let scraper = Scraper {
         clock,
         client: client.clone(),
@@ -136,8 +287,14 @@ async fn measure(
         next_level: earlier.next_level(),
         rows: rows.clone(),
         stop: stop.clone(),
+        ledger: Ledger::new(&config.slos),
+        gaps,
+        guard: Guard::default(),
+        pace: Pace::new(config.workload.seed, config.workload.arrivals),
+        lead_ns: nanos(lead(place)),
+        spent: earlier.spent(),
     };
-    let outcome = session.search(search, earlier.spent()).await;
+    let outcome = plan.carry_out(&mut session).await;
     session.crew.leave().await;
     scraping.abort();
     // Its sender of rows goes with it, however it ends.

@@ -1,6 +1,7 @@
 //! The workers, seen from the controller.
 
 use std::{
+    collections::BTreeSet,
     num::NonZero,
     thread::{self, JoinHandle},
 };
@@ -12,7 +13,9 @@ use gipfel_workload::{PromptWriter, Share};
 use tokio::sync::mpsc;
 
 use crate::{
-    messages::{Order, Report},
+    messages::{Append, Order, Report, Source},
+    ranks::Company,
+    stop::StopReason,
     upcoming::Renderer,
     worker::{self, WorkerSetup},
     writer::WriterMessage,
@@ -27,6 +30,7 @@ pub(crate) struct Job<'a> {
     pub(crate) target: Target,
     pub(crate) key: Option<Secret>,
     pub(crate) rows: mpsc::Sender<WriterMessage>,
+    pub(crate) rank: u32,
 }
 
 impl Job<'_> {
@@ -41,12 +45,12 @@ impl Job<'_> {
 
     fn setup(
         &self,
-        share: Share,
+        index: usize,
         orders: mpsc::UnboundedReceiver<Order>,
         reports: mpsc::UnboundedSender<Report>,
     ) -> WorkerSetup {
         WorkerSetup {
-            share,
+            index,
             clock: self.clock,
             target: self.target.clone(),
             options: self.client_options(worker::MAX_IDLE_CONNECTIONS),
@@ -55,7 +59,7 @@ impl Job<'_> {
                 model: self.model.clone(),
                 workload: self.config.workload.clone(),
                 prompts: PromptWriter::new(self.config.workload.seed, self.config.run_id.as_str()),
-                rank: 0,
+                rank: self.rank,
             },
             slos: self.config.slos.clone(),
             timeouts: self.config.timeouts,
@@ -75,11 +79,12 @@ pub(crate) fn worker_count(config: &RunConfig) -> u32 {
         .max(1)
 }
 
-/// The threads that send. They leave when the crew is dropped.
+/// The threads that send, and the other ranks. They leave when the crew is dropped.
 pub(crate) struct Crew {
     orders: Vec<mpsc::UnboundedSender<Order>>,
     reports: mpsc::UnboundedReceiver<Report>,
     threads: Vec<JoinHandle<()>>,
+    company: Option<Company>,
 }
 
 impl Crew {
@@ -89,10 +94,11 @@ impl Crew {
             orders: Vec::new(),
             reports,
             threads: Vec::new(),
+            company: None,
         };
         for worker in 0..workers {
             let (order, orders) = mpsc::unbounded_channel();
-            let setup = job.setup(Share { worker, of: workers }, orders, report.clone());
+            let setup = job.setup(worker as usize, orders, report.clone());
             let thread = thread::Builder::new()
                 .name(format!("worker-{worker}"))
                 .spawn(move || worker::run(setup))?;
@@ -102,25 +108,97 @@ impl Crew {
         Ok(crew)
     }
 
+    /// Sends together with other ranks.
+    pub(crate) fn join(&mut self, company: Company) {
+        self.company = Some(company);
+    }
+
+    /// How many threads of this process send.
     pub(crate) fn len(&self) -> usize {
         self.orders.len()
     }
 
-    pub(crate) fn order(&self, order: &Order) {
+    /// The threads of this process.
+    pub(crate) fn workers(&self) -> BTreeSet<Source> {
+        (0..self.len()).map(Source::Worker).collect()
+    }
+
+    /// Everybody who reports.
+    pub(crate) fn sources(&self) -> BTreeSet<Source> {
+        let mut sources = self.workers();
+        sources.extend(self.company.iter().flat_map(Company::sources));
+        sources
+    }
+
+    /// Has everybody send a share of the piece.
+    pub(crate) fn append(&mut self, piece: &Append) -> Result<(), StopReason> {
+        // The other ranks first, which are further away.
+        if let Some(company) = &mut self.company {
+            company.append(piece)?;
+        }
+        let of = self.company.as_ref().map_or(self.len() as u32, Company::workers);
+        self.append_shares(piece, |worker| Some(Share { worker, of }));
+        Ok(())
+    }
+
+    /// Has the threads of this process send their shares of the piece.
+    pub(crate) fn append_shares(&mut self, piece: &Append, share: impl Fn(u32) -> Option<Share>) {
+        for (worker, orders) in (0..).zip(&self.orders) {
+            if let Some(share) = share(worker) {
+                // A worker that cannot go on has reported so.
+                let _ = orders.send(Order::Append(*piece, share));
+            }
+        }
+    }
+
+    /// Orders everybody the same.
+    pub(crate) fn order(&mut self, order: &Order) -> Result<(), StopReason> {
+        if let Some(company) = &mut self.company {
+            company.order(order)?;
+        }
+        self.order_workers(order);
+        Ok(())
+    }
+
+    /// Orders the threads of this process the same.
+    pub(crate) fn order_workers(&mut self, order: &Order) {
         for worker in &self.orders {
             // A worker that cannot go on has reported so.
             let _ = worker.send(order.clone());
         }
     }
 
-    /// The next report; `None` when every worker has left.
-    pub(crate) async fn report(&mut self) -> Option<Report> {
-        self.reports.recv().await
+    /// A rank is gone: the others share what is appended from now on.
+    pub(crate) fn lose(&mut self, rank: u32) -> Result<(), StopReason> {
+        match &mut self.company {
+            Some(company) => company.lose(rank),
+            None => Ok(()),
+        }
     }
 
-    /// Sends the workers away and waits until they have gone.
+    /// The next report; `None` when every worker of this process has left.
+    pub(crate) async fn report(&mut self) -> Option<Report> {
+        let others = async {
+            if let Some(company) = &mut self.company
+                && let Some(report) = company.report().await
+            {
+                return report;
+            }
+            // Alone, or left alone.
+            std::future::pending().await
+        };
+        tokio::select! {
+            report = self.reports.recv() => report,
+            report = others => Some(report),
+        }
+    }
+
+    /// Sends the workers and the other ranks away and waits until they have gone.
     pub(crate) async fn leave(mut self) {
         self.orders.clear();
+        if let Some(company) = self.company.take() {
+            company.dismiss().await;
+        }
         // Not by joining at once: a worker may still be handing records to the writer, which runs on this thread.
         while self.reports.recv().await.is_some() {}
         for thread in self.threads {
@@ -151,6 +229,7 @@ mod tests {
             orders: vec![order],
             reports,
             threads: vec![thread::spawn(worker)],
+            company: None,
         };
         let written = async {
             let mut count = 0;

@@ -4,7 +4,8 @@ use std::{path::Path, time::Duration};
 
 use anyhow::Context;
 use gipfel_model::{
-    LatencyMetric, LevelRecord, LevelState, RunConfig, progress::LevelSummary, record::Latency,
+    Attainment, LatencyMetric, LevelRecord, LevelState, RunConfig, RunState, progress::LevelSummary,
+    record::Latency,
 };
 use gipfel_results_db::{ResultsDb, RunKey};
 use gipfel_statistics::Sample;
@@ -15,6 +16,8 @@ use crate::board::ttft_p95_ms;
 pub(crate) struct Earlier {
     /// Every attempt, in the order of measurement; none is open any more.
     levels: Vec<LevelRecord>,
+    /// How far the run has come.
+    pub(crate) state: RunState,
 }
 
 impl Earlier {
@@ -32,7 +35,12 @@ impl Earlier {
             );
         }
         let levels = db.levels(run).await?;
-        Ok((db, run, Self { levels }))
+        let runs = db.runs().await?;
+        let state = runs
+            .iter()
+            .find(|row| row.key == run)
+            .map_or(RunState::Waiting, |row| row.state);
+        Ok((db, run, Self { levels, state }))
     }
 
     /// The levels that were measured to their end.
@@ -47,9 +55,25 @@ impl Earlier {
         self.levels.iter().map(|level| level.level + 1).max().unwrap_or(0)
     }
 
-    /// The time that the run has used so far.
+    /// The time that the run has used so far. Levels of a search overlap: their common time counts once.
     pub(crate) fn spent(&self) -> Duration {
-        self.levels.iter().filter_map(LevelRecord::duration).sum()
+        let mut spans: Vec<(i64, i64)> = self
+            .levels
+            .iter()
+            .filter_map(|level| Some((level.started_unix_ns, level.ended_unix_ns?)))
+            .collect();
+        spans.sort_unstable();
+        let (mut spent_ns, mut counted_to) = (0, i64::MIN);
+        for (start, end) in spans {
+            spent_ns += (end - start.max(counted_to)).max(0);
+            counted_to = counted_to.max(end);
+        }
+        Duration::from_nanos(spent_ns.unsigned_abs())
+    }
+
+    /// Every level, in the order of measurement.
+    pub(crate) fn levels(&self) -> &[LevelRecord] {
+        &self.levels
     }
 
     /// What to add to the times of a process that began at `anchor_unix_ns`, so that the run has one axis of time.
@@ -84,6 +108,7 @@ impl Earlier {
                 ttft_p95_ms: ttft_p95_ms(&mut ttfts),
                 completed_rate: level.completed_rate,
                 stage: level.stage,
+                worst: Attainment::worst(&level.attainment).cloned(),
                 verdict: level.verdict.clone(),
             });
         }
@@ -117,10 +142,17 @@ mod tests {
         }
     }
 
+    fn earlier(levels: Vec<LevelRecord>) -> Earlier {
+        Earlier {
+            levels,
+            state: RunState::Running,
+        }
+    }
+
     #[test]
     fn a_run_has_one_axis_of_time() {
         let check = |levels: Vec<LevelRecord>, anchor_unix_ns, shift_ns| {
-            assert_eq!(Earlier { levels }.shift_ns(anchor_unix_ns), shift_ns);
+            assert_eq!(earlier(levels).shift_ns(anchor_unix_ns), shift_ns);
         };
         check(Vec::new(), 5_000, 0);
         let levels = || {
@@ -136,15 +168,15 @@ mod tests {
 
     #[test]
     fn earlier_levels_count() {
-        let earlier = Earlier {
-            levels: vec![
-                level(0, LevelState::Complete, 10, Some(40)),
-                level(1, LevelState::Broken, 60, Some(65)),
-                level(2, LevelState::Broken, 80, None),
-            ],
-        };
-        assert_eq!(earlier.next_level(), 3);
-        assert_eq!(earlier.spent(), Duration::from_nanos(35));
-        assert_eq!(earlier.completed().count(), 1);
+        let earlier = earlier(vec![
+            level(0, LevelState::Complete, 10, Some(40)),
+            level(1, LevelState::Broken, 60, Some(65)),
+            level(2, LevelState::Complete, 62, Some(70)),
+            level(3, LevelState::Complete, 63, Some(64)),
+            level(4, LevelState::Broken, 80, None),
+        ]);
+        assert_eq!(earlier.next_level(), 5);
+        assert_eq!(earlier.spent(), Duration::from_nanos(40));
+        assert_eq!(earlier.completed().count(), 3);
     }
 }

@@ -1,189 +1,217 @@
-//! One level, from its first request to its verdict.
+//! One level, from its first request to its record; common to listed levels and to those of a search.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use gipfel_model::{
-    ArrivalRate, LevelProgress, LevelRecord, LevelState, Phase, Stage, Validity, Verdict,
+    ArrivalRate, Attainment, Evidence, LevelProgress, LevelRecord, LevelState, Phase, Stage, Validity,
     progress::LevelSummary,
 };
-use gipfel_peak_search::judge;
 use gipfel_stream_client::Clock;
 use gipfel_workload::{Segment, SegmentEnd, count_arrivals};
-use hdrhistogram::serialization::{Serializer, V2Serializer};
-use tokio::time::MissedTickBehavior;
 
 use crate::{
-    board::{Board, LEAD_NS, Step, Timing, ttft_p95_ms},
-    messages::{LevelOrder, Order, Report, no_gaps},
+    board::ttft_p95_ms,
+    messages::{Append, Source},
+    pace::{Pace, segment_index},
     session::Session,
     stop::StopReason,
     writer::WriterMessage,
 };
 
-/// How often the level's state is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Arrivals within this time of a cut may not have been sent yet without the client being late.
 const CUT_GRACE_NS: i64 = 50_000_000;
 /// How long the server may take to answer once its load is gone.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// How long the server may take to forget what was cancelled.
-const IDLE_LIMIT: Duration = Duration::from_secs(30);
 
-/// The segments of a level attempt: warm-up, measured window, tail. No index is used by two attempts.
-pub(crate) fn segments(level: u32, rate: ArrivalRate, timing: &Timing) -> Vec<(Phase, Segment)> {
-    let segment = |offset: u32, start_ns, end| Segment {
-        index: level * 3 + offset,
-        rate,
-        start_ns,
-        end,
-    };
-    let mut segments = Vec::with_capacity(3);
-    if timing.measured_from_ns > timing.start_ns {
-        let warmup = segment(0, timing.start_ns, SegmentEnd::At(timing.measured_from_ns));
-        segments.push((Phase::Warmup, warmup));
-    }
-    let measured = segment(1, timing.measured_from_ns, SegmentEnd::At(timing.measured_to_ns));
-    let tail = segment(2, timing.measured_to_ns, SegmentEnd::At(timing.drain_until_ns));
-    segments.push((Phase::Measured, measured));
-    segments.push((Phase::Tail, tail));
-    segments
+/// The numbers of a level's segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbering {
+    /// Three segments: warm-up, measured window, tail.
+    Three,
+    /// As many as it takes.
+    Many,
 }
 
 /// What is known of a level while it runs.
-struct Attempt {
-    record: LevelRecord,
-    timing: Timing,
-    measured: Segment,
-    /// Wall clock minus monotonic clock at the start.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) record: LevelRecord,
+    numbering: Numbering,
+    /// How many segments it has so far.
+    segments: u32,
+    /// The segments of the measured window.
+    measured: Vec<Segment>,
+    /// Begin and end of the measured window so far.
+    pub(crate) window: Option<(i64, i64)>,
+    /// The end of what is appended.
+    pub(crate) appended_to_ns: i64,
+    /// Wall clock minus monotonic clock at the start, here and on the other machines.
     wall_offset_ns: i64,
+    other_offsets_ns: BTreeMap<Source, i64>,
 }
 
 impl Attempt {
-    /// Enters a worker's report.
-    fn take(&self, report: Option<Report>, board: &mut Board) -> Result<(), StopReason> {
-        match report {
-            Some(Report::Update {
-                worker,
-                level,
-                tally,
-                ttfts,
-                delays_ns,
-            }) if level == self.record.level => {
-                board.apply(worker, tally, &ttfts, &delays_ns);
-                Ok(())
+    /// How many requests are scheduled in the measured window before this time.
+    fn scheduled_until(&self, session: &Session<'_>, end_ns: i64) -> u64 {
+        let workload = &session.config.workload;
+        let count = |segment: &Segment| {
+            let end = match segment.end {
+                SegmentEnd::At(end) => SegmentEnd::At(end.min(end_ns)),
+                other => other,
+            };
+            let before = segment.start_ns < end_ns;
+            let segment = Segment { end, ..*segment };
+            if before {
+                count_arrivals(workload.seed, workload.arrivals, &segment)
+            } else {
+                0
             }
-            Some(Report::Update { .. } | Report::Flushed { .. }) => Ok(()),
-            Some(Report::Failed(message)) => Err(StopReason::Failed(message)),
-            None => Err(StopReason::Failed("every worker has left".to_owned())),
+        };
+        self.measured.iter().map(count).sum()
+    }
+
+    /// The part of the level that is sent at this time.
+    fn phase(&self, now_ns: i64) -> Phase {
+        match self.window {
+            Some((from, to)) if now_ns >= from => {
+                if now_ns < to {
+                    Phase::Measured
+                } else {
+                    Phase::Tail
+                }
+            }
+            _ => Phase::Warmup,
         }
     }
 }
 
 impl Session<'_> {
-    /// Measures one level to its verdict, or says why it could not.
-    pub(crate) async fn measure(
+    /// A level that begins, and its open record.
+    pub(crate) fn attempt(
         &mut self,
+        level: u32,
         rate: ArrivalRate,
-        warmup: Duration,
-        measured: Duration,
-    ) -> Result<LevelRecord, StopReason> {
-        let mut attempt = self.begin(rate, warmup, measured).await?;
-        let workload = &self.config.workload;
-        let scheduled = count_arrivals(workload.seed, workload.arrivals, &attempt.measured);
-        let mut board = Board::new(&self.config.slos, scheduled, self.crew.len());
-        let followed = self.follow(&attempt, &mut board).await;
-        let cut_ns = self.clock.now_ns();
-        // Whatever has happened: what was sent is recorded.
-        let cut = self.cut(&attempt, &mut board).await;
-        let mut outcome = followed.and(cut);
-        if outcome.is_ok() {
-            outcome = self.check_server().await;
+        stage: Stage,
+        numbering: Numbering,
+        start_ns: i64,
+    ) -> Attempt {
+        let wall_offset_ns = wall_offset_ns(self.clock);
+        self.next_level = self.next_level.max(level + 1);
+        self.ledger.open(level);
+        if numbering == Numbering::Many && stage == Stage::Level {
+            self.pace = Pace::new(self.config.workload.seed, self.config.workload.arrivals);
         }
-        if let Err(reason) = outcome {
-            attempt.record.state = LevelState::Broken;
-            attempt.record.ended_unix_ns = Some(Clock::unix_now_ns());
-            // If this fails too, the writer's own error is the one that is reported.
-            let _ = self.write(WriterMessage::Level(Box::new(attempt.record))).await;
-            return Err(reason);
+        tracing::info!(%rate, level, %stage, "level begins");
+        Attempt {
+            record: open_record(level, rate, stage, start_ns, wall_offset_ns),
+            numbering,
+            segments: 0,
+            measured: Vec::new(),
+            window: None,
+            appended_to_ns: start_ns,
+            wall_offset_ns,
+            other_offsets_ns: self.ledger.wall_offsets_ns(),
         }
-        self.conclude(&mut attempt, &mut board, cut_ns);
-        self.write(WriterMessage::Level(Box::new(attempt.record.clone())))
-            .await?;
-        self.flush().await?;
-        self.tell(&attempt.record, &mut board);
-        let idle = self.scraper.until_idle(attempt.record.level, IDLE_LIMIT);
-        // The level is complete and kept; the caller looks for the signal before the next one.
-        let _ = self.stop.unless(idle).await;
-        Ok(attempt.record)
     }
 
-    async fn begin(
+    /// Has the workers send a piece of the level. The level's second 0 begins at `seconds_from_ns`.
+    pub(crate) fn append(
         &mut self,
+        attempt: &mut Attempt,
+        phase: Phase,
         rate: ArrivalRate,
-        warmup: Duration,
-        measured: Duration,
-    ) -> Result<Attempt, StopReason> {
-        let level = self.next_level;
-        self.next_level += 1;
-        let drain = self.config.timeouts.drain;
-        let plan = || Timing::new(self.clock.now_ns() + LEAD_NS, warmup, measured, drain);
-        let wall_offset_ns = wall_offset_ns(self.clock);
-        let record = |timing: &Timing| open_record(level, rate, timing, wall_offset_ns);
-        self.write(WriterMessage::Level(Box::new(record(&plan()))))
-            .await?;
-        self.flush().await?;
-        // Planned anew, since the disk may have taken longer than the lead.
-        let timing = plan();
-        let record = record(&timing);
-        self.write(WriterMessage::Level(Box::new(record.clone()))).await?;
-        let segments = segments(level, rate, &timing);
-        let measured = segments
-            .iter()
-            .find(|(phase, _)| *phase == Phase::Measured)
-            .map(|(_, segment)| *segment);
-        let measured = measured.unwrap_or_else(|| unreachable!("every level has a measured segment"));
-        self.crew.order(&Order::Begin(LevelOrder { level, segments }));
-        self.open_level.set(Some(level));
-        tracing::info!(%rate, level, "level begins");
-        Ok(Attempt {
-            record,
-            timing,
-            measured,
-            wall_offset_ns,
+        span: (i64, i64),
+        seconds_from_ns: i64,
+    ) -> Result<(), StopReason> {
+        let level = attempt.record.level;
+        let segment = match attempt.numbering {
+            Numbering::Three => Some(whole_segment(level, phase, rate, span)),
+            Numbering::Many => {
+                let index = segment_index(level, attempt.segments).ok_or_else(|| {
+                    StopReason::Failed("the run has more levels than requests can be numbered for".to_owned())
+                })?;
+                self.pace.segment(index, rate, span)
+            }
+        };
+        attempt.segments += 1;
+        attempt.appended_to_ns = span.1;
+        if phase == Phase::Measured {
+            attempt.measured.extend(segment);
+            attempt.window = Some(attempt.window.map_or(span, |(from, _)| (from, span.1)));
+            let workload = &self.config.workload;
+            let count = |segment| count_arrivals(workload.seed, workload.arrivals, &segment);
+            let board = self.ledger.board(level);
+            board.scheduled += segment.map_or(0, count);
+        }
+        self.ledger.board(level).watch(phase, span);
+        self.crew.append(&Append {
+            level,
+            phase,
+            span,
+            seconds_from_ns,
+            segment,
         })
     }
 
-    /// Follows the level until it can be cut, the run is told to stop, or the server or the writer is gone.
-    async fn follow(&mut self, attempt: &Attempt, board: &mut Board) -> Result<(), StopReason> {
-        let mut ticker = tokio::time::interval(LOOK_INTERVAL);
-        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut known_connect_errors = 0;
-        loop {
-            tokio::select! {
-                report = self.crew.report() => attempt.take(report, board)?,
-                _ = ticker.tick() => {
-                    self.stop.check()?;
-                    self.check_writer()?;
-                    if self.watcher.is_due() {
-                        self.show(attempt, board);
-                    }
-                    if board.step(&attempt.timing, self.clock.now_ns()) != Step::Continue {
-                        return Ok(());
-                    }
-                    let connect_errors = board.total().connect_errors;
-                    if connect_errors > known_connect_errors {
-                        known_connect_errors = connect_errors;
-                        if self.stop.unless(self.probe.is_gone()).await? {
-                            return Err(self.server_gone());
-                        }
-                    }
-                }
+    /// Fills in what the level has shown, once nothing is sent of it any more; the load ended at `end_ns`.
+    pub(crate) fn complete(&mut self, attempt: &mut Attempt, evidence: Evidence, end_ns: i64) {
+        let (from, to) = attempt
+            .window
+            .unwrap_or((attempt.appended_to_ns, attempt.appended_to_ns));
+        let to = to.min(end_ns).max(from);
+        let offered = attempt.scheduled_until(self, to);
+        let due = attempt.scheduled_until(self, (end_ns - CUT_GRACE_NS).min(to));
+        let end_offset_ns = wall_offset_ns(self.clock);
+        let step_ns = self.clock_step(attempt, end_offset_ns);
+        // No rate is claimed from a window that a cut has left nothing of.
+        let rate = |count: u64| {
+            if to > from {
+                count as f64 / ((to - from) as f64 / 1e9)
+            } else {
+                0.0
+            }
+        };
+        let board = self.ledger.board(attempt.record.level);
+        let total = board.total();
+        let record = &mut attempt.record;
+        record.state = LevelState::Complete;
+        record.warmup_ns = from - record.start_ns;
+        record.measured_ns = to - from;
+        record.ended_unix_ns = Some(self.clock.now_ns() + end_offset_ns);
+        record.offered_rate = rate(offered);
+        record.sent_rate = rate(total.measured_dispatched);
+        record.completed_rate = rate(total.completed_in_window);
+        record.attainment = board.attainments(&evidence, board.scheduled);
+        record.validity = board.validity(&record.attainment, due, step_ns);
+        record.evidence = Some(evidence);
+    }
+
+    /// By how much a wall clock has stepped since the level's start, the one of this machine or of another rank's.
+    fn clock_step(&self, attempt: &Attempt, end_offset_ns: i64) -> i64 {
+        let mut step_ns = end_offset_ns - attempt.wall_offset_ns;
+        for (source, offset_ns) in self.ledger.wall_offsets_ns() {
+            let before = attempt
+                .other_offsets_ns
+                .get(&source)
+                .copied()
+                .unwrap_or(offset_ns);
+            if (offset_ns - before).abs() > step_ns.abs() {
+                step_ns = offset_ns - before;
             }
         }
+        step_ns
+    }
+
+    /// Records that a level was broken off.
+    pub(crate) async fn break_off(&mut self, mut attempt: Attempt) -> Result<(), StopReason> {
+        attempt.record.state = LevelState::Broken;
+        attempt.record.ended_unix_ns = Some(Clock::unix_now_ns());
+        self.ledger.close(attempt.record.level);
+        self.write(WriterMessage::Level(Box::new(attempt.record))).await
     }
 
     /// A dead server is no overloaded one: a level is judged only if the server answers once its load is gone.
-    async fn check_server(&self) -> Result<(), StopReason> {
+    pub(crate) async fn check_server(&self) -> Result<(), StopReason> {
         if self.stop.unless(self.probe.answers(ANSWER_LIMIT)).await? {
             Ok(())
         } else {
@@ -191,133 +219,61 @@ impl Session<'_> {
         }
     }
 
-    fn show(&mut self, attempt: &Attempt, board: &mut Board) {
-        let Timing {
-            start_ns,
-            measured_from_ns,
-            measured_to_ns,
-            ..
-        } = attempt.timing;
+    /// Shows where a level stands.
+    pub(crate) fn show(&mut self, attempt: &Attempt, planned_to_ns: i64) {
         let now = self.clock.now_ns();
-        let phase = match now {
-            now if now < measured_from_ns => Phase::Warmup,
-            now if now < measured_to_ns => Phase::Measured,
-            _ => Phase::Tail,
-        };
+        let record = &attempt.record;
+        let in_flight = self.ledger.in_flight().all;
+        let board = self.ledger.board(record.level);
         let total = board.total();
         self.watcher.current(LevelProgress {
-            level: attempt.record.level,
-            rate: attempt.record.rate,
-            phase,
-            elapsed_s: (now - start_ns).max(0) as f64 / 1e9,
-            planned_s: (measured_to_ns - start_ns) as f64 / 1e9,
+            level: record.level,
+            rate: record.rate,
+            phase: attempt.phase(now),
+            elapsed_s: (now - record.start_ns).max(0) as f64 / 1e9,
+            planned_s: (planned_to_ns - record.start_ns) as f64 / 1e9,
             sent: total.dispatched,
             ended: total.ended,
             failed: total.failed,
-            in_flight: total.in_flight,
+            in_flight,
             ttft_p95_ms: ttft_p95_ms(&mut board.ttfts),
         });
     }
 
-    /// Says how a complete level ended.
-    fn tell(&mut self, record: &LevelRecord, board: &mut Board) {
-        let Some(verdict) = &record.verdict else { return };
-        tracing::info!(rate = %record.rate, %verdict, "level is over");
-        self.watcher.level(LevelSummary {
+    /// What is told of a complete level, which is forgotten then.
+    pub(crate) fn summary(&mut self, record: &LevelRecord) -> LevelSummary {
+        let board = self.ledger.board(record.level);
+        let ttft_p95_ms = ttft_p95_ms(&mut board.ttfts);
+        self.ledger.close(record.level);
+        LevelSummary {
             level: record.level,
             rate: record.rate,
-            ttft_p95_ms: ttft_p95_ms(&mut board.ttfts),
+            ttft_p95_ms,
             completed_rate: record.completed_rate,
             stage: record.stage,
-            verdict: Some(verdict.clone()),
-        });
-    }
-
-    /// Cancels what is left and waits until every worker has handed everything over.
-    async fn cut(&mut self, attempt: &Attempt, board: &mut Board) -> Result<(), StopReason> {
-        self.open_level.set(None);
-        self.crew.order(&Order::Cut);
-        let mut gaps = no_gaps();
-        let mut missing = self.crew.len();
-        while missing > 0 {
-            match self.crew.report().await {
-                Some(Report::Flushed { level, gaps: more }) if level == attempt.record.level => {
-                    // Both have the same bounds, so that nothing can be out of range.
-                    let _ = gaps.add(*more);
-                    missing -= 1;
-                }
-                report => attempt.take(report, board)?,
-            }
+            worst: Attainment::worst(&record.attainment).cloned(),
+            verdict: record.verdict.clone(),
         }
-        let mut histogram = Vec::new();
-        // Writing to memory cannot fail; no histogram is the honest remainder if it ever did.
-        let _ = V2Serializer::new().serialize(&gaps, &mut histogram);
-        self.write(WriterMessage::Gaps {
-            level: attempt.record.level,
-            rank: self.scraper.rank,
-            histogram,
-        })
-        .await
-    }
-
-    /// Fills in what the level has shown.
-    fn conclude(&self, attempt: &mut Attempt, board: &mut Board, cut_ns: i64) {
-        let Attempt {
-            record,
-            timing,
-            measured,
-            wall_offset_ns: start_offset_ns,
-        } = attempt;
-        let workload = &self.config.workload;
-        let count_until = |end_ns: i64| {
-            let segment = Segment {
-                end: SegmentEnd::At(end_ns),
-                ..*measured
-            };
-            if end_ns <= measured.start_ns {
-                0
-            } else {
-                count_arrivals(workload.seed, workload.arrivals, &segment)
-            }
-        };
-        let window_end_ns = cut_ns.min(timing.measured_to_ns);
-        let due = count_until((cut_ns - CUT_GRACE_NS).min(timing.measured_to_ns));
-        let total = board.total();
-        let end_offset_ns = wall_offset_ns(self.clock);
-        let step_ns = end_offset_ns - *start_offset_ns;
-        // No rate is claimed from a window that a cut has left nothing of.
-        let window_ns = window_end_ns - timing.measured_from_ns;
-        let rate = |count: u64| {
-            if window_ns > 0 {
-                count as f64 / (window_ns as f64 / 1e9)
-            } else {
-                0.0
-            }
-        };
-        record.state = LevelState::Complete;
-        record.ended_unix_ns = Some(self.clock.now_ns() + end_offset_ns);
-        record.offered_rate = rate(count_until(window_end_ns));
-        record.sent_rate = rate(total.measured_dispatched);
-        record.completed_rate = rate(total.completed_in_window);
-        record.attainment = board.attainments();
-        record.validity = board.validity(due, step_ns);
-        record.verdict = Some(verdict(record, board, cut_ns < timing.measured_to_ns));
     }
 }
 
-fn verdict(record: &LevelRecord, board: &Board, early: bool) -> Verdict {
-    let verdict = judge(&record.attainment, &record.validity);
-    if early && matches!(verdict, Verdict::Accept) {
-        // Cannot happen while only certain rejections end a window early; never claim it if it does.
-        let ended = board.total().measured_ended;
-        let reason = format!("the window ended early with {ended} requests");
-        return Verdict::Unresolved { reason };
+/// The segment of a level that has three: warm-up, measured window, tail.
+fn whole_segment(level: u32, phase: Phase, rate: ArrivalRate, span: (i64, i64)) -> Segment {
+    let nth = match phase {
+        Phase::Warmup => 0,
+        Phase::Measured => 1,
+        Phase::Tail => 2,
+    };
+    Segment {
+        index: level * 3 + nth,
+        rate,
+        start_ns: span.0,
+        end: SegmentEnd::At(span.1),
     }
-    verdict
 }
 
 /// Wall clock minus monotonic clock: of a few looks the one that was disturbed least.
-fn wall_offset_ns(clock: Clock) -> i64 {
+pub(crate) fn wall_offset_ns(clock: Clock) -> i64 {
     let look = |_| {
         let before = clock.now_ns();
         let unix = Clock::unix_now_ns();
@@ -327,16 +283,22 @@ fn wall_offset_ns(clock: Clock) -> i64 {
     (0..8).map(look).min().map_or(0, |(_, offset)| offset)
 }
 
-fn open_record(level: u32, rate: ArrivalRate, timing: &Timing, wall_offset_ns: i64) -> LevelRecord {
+fn open_record(
+    level: u32,
+    rate: ArrivalRate,
+    stage: Stage,
+    start_ns: i64,
+    wall_offset_ns: i64,
+) -> LevelRecord {
     LevelRecord {
         level,
         rate,
-        stage: Stage::Level,
+        stage,
         state: LevelState::Open,
-        start_ns: timing.start_ns,
-        warmup_ns: timing.measured_from_ns - timing.start_ns,
-        measured_ns: timing.measured_to_ns - timing.measured_from_ns,
-        started_unix_ns: timing.start_ns + wall_offset_ns,
+        start_ns,
+        warmup_ns: 0,
+        measured_ns: 0,
+        started_unix_ns: start_ns + wall_offset_ns,
         ended_unix_ns: None,
         offered_rate: 0.0,
         sent_rate: 0.0,
@@ -345,5 +307,29 @@ fn open_record(level: u32, rate: ArrivalRate, timing: &Timing, wall_offset_ns: i
         validity: Validity::default(),
         verdict: None,
         evidence: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_of_three_segments_keep_their_numbers() {
+        let rate = ArrivalRate::per_second(5.0).expect("a rate");
+        let check = |level, phase, index| {
+            let segment = whole_segment(level, phase, rate, (10, 20));
+            let expected = Segment {
+                index,
+                rate,
+                start_ns: 10,
+                end: SegmentEnd::At(20),
+            };
+            assert_eq!(segment, expected);
+        };
+        check(0, Phase::Warmup, 0);
+        check(0, Phase::Tail, 2);
+        check(4, Phase::Warmup, 12);
+        check(4, Phase::Measured, 13);
     }
 }

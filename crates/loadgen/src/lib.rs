@@ -8,28 +8,41 @@
 //! let options = gipfel_loadgen::Options {
 //!     config: "run/run_config.json".into(),
 //!     directory: "run".into(),
+//!     rank: None,
+//!     of: None,
 //! };
 //! let state = gipfel_loadgen::run_blocking(&options)?;
 //! # anyhow::Ok(())
 //! ```
 
+mod adaptive;
 mod board;
 mod compose;
 mod controller;
+mod cpu;
 mod crew;
 mod earlier;
 mod exposition;
 mod files;
+mod gaps;
+mod guard;
 mod health;
+mod ledger;
 mod level;
+mod listed;
+mod load;
 mod messages;
-mod open_level;
+mod pace;
+mod ranks;
 mod scrape;
+#[cfg(test)]
+mod scripted;
 mod session;
 mod setup;
 mod stop;
 mod upcoming;
 mod watcher;
+mod windows;
 mod worker;
 mod writer;
 
@@ -47,6 +60,12 @@ pub struct Options {
     /// Where the database, `progress.json` and the log are written.
     #[arg(long, value_name = "DIRECTORY")]
     pub directory: PathBuf,
+    /// Which of several processes on one run directory this one is, from 0; Slurm's `SLURM_PROCID` unless `--of` is given.
+    #[arg(long, value_name = "RANK")]
+    pub rank: Option<u32>,
+    /// How many processes send together, each with `--rank` of its own; Slurm's `SLURM_NTASKS`, else 1.
+    #[arg(long, value_name = "PROCESSES")]
+    pub of: Option<u32>,
 }
 
 /// The name of a run's database.

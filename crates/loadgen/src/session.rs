@@ -1,4 +1,4 @@
-//! The measuring part of a run: one level after the other.
+//! The measuring part of a run: what listed levels and searches have in common.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -9,12 +9,20 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     crew::Crew,
+    gaps::GapsBook,
+    guard::Guard,
     health::Probe,
+    ledger::Ledger,
+    messages::{Order, Report, Source},
+    pace::Pace,
     scrape::Scraper,
     stop::{Stop, StopReason},
     watcher::Watcher,
     writer::WriterMessage,
 };
+
+/// How often the load is looked at.
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A run in progress.
 pub(crate) struct Session<'a> {
@@ -28,24 +36,33 @@ pub(crate) struct Session<'a> {
     pub(crate) next_level: u32,
     pub(crate) rows: mpsc::Sender<WriterMessage>,
     pub(crate) stop: Stop,
+    pub(crate) ledger: Ledger,
+    pub(crate) gaps: GapsBook,
+    pub(crate) guard: Guard,
+    pub(crate) pace: Pace,
+    /// The time between the decision for a piece of load and its first request.
+    pub(crate) lead_ns: i64,
+    /// The time that earlier processes have used.
+    pub(crate) spent: Duration,
 }
 
 impl Session<'_> {
-    /// Measures what the search asks for until it is done; earlier processes have used `spent` of the time.
-    pub(crate) async fn search(
-        &mut self,
-        mut search: LevelSearch,
-        spent: Duration,
-    ) -> Result<(), StopReason> {
+    /// Says that the run measures from now on.
+    pub(crate) async fn begins(&mut self) -> Result<(), StopReason> {
         self.write(WriterMessage::RunState {
             state: RunState::Running,
             error: None,
         })
         .await?;
         self.watcher.state(RunState::Running, None);
+        Ok(())
+    }
+
+    /// Measures the levels that the search asks for until it is done.
+    pub(crate) async fn search_levels(&mut self, mut search: LevelSearch) -> Result<(), StopReason> {
         loop {
             self.stop.check()?;
-            let elapsed = spent + Duration::from_nanos(self.clock.now_ns().max(0) as u64);
+            let elapsed = self.spent + Duration::from_nanos(self.clock.now_ns().max(0) as u64);
             match search.next(elapsed) {
                 Command::Offer {
                     rate,
@@ -63,6 +80,71 @@ impl Session<'_> {
                 }
             }
         }
+    }
+
+    /// Enters a report; says who has handed everything over, or will never do so.
+    pub(crate) async fn take(&mut self, report: Option<Report>) -> Result<Option<Source>, StopReason> {
+        match report {
+            Some(Report::News(source, news)) => {
+                self.ledger.apply(source, news);
+                Ok(None)
+            }
+            Some(Report::Gaps {
+                worker,
+                level,
+                gaps,
+                last,
+            }) => {
+                if let Some(histogram) = self.gaps.enter(worker, level, *gaps, last) {
+                    let rank = self.scraper.rank;
+                    self.write(WriterMessage::Gaps {
+                        level,
+                        rank,
+                        histogram,
+                    })
+                    .await?;
+                }
+                Ok(None)
+            }
+            Some(Report::Flushed(source)) => Ok(Some(source)),
+            Some(Report::RankLost(rank)) => {
+                tracing::warn!(rank, "a rank is lost; the open levels are invalid");
+                self.crew.lose(rank)?;
+                self.ledger.lose(rank);
+                Ok(Some(Source::Rank(rank)))
+            }
+            Some(Report::Failed(message)) => Err(StopReason::Failed(message)),
+            None => Err(StopReason::Failed("every worker has left".to_owned())),
+        }
+    }
+
+    /// Cancels what is left and waits until everybody has handed everything over.
+    pub(crate) async fn cut(&mut self) -> Result<(), StopReason> {
+        self.open_level.set(None);
+        self.crew.order(&Order::Cut)?;
+        let mut missing = self.crew.sources();
+        while !missing.is_empty() {
+            let report = self.crew.report().await;
+            if let Some(source) = self.take(report).await? {
+                missing.remove(&source);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what may end the run at any moment: the signal, the writer, the server.
+    pub(crate) async fn look(&mut self) -> Result<(), StopReason> {
+        self.stop.check()?;
+        self.check_writer()?;
+        self.ledger.look(self.clock.now_ns());
+        if self
+            .guard
+            .finds_it_gone(&self.probe, self.ledger.connect_errors)
+            .await
+        {
+            return Err(self.server_gone());
+        }
+        Ok(())
     }
 
     pub(crate) async fn write(&self, message: WriterMessage) -> Result<(), StopReason> {

@@ -10,8 +10,6 @@ use gipfel_model::{
 use gipfel_stream_client::Client;
 use sha2::{Digest, Sha256};
 
-use crate::crew::worker_count;
-
 /// How long the endpoint may take to answer its first call; whoever started us has already seen it ready.
 const FIRST_ANSWER: Duration = Duration::from_mins(1);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -127,18 +125,43 @@ fn model_names(body: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// What the load generator adds to what the configuration says, which is recorded with the run.
-pub(crate) fn provenance(config: &RunConfig) -> Provenance {
+/// What this process is: every rank of a run must be the same.
+pub(crate) struct Identity {
+    pub(crate) node: String,
+    /// The sha256 of its program.
+    pub(crate) build: String,
+    /// The sha256 of the run configuration.
+    pub(crate) config: String,
+}
+
+impl Identity {
+    /// That of this process, whose run configuration is in `config`.
+    pub(crate) fn find(config: &Path) -> anyhow::Result<Self> {
+        let text = fs::read(config).with_context(|| format!("failed to read `{}`", config.display()))?;
+        Ok(Self {
+            node: node(),
+            build: own_digest().unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
+            config: digest(&text),
+        })
+    }
+}
+
+fn node() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// What the load generator adds to what the configuration says, which is recorded with the run; `workers` threads send,
+/// here and on the `other_nodes`.
+pub(crate) fn provenance(workers: u32, other_nodes: &[String]) -> Provenance {
     let mut provenance = Provenance::default();
     provenance.set(Provenance::LOADGEN_VERSION, env!("CARGO_PKG_VERSION"));
     if let Some(digest) = own_digest() {
         provenance.set(Provenance::LOADGEN_SHA256, digest);
     }
-    provenance.set(
-        Provenance::LOADGEN_NODE,
-        rustix::system::uname().nodename().to_string_lossy(),
-    );
-    provenance.set(Provenance::WORKERS, worker_count(config).to_string());
+    let mut nodes = vec![node()];
+    nodes.extend_from_slice(other_nodes);
+    provenance.set(Provenance::LOADGEN_NODE, nodes.join(","));
+    provenance.set(Provenance::WORKERS, workers.to_string());
     provenance.set(
         Provenance::WORKLOAD_VERSION,
         gipfel_workload::ALGORITHM_VERSION.to_string(),
@@ -147,13 +170,16 @@ pub(crate) fn provenance(config: &RunConfig) -> Provenance {
 }
 
 fn own_digest() -> Option<String> {
-    let bytes = fs::read(std::env::current_exe().ok()?).ok()?;
+    Some(digest(&fs::read(std::env::current_exe().ok()?).ok()?))
+}
+
+fn digest(bytes: &[u8]) -> String {
     let mut digest = String::with_capacity(64);
-    for byte in Sha256::digest(&bytes) {
+    for byte in Sha256::digest(bytes) {
         // Writing to a string cannot fail.
         let _ = write!(digest, "{byte:02x}");
     }
-    Some(digest)
+    digest
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! The worker's share of a level, in the order of the schedule, prepared ahead of its time.
+//! The worker's share of the load, in the order of the schedule, prepared ahead of its time.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use gipfel_engine::Engine;
-use gipfel_model::{ArrivalProcess, Phase, WorkloadSpec};
-use gipfel_workload::{Arrivals, PromptWriter, Segment, Share, draw_lengths};
+use gipfel_model::{ArrivalProcess, WorkloadSpec};
+use gipfel_workload::{Arrival, Arrivals, PromptWriter, Segment, Share, draw_lengths};
 
-use crate::{compose::Planned, messages::LevelOrder};
+use crate::{compose::Planned, messages::Append};
 
 /// How many requests are rendered ahead, so that none is rendered between its deadline and its send.
 const LOOKAHEAD: usize = 32;
@@ -27,28 +27,38 @@ pub(crate) struct Prepared {
     pub(crate) body: Bytes,
 }
 
-/// The requests that a worker still has to send in a level.
+/// The requests that a worker still has to send, whatever levels they belong to.
 pub(crate) struct Upcoming {
-    level: u32,
     seed: u64,
     process: ArrivalProcess,
-    share: Share,
-    segments: VecDeque<(Phase, Segment)>,
-    arrivals: Option<(Phase, u32, Arrivals)>,
+    pieces: VecDeque<(Append, Segment, Share)>,
+    current: Option<(Append, u32, Arrivals)>,
     ready: VecDeque<Prepared>,
 }
 
 impl Upcoming {
-    pub(crate) fn new(order: LevelOrder, workload: &WorkloadSpec, share: Share) -> Self {
+    pub(crate) fn new(workload: &WorkloadSpec) -> Self {
         Self {
-            level: order.level,
             seed: workload.seed,
             process: workload.arrivals,
-            share,
-            segments: order.segments.into(),
-            arrivals: None,
+            pieces: VecDeque::new(),
+            current: None,
             ready: VecDeque::with_capacity(LOOKAHEAD),
         }
+    }
+
+    /// Sends this share of the piece after those before it.
+    pub(crate) fn append(&mut self, piece: Append, share: Share) {
+        if let Some(segment) = piece.segment {
+            self.pieces.push_back((piece, segment, share));
+        }
+    }
+
+    /// Sends no more.
+    pub(crate) fn clear(&mut self) {
+        self.pieces.clear();
+        self.current = None;
+        self.ready.clear();
     }
 
     /// The next request's scheduled time; renders it if it is not ready.
@@ -67,19 +77,20 @@ impl Upcoming {
 
     /// Whether one more request should be rendered when there is time.
     pub(crate) fn wants_more(&self) -> bool {
-        self.ready.len() < LOOKAHEAD && (self.arrivals.is_some() || !self.segments.is_empty())
+        self.ready.len() < LOOKAHEAD && (self.current.is_some() || !self.pieces.is_empty())
     }
 
     /// Renders one more request.
     pub(crate) fn prepare(&mut self, renderer: &Renderer) {
-        if let Some((phase, segment, arrival)) = self.next_arrival() {
+        if let Some((piece, segment, arrival)) = self.next_arrival() {
             let lengths = draw_lengths(&renderer.workload, segment, arrival.index);
             let planned = Planned {
                 rank: renderer.rank,
-                level: self.level,
-                phase,
+                level: piece.level,
+                phase: piece.phase,
                 request: request_number(segment, arrival.index),
                 scheduled_ns: arrival.scheduled_ns,
+                second: second(arrival.scheduled_ns - piece.seconds_from_ns),
                 input: lengths.input,
                 output: lengths.output,
             };
@@ -98,19 +109,24 @@ impl Upcoming {
         }
     }
 
-    fn next_arrival(&mut self) -> Option<(Phase, u32, gipfel_workload::Arrival)> {
+    fn next_arrival(&mut self) -> Option<(Append, u32, Arrival)> {
         loop {
-            if let Some((phase, segment, arrivals)) = &mut self.arrivals {
+            if let Some((piece, segment, arrivals)) = &mut self.current {
                 if let Some(arrival) = arrivals.next() {
-                    return Some((*phase, *segment, arrival));
+                    return Some((*piece, *segment, arrival));
                 }
-                self.arrivals = None;
+                self.current = None;
             }
-            let (phase, segment) = self.segments.pop_front()?;
-            let arrivals = Arrivals::new(self.seed, self.process, &segment, self.share);
-            self.arrivals = Some((phase, segment.index, arrivals));
+            let (piece, segment, share) = self.pieces.pop_front()?;
+            let arrivals = Arrivals::new(self.seed, self.process, &segment, share);
+            self.current = Some((piece, segment.index, arrivals));
         }
     }
+}
+
+/// The whole seconds of a time after a level's start.
+fn second(after_ns: i64) -> u32 {
+    u32::try_from(after_ns / 1_000_000_000).unwrap_or(0)
 }
 
 /// A request's number: unique within run and rank, since no segment index is used twice.

@@ -6,7 +6,8 @@ use std::{
 };
 
 use gipfel_model::{
-    LevelProgress, Progress, RunId, RunState, progress::LevelSummary, progress::PROGRESS_FORMAT,
+    LevelProgress, PeakEstimate, Progress, RunId, RunState, SearchProgress, progress::LevelSummary,
+    progress::PROGRESS_FORMAT,
 };
 use gipfel_stream_client::Clock;
 
@@ -70,9 +71,28 @@ impl Watcher {
         self.write();
     }
 
+    /// Takes where an adaptive search stands; it is shown with the next level.
+    pub(crate) fn search(&mut self, search: SearchProgress) {
+        self.progress.search = Some(search);
+    }
+
+    /// Takes the last estimate of a search.
+    pub(crate) fn search_ended(&mut self, estimate: Option<PeakEstimate>) {
+        if let Some(search) = &mut self.progress.search {
+            search.estimate = estimate;
+        }
+    }
+
     /// Says that a level is over, at once.
     pub(crate) fn level(&mut self, summary: LevelSummary) {
-        self.progress.current = None;
+        if self
+            .progress
+            .current
+            .as_ref()
+            .is_some_and(|current| current.level == summary.level)
+        {
+            self.progress.current = None;
+        }
         self.progress.levels.push(summary);
         self.write();
     }

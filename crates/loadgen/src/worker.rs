@@ -4,13 +4,13 @@ use std::{cell::RefCell, io, rc::Rc, time::Duration};
 
 use gipfel_model::{Phase, Slo, Timeouts};
 use gipfel_stream_client::{Client, ClientOptions, Clock, DeadlineTimer, Limits, Target, Watch};
-use gipfel_workload::Share;
 use tokio::{sync::mpsc, task::LocalSet, time::MissedTickBehavior};
 
 use crate::{
     board::nanos,
-    messages::{LevelOrder, Order, Report, no_gaps},
-    open_level::OpenLevel,
+    cpu,
+    load::Load,
+    messages::{Order, Report, Source},
     upcoming::{Prepared, Renderer, Upcoming},
     writer::WriterMessage,
 };
@@ -21,12 +21,14 @@ const EVENT_INTERVAL: u32 = 8;
 const REPORT_INTERVAL: Duration = Duration::from_millis(100);
 /// Records that wait for a slow disk before they are given up, and the level with them.
 const MAX_PENDING_RECORDS: usize = 200_000;
+/// A rank that slept for so long is given up by rank 0: what it then finds overdue belongs to no level any more.
+const OVERSLEPT_NS: i64 = 4_000_000_000;
 /// Connections that a worker keeps open while idle.
 pub(crate) const MAX_IDLE_CONNECTIONS: usize = 1024;
 
 /// What a worker needs to begin.
 pub(crate) struct WorkerSetup {
-    pub(crate) share: Share,
+    pub(crate) index: usize,
     pub(crate) clock: Clock,
     pub(crate) target: Target,
     pub(crate) options: ClientOptions,
@@ -72,7 +74,7 @@ impl Drop for PanicAlarm {
 
 async fn serve(setup: WorkerSetup) -> io::Result<()> {
     let WorkerSetup {
-        share,
+        index,
         clock,
         target,
         options,
@@ -88,37 +90,30 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
     let mut ticker = tokio::time::interval(REPORT_INTERVAL);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sender = Sender {
-        index: share.worker as usize,
+        index,
         clock,
         client,
-        renderer,
-        slos: slos.into(),
+        upcoming: Upcoming::new(&renderer.workload),
+        load: Rc::new(RefCell::new(Load::new(slos.into()))),
         timeouts,
         reports,
         rows,
-        level: None,
+        renderer,
     };
     loop {
         let deadline = sender.next_deadline();
         tokio::select! {
             biased;
             order = orders.recv() => match order {
-                Some(Order::Begin(order)) => sender.begin(order, share),
-                Some(Order::Cut) => sender.cut().await,
+                Some(order) => sender.obey(order).await,
                 None => return Ok(()),
             },
             // Before the timer: a worker that is always behind must still say so.
             _ = ticker.tick() => sender.report(),
             () = timer.until(deadline.unwrap_or(0)), if deadline.is_some() => sender.send_due(),
-            () = std::future::ready(()), if sender.wants_more() => sender.prepare_one().await,
+            () = std::future::ready(()), if sender.upcoming.wants_more() => sender.prepare_one().await,
         }
     }
-}
-
-/// The worker's side of the level that is being sent.
-struct LevelWork {
-    upcoming: Upcoming,
-    open: Rc<RefCell<OpenLevel>>,
 }
 
 struct Sender {
@@ -126,51 +121,55 @@ struct Sender {
     clock: Clock,
     client: Client,
     renderer: Renderer,
-    slos: Rc<[Slo]>,
     timeouts: Timeouts,
     reports: mpsc::UnboundedSender<Report>,
     rows: mpsc::Sender<WriterMessage>,
-    level: Option<LevelWork>,
+    upcoming: Upcoming,
+    load: Rc<RefCell<Load>>,
 }
 
 impl Sender {
-    fn begin(&mut self, order: LevelOrder, share: Share) {
-        let open = OpenLevel::new(&order, self.slos.len());
-        let upcoming = Upcoming::new(order, &self.renderer.workload, share);
-        self.level = Some(LevelWork {
-            upcoming,
-            open: Rc::new(RefCell::new(open)),
-        });
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Append(piece, share) => {
+                self.load.borrow_mut().expect(&piece);
+                self.upcoming.append(piece, share);
+            }
+            Order::Shed => self.load.borrow_mut().shed_waiting(self.clock.now_ns()),
+            Order::Close(level) => {
+                let gaps = self.load.borrow_mut().close(self.index, level);
+                self.tell(gaps);
+            }
+            Order::Cut => self.cut().await,
+        }
+    }
+
+    /// The controller has left if nobody listens; the worker's orders end then too.
+    fn tell(&self, report: Report) {
+        let _ = self.reports.send(report);
     }
 
     fn next_deadline(&mut self) -> Option<i64> {
-        let level = self.level.as_mut()?;
-        level.upcoming.next_deadline(&self.renderer)
-    }
-
-    fn wants_more(&self) -> bool {
-        self.level
-            .as_ref()
-            .is_some_and(|level| level.upcoming.wants_more())
+        self.upcoming.next_deadline(&self.renderer)
     }
 
     async fn prepare_one(&mut self) {
-        if let Some(level) = &mut self.level {
-            level.upcoming.prepare(&self.renderer);
-        }
+        self.upcoming.prepare(&self.renderer);
         // Rendering must not keep the readers of the same thread waiting.
         tokio::task::yield_now().await;
     }
 
     fn send_due(&mut self) {
         let now = self.clock.now_ns();
-        while let Some(prepared) = self.level.as_mut().and_then(|level| level.upcoming.pop_due(now)) {
-            self.dispatch(prepared);
+        while let Some(prepared) = self.upcoming.pop_due(now) {
+            let overslept = now - prepared.planned.scheduled_ns > OVERSLEPT_NS;
+            if self.renderer.rank == 0 || !overslept {
+                self.dispatch(prepared);
+            }
         }
     }
 
     fn dispatch(&mut self, prepared: Prepared) {
-        let Some(level) = &self.level else { return };
         let Prepared { planned, body } = prepared;
         let watch = Rc::new(Watch::default());
         let limits = Limits {
@@ -180,69 +179,73 @@ impl Sender {
             total_ns: planned.scheduled_ns + nanos(self.timeouts.total),
         };
         let now_ns = self.clock.now_ns();
-        let key = level.open.borrow_mut().admit(planned, Rc::clone(&watch), now_ns);
-        let (client, open, slos) = (self.client.clone(), Rc::clone(&level.open), Rc::clone(&self.slos));
+        let (key, gaps) = self.load.borrow_mut().admit(planned, Rc::clone(&watch), now_ns);
+        let (client, load) = (self.client.clone(), Rc::clone(&self.load));
         let path = self.renderer.engine.chat_path();
         let task = tokio::task::spawn_local(async move {
             let measured = planned.phase == Phase::Measured;
-            let gaps = Rc::clone(&open);
             let on_gap = move |gap_ns: i64| {
                 if measured {
-                    gaps.borrow_mut().gaps.saturating_record(gap_ns.max(0) as u64);
+                    gaps.borrow_mut().saturating_record(gap_ns.max(0) as u64);
                 }
             };
             let exchange = client.stream(path, body, limits, watch, on_gap).await;
-            open.borrow_mut().finish(key, exchange, &slos);
+            load.borrow_mut().finish(key, exchange);
         });
-        level.open.borrow_mut().remember_abort(key, task.abort_handle());
+        self.load.borrow_mut().remember_abort(key, task.abort_handle());
     }
 
-    /// Tells the controller where the level stands and hands finished records to the writer.
+    /// What is new, as the worker's own report.
+    fn news(&self, load: &mut Load) -> Report {
+        let mut news = load.news(self.clock.now_ns());
+        news.threads
+            .extend(cpu::of_this_thread(self.clock.now_ns()).map(|time| (self.index, time)));
+        Report::News(Source::Worker(self.index), news)
+    }
+
+    /// Tells the controller how the load stands and hands finished records to the writer.
     fn report(&mut self) {
-        let Some(level) = &self.level else { return };
-        let mut open = level.open.borrow_mut();
-        let update = open.update(self.index, self.clock.now_ns(), &self.slos);
-        // The controller has left if nobody listens; the worker's orders end then too.
-        let _ = self.reports.send(update);
-        if open.has_lost_a_task() {
-            let _ = self.reports.send(lost_task());
+        let mut load = self.load.borrow_mut();
+        self.tell(self.news(&mut load));
+        if load.has_lost_a_task() {
+            self.tell(lost_task());
         }
-        if open.records.is_empty() {
+        for gaps in load.take_over(self.index, false) {
+            self.tell(gaps);
+        }
+        if load.records.is_empty() {
             return;
         }
         match self.rows.try_reserve() {
-            Ok(permit) => permit.send(WriterMessage::Requests(std::mem::take(&mut open.records))),
-            Err(_) if open.records.len() > MAX_PENDING_RECORDS => {
-                open.tally.records_lost += open.records.len() as u64;
-                open.records.clear();
-            }
+            Ok(permit) => permit.send(WriterMessage::Requests(std::mem::take(&mut load.records))),
+            Err(_) if load.records.len() > MAX_PENDING_RECORDS => load.lose_records(),
             Err(_) => {}
         }
     }
 
-    /// Ends the level: cancels what is in flight, and hands everything over before it says so.
+    /// Cancels what is in flight, and hands everything over before it says so.
     async fn cut(&mut self) {
-        let Some(level) = self.level.take() else { return };
-        let now = self.clock.now_ns();
-        let (update, records, lost, flushed) = {
-            let mut open = level.open.borrow_mut();
-            let lost = open.has_lost_a_task();
-            open.shed_all(now, &self.slos);
-            let update = open.update(self.index, now, &self.slos);
-            let gaps = std::mem::replace(&mut open.gaps, Box::new(no_gaps()));
-            let level = open.level;
-            let flushed = Report::Flushed { level, gaps };
-            (update, std::mem::take(&mut open.records), lost, flushed)
+        self.upcoming.clear();
+        let (news, records, lost, gaps) = {
+            let mut load = self.load.borrow_mut();
+            let lost = load.has_lost_a_task();
+            load.shed_all(self.clock.now_ns());
+            let news = self.news(&mut load);
+            let records = std::mem::take(&mut load.records);
+            (news, records, lost, load.take_over(self.index, true))
         };
         if !records.is_empty() {
             // An error means that the writer has failed, which it reports itself.
             let _ = self.rows.send(WriterMessage::Requests(records)).await;
         }
-        let _ = self.reports.send(update);
+        self.tell(news);
         if lost {
-            let _ = self.reports.send(lost_task());
+            self.tell(lost_task());
         }
-        let _ = self.reports.send(flushed);
+        for gaps in gaps {
+            self.tell(gaps);
+        }
+        self.tell(Report::Flushed(Source::Worker(self.index)));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gipfel_model::{LevelRecord, RequestRecord, RunState, ScrapeRecord};
+use gipfel_model::{LevelRecord, Provenance, RequestRecord, RunState, ScrapeRecord};
 use gipfel_results_db::{DbError, ResultsDb, RunKey};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -31,6 +31,7 @@ pub(crate) enum WriterMessage {
         state: RunState,
         error: Option<String>,
     },
+    Provenance(Provenance),
     /// Everything before it is committed when the answer comes.
     Flush(oneshot::Sender<()>),
 }
@@ -99,6 +100,7 @@ async fn write(
             batch.commit(db, run).await?;
             db.set_run_state(run, state, error.as_deref()).await?;
         }
+        WriterMessage::Provenance(facts) => db.set_provenance(run, &facts).await?,
         WriterMessage::Flush(done) => {
             batch.commit(db, run).await?;
             // Nobody waits any more if this fails.

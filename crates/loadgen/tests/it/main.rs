@@ -4,5 +4,7 @@
 
 mod breaks;
 mod faults;
+mod ranks;
 mod runs;
+mod search;
 mod support;

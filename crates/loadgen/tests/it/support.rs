@@ -150,7 +150,7 @@ pub(crate) fn config(url: &str, rates: &[f64], slos: &[&str]) -> RunConfig {
             rates: Rates::Listed(rates),
             warmup: Duration::from_millis(200),
             measured: Duration::from_secs(1),
-            exact_windows: false,
+            exact_windows: true,
             all_levels: true,
             total_time: None,
         },
@@ -196,6 +196,8 @@ impl RunDirectory {
         Options {
             config: self.path().join("run_config.json"),
             directory: self.path().to_owned(),
+            rank: None,
+            of: Some(1),
         }
     }
 
