@@ -1,9 +1,9 @@
 //! Percentiles: order statistics with failures as infinitely large, and the honesty that goes with them.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use gipfel_model::{LatencyMetric, Outcome, RequestRecord, record::Latency, slo::Quantile};
-use gipfel_statistics::{OrderStatistic, Sample};
+use gipfel_statistics::{Batch, OrderStatistic, Sample, effective_sample_size, order_statistic_interval};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -11,6 +11,11 @@ use crate::support;
 
 /// The percentiles that are given, in per cent.
 const PERCENTS: [f64; 4] = [50.0, 90.0, 95.0, 99.0];
+
+/// Values of so many nanoseconds of arrivals make one batch, when their correlation is looked at.
+const BATCH_NS: i64 = 5_000_000_000;
+/// The confidence of a percentile's interval.
+const CONFIDENCE: f64 = 0.95;
 
 /// What is measured of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -60,6 +65,13 @@ pub struct Percentile {
     pub quantile: Quantile,
     /// How many values there are, failures included.
     pub n: u64,
+    /// How many independent values they are worth, since slow requests come in bursts; absent when nothing is known of
+    /// their order.
+    pub n_eff: Option<f64>,
+    /// The lower end of the 95 % interval in milliseconds; absent when it is not known or lies beyond the sample.
+    pub low_ms: Option<f64>,
+    /// Its upper end.
+    pub high_ms: Option<f64>,
     /// The value, or why there is none.
     pub figure: Figure,
 }
@@ -84,7 +96,7 @@ pub enum Figure {
     Unsupported {
         /// The sample's own order statistic.
         observed: Box<Figure>,
-        /// How many values are needed.
+        /// How many independent values are needed.
         needed: u64,
     },
     /// There is no value.
@@ -108,8 +120,7 @@ impl fmt::Display for Figure {
             Self::Exact { ms } => write!(f, "{}", Milliseconds(*ms)),
             Self::AtLeast { ms } => write!(f, "≥ {}", Milliseconds(*ms)),
             Self::Infinite => f.write_str("∞"),
-            Self::Unsupported { observed, .. } => write!(f, "({observed})"),
-            Self::Absent { .. } => f.write_str("–"),
+            Self::Unsupported { .. } | Self::Absent { .. } => f.write_str("–"),
         }
     }
 }
@@ -148,22 +159,20 @@ impl MetricSummary {
 
     /// A metric of which nothing can be said.
     pub(crate) fn absent(metric: Metric, reason: &str) -> Self {
-        Self::new(metric, [0; 3], |_| Figure::absent(reason))
+        Self::new(metric, [0; 3], |quantile| {
+            Percentile::of_count(quantile, 0, Figure::absent(reason))
+        })
     }
 
     fn new(
         metric: Metric,
         [n, infinite, undecided]: [u64; 3],
-        mut figure: impl FnMut(Quantile) -> Figure,
+        percentile: impl FnMut(Quantile) -> Percentile,
     ) -> Self {
         let percentiles = PERCENTS
             .iter()
             .filter_map(|percent| Quantile::percent(*percent))
-            .map(|quantile| Percentile {
-                quantile,
-                n,
-                figure: figure(quantile),
-            })
+            .map(percentile)
             .collect();
         Self {
             metric,
@@ -175,24 +184,50 @@ impl MetricSummary {
     }
 }
 
-/// A metric over the measured requests; `unseen` more were scheduled, of which nothing is recorded.
-pub(crate) fn of_requests(metric: Metric, requests: &[RequestRecord], unseen: u64) -> MetricSummary {
+impl Percentile {
+    /// Of values whose order is not known.
+    fn of_count(quantile: Quantile, n: u64, figure: Figure) -> Self {
+        Self {
+            quantile,
+            n,
+            n_eff: None,
+            low_ms: None,
+            high_ms: None,
+            figure: supported(quantile, n as f64, figure),
+        }
+    }
+}
+
+/// A metric over the measured requests; `unseen` more were scheduled, of which nothing is recorded. `timed` when the
+/// requests stand at the times of their arrivals, so that bursts can be seen.
+pub(crate) fn of_requests(
+    metric: Metric,
+    requests: &[RequestRecord],
+    unseen: u64,
+    timed: bool,
+) -> MetricSummary {
     let mut sample = Censored::default();
     for request in requests {
+        let at = request.scheduled_ns;
         match latency(metric, request) {
-            Latency::Finite(nanos) => sample.push_finite(nanos),
-            Latency::Infinite => sample.push_infinite(),
+            Latency::Finite(nanos) => sample.push_finite(at, nanos),
+            Latency::Infinite => sample.push_infinite(at),
             Latency::Undefined if request.outcome == Outcome::Shed => {
-                sample.push_at_least(lower_bound(metric, request));
+                sample.push_at_least(at, lower_bound(metric, request));
             }
             Latency::Undefined => {}
         }
     }
-    (0..unseen).for_each(|_| sample.push_at_least(0));
-    let n = sample.lower.len();
-    let counts = [n as u64, sample.lower.infinite() as u64, sample.undecided];
+    (0..unseen).for_each(|_| sample.push_unseen());
+    let n = sample.lower.len() as u64;
+    let counts = [n, sample.lower.infinite() as u64, sample.undecided];
     MetricSummary::new(metric, counts, |quantile| {
-        supported(quantile, n, sample.at(quantile))
+        let figure = sample.at(quantile);
+        if timed {
+            sample.percentile(quantile, figure)
+        } else {
+            Percentile::of_count(quantile, n, figure)
+        }
     })
 }
 
@@ -204,13 +239,8 @@ pub(crate) fn of_gaps(histogram: Option<&Histogram<u64>>) -> MetricSummary {
     let n = histogram.len();
     MetricSummary::new(Metric::ItlPooled, [n, 0, 0], |quantile| {
         let nanos = histogram.value_at_quantile(quantile.get());
-        supported(
-            quantile,
-            n as usize,
-            Figure::Exact {
-                ms: nanos as f64 / 1e6,
-            },
-        )
+        let ms = nanos as f64 / 1e6;
+        Percentile::of_count(quantile, n, Figure::Exact { ms })
     })
 }
 
@@ -247,21 +277,34 @@ struct Censored {
     lower: Sample,
     upper: Sample,
     undecided: u64,
+    /// The values at their bounds, each with its arrival.
+    timed: Vec<(i64, OrderStatistic)>,
 }
 
 impl Censored {
-    fn push_finite(&mut self, nanos: i64) {
+    fn push_finite(&mut self, at: i64, nanos: i64) {
         self.lower.push_finite(nanos);
         self.upper.push_finite(nanos);
+        self.timed.push((at, OrderStatistic::Finite(nanos)));
     }
 
-    fn push_infinite(&mut self) {
+    fn push_infinite(&mut self, at: i64) {
         self.lower.push_infinite();
         self.upper.push_infinite();
+        self.timed.push((at, OrderStatistic::Infinite));
     }
 
-    fn push_at_least(&mut self, nanos: i64) {
-        self.lower.push_finite(nanos);
+    fn push_at_least(&mut self, at: i64, nanos: i64) {
+        self.push_unknown(nanos);
+        self.timed.push((at, OrderStatistic::Finite(nanos)));
+    }
+
+    fn push_unseen(&mut self) {
+        self.push_unknown(0);
+    }
+
+    fn push_unknown(&mut self, least_nanos: i64) {
+        self.lower.push_finite(least_nanos);
         self.upper.push_infinite();
         self.undecided += 1;
     }
@@ -278,6 +321,57 @@ impl Censored {
             (None, _) => Figure::absent("no measured request has a value"),
         }
     }
+
+    /// A percentile with what its sample is worth.
+    fn percentile(&mut self, quantile: Quantile, figure: Figure) -> Percentile {
+        let n = self.lower.len();
+        let n_eff = self.worth(quantile);
+        let figure = supported(quantile, n_eff, figure);
+        let known = matches!(figure, Figure::Exact { .. });
+        let (low, high) = order_statistic_interval(n_eff, quantile.get(), CONFIDENCE)
+            .filter(|_| known)
+            .unwrap_or_default();
+        let mut at_share = |share: Option<f64>| {
+            let rank = ((share? * n as f64).ceil() as usize).clamp(1, n);
+            let nanos = self.upper.at_rank(rank)?.finite()?;
+            Some(nanos as f64 / 1e6)
+        };
+        Percentile {
+            quantile,
+            n: n as u64,
+            n_eff: Some(n_eff),
+            low_ms: at_share(low),
+            high_ms: at_share(high),
+            figure,
+        }
+    }
+
+    /// How many independent values the sample is worth where it concerns this quantile: the values beyond it come in
+    /// bursts.
+    fn worth(&mut self, quantile: Quantile) -> f64 {
+        let n = self.lower.len();
+        let Some(value) = self.lower.at_rank(quantile.rank(n)) else {
+            return 0.0;
+        };
+        let is_beyond = |one: OrderStatistic| match value {
+            OrderStatistic::Finite(_) => one > value,
+            OrderStatistic::Infinite => one == value,
+        };
+        let first = self.timed.iter().map(|(at, _)| *at).min().unwrap_or(0);
+        let mut batches: BTreeMap<i64, Batch> = BTreeMap::new();
+        for (at, one) in &self.timed {
+            let batch = batches.entry((at - first) / BATCH_NS).or_default();
+            batch.trials += 1.0;
+            batch.events += f64::from(u8::from(is_beyond(*one)));
+        }
+        let batches: Vec<Batch> = batches.into_values().collect();
+        let seen = self.timed.len() as f64;
+        if seen > 0.0 {
+            effective_sample_size(&batches) * n as f64 / seen
+        } else {
+            n as f64
+        }
+    }
 }
 
 fn exact(statistic: OrderStatistic) -> Figure {
@@ -290,8 +384,10 @@ fn exact(statistic: OrderStatistic) -> Figure {
 }
 
 /// Marks a figure that its sample does not support.
-fn supported(quantile: Quantile, n: usize, figure: Figure) -> Figure {
-    if matches!(figure, Figure::Absent { .. }) || support::is_supported(quantile.allowed_violations(n)) {
+fn supported(quantile: Quantile, n_eff: f64, figure: Figure) -> Figure {
+    // The worth of independent values is their number but for rounding.
+    let allowed = quantile.allowed_violations((n_eff * (1.0 + 1e-9)) as usize);
+    if matches!(figure, Figure::Absent { .. }) || support::is_supported(allowed) {
         return figure;
     }
     Figure::Unsupported {
@@ -310,7 +406,7 @@ mod tests {
     }
 
     fn check(requests: &[RequestRecord], unseen: u64, metric: Metric, expected: [&str; 4]) {
-        let summary = of_requests(metric, requests, unseen);
+        let summary = of_requests(metric, requests, unseen, true);
         let found: Vec<String> = summary
             .percentiles
             .iter()
@@ -342,19 +438,19 @@ mod tests {
             &requests(100, 0, Outcome::Ok),
             0,
             Metric::Ttft,
-            ["50.0", "90.0", "95.0", "(99.0)"],
+            ["50.0", "90.0", "95.0", "–"],
         );
         check(
             &requests(101, 0, Outcome::Ok),
             0,
             Metric::Ttft,
-            ["51.0", "91.0", "96.0", "(100.0)"],
+            ["51.0", "91.0", "96.0", "–"],
         );
         check(
             &requests(9, 0, Outcome::Ok),
             0,
             Metric::Ttft,
-            ["(5.0)", "(9.0)", "(9.0)", "(9.0)"],
+            ["–", "–", "–", "–"],
         );
         check(&[], 0, Metric::Ttft, ["–"; 4]);
     }
@@ -365,19 +461,19 @@ mod tests {
             &requests(100, 5, Outcome::StreamCut),
             0,
             Metric::Ttft,
-            ["50.0", "90.0", "95.0", "(∞)"],
+            ["50.0", "90.0", "95.0", "–"],
         );
         check(
             &requests(100, 6, Outcome::StreamCut),
             0,
             Metric::Ttft,
-            ["50.0", "90.0", "∞", "(∞)"],
+            ["50.0", "90.0", "∞", "–"],
         );
         check(
             &requests(100, 6, Outcome::StreamCut),
             0,
             Metric::E2e,
-            ["400.0", "400.0", "∞", "(∞)"],
+            ["400.0", "400.0", "∞", "–"],
         );
     }
 
@@ -394,16 +490,16 @@ mod tests {
                 _ => request,
             })
             .collect();
-        check(&shed, 0, Metric::Ttft, ["50.0", "90.0", "≥ 700.0", "(≥ 700.0)"]);
+        check(&shed, 0, Metric::Ttft, ["50.0", "90.0", "≥ 700.0", "–"]);
         check(
             &shed,
             0,
             Metric::TtftFromSend,
-            ["49.0", "89.0", "≥ 699.0", "(≥ 699.0)"],
+            ["49.0", "89.0", "≥ 699.0", "–"],
         );
-        check(&shed, 0, Metric::ItlMax, ["50.0", "50.0", "≥ 50.0", "(≥ 50.0)"]);
+        check(&shed, 0, Metric::ItlMax, ["50.0", "50.0", "≥ 50.0", "–"]);
         // A hundred more were scheduled and never recorded.
-        check(&shed, 100, Metric::Ttft, ["–", "≥ 80.0", "≥ 90.0", "(≥ 700.0)"]);
+        check(&shed, 100, Metric::Ttft, ["–", "≥ 80.0", "≥ 90.0", "–"]);
     }
 
     #[test]
@@ -412,7 +508,7 @@ mod tests {
         for request in &mut requests[..50] {
             request.output_tokens = Some(1);
         }
-        assert_eq!(of_requests(Metric::Tpot, &requests, 0).n, 50);
+        assert_eq!(of_requests(Metric::Tpot, &requests, 0, true).n, 50);
     }
 
     #[test]

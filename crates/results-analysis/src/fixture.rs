@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use gipfel_model::{
     ArrivalProcess, ArrivalRate, BackendKind, CountSource, DeploymentKind, EndpointSpec, LengthDistribution,
     LevelRecord, LevelSchedule, LevelState, Outcome, Phase, Provenance, Rates, RequestRecord, RunConfig,
-    RunState, Slo, Stage, Timeouts, Validity, Verdict, WorkloadSpec, run_config::RUN_CONFIG_FORMAT,
+    RunState, SearchSpec, Slo, Stage, Timeouts, Validity, Verdict, WorkloadSpec, run_config::RUN_CONFIG_FORMAT,
 };
 use gipfel_results_db::{ResultsDb, RunKey};
 use hdrhistogram::{
@@ -92,7 +92,7 @@ pub(crate) fn level(index: u32, per_second: f64, slos: &[Slo], requests: &[Reque
         state: LevelState::Complete,
         start_ns: i64::from(index) * 1_000 * SECOND,
         warmup_ns: 10 * SECOND,
-        measured_ns: (requests.len() as f64 / per_second * 1e9) as i64,
+        measured_ns: (requests.len() as f64 / per_second).ceil() as i64 * SECOND,
         started_unix_ns: 1_700_000_000 * SECOND,
         ended_unix_ns: Some(1_700_000_100 * SECOND),
         offered_rate: per_second,
@@ -165,7 +165,17 @@ impl Database {
     }
 
     pub(crate) async fn run(&self, run_id: &str, slos: &[Slo]) -> RunKey {
-        let run = self.db.upsert_run(&config(run_id, slos)).await.expect("a run");
+        self.completed(&config(run_id, slos)).await
+    }
+
+    pub(crate) async fn search_run(&self, run_id: &str, slos: &[Slo], search: &SearchSpec) -> RunKey {
+        let mut config = config(run_id, slos);
+        config.schedule.rates = Rates::Search(search.clone());
+        self.completed(&config).await
+    }
+
+    async fn completed(&self, config: &RunConfig) -> RunKey {
+        let run = self.db.upsert_run(config).await.expect("a run");
         self.db
             .set_run_state(run, RunState::Completed, None)
             .await
@@ -173,10 +183,24 @@ impl Database {
         run
     }
 
+    /// Stores a level and its requests, which arrive evenly in its window.
     pub(crate) async fn put(&self, run: RunKey, level: &LevelRecord, requests: &[RequestRecord]) {
+        let requests = arriving(level, requests);
         self.db.put_level(run, level).await.expect("a level");
-        self.db.append(run, requests, &[]).await.expect("requests");
+        self.db.append(run, &requests, &[]).await.expect("requests");
     }
+}
+
+/// Requests that follow each other in the list do not follow each other in time, so that none of them is a burst.
+pub(crate) fn arriving(level: &LevelRecord, requests: &[RequestRecord]) -> Vec<RequestRecord> {
+    const STRIDE: usize = 37;
+    let from = level.start_ns + level.warmup_ns;
+    let gap = 1e9 / level.rate.get();
+    let arriving = |(index, request): (usize, &RequestRecord)| RequestRecord {
+        scheduled_ns: from + ((index * STRIDE % requests.len()) as f64 * gap) as i64,
+        ..request.clone()
+    };
+    requests.iter().enumerate().map(arriving).collect()
 }
 
 /// Gaps of 1, 2, … `n` ms as the load generator stores them.

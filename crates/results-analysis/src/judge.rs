@@ -1,8 +1,92 @@
-//! How stored requests stand to objectives; the verdict over them is the load generator's own rule, `peak_search::judge`.
+//! How stored requests stand to objectives; the verdicts over them are the load generator's own rules, of `peak_search`.
 
-use gipfel_model::{Attainment, RequestRecord, Slo, record::Decision};
+use gipfel_model::{
+    Attainment, Evidence, LevelRecord, LevelState, RequestRecord, Slo, Stage, Verdict, record::Decision,
+};
 
-/// How the measured requests stand to an objective; `scheduled` counts those too of which nothing is recorded.
+/// By which objectives a level is looked at.
+pub(crate) struct Objectives<'a> {
+    /// Those that judge it anew; absent: the stored verdict stands.
+    pub(crate) judged_by: Option<&'a [Slo]>,
+    /// The run's own.
+    pub(crate) own: &'a [Slo],
+    /// Those that decide nothing.
+    pub(crate) informational: &'a [Slo],
+    /// Whether the requests stand at the times of their arrivals; those of an import all stand at one.
+    pub(crate) timed: bool,
+}
+
+impl Objectives<'_> {
+    fn deciding(&self) -> &[Slo] {
+        self.judged_by.unwrap_or(self.own)
+    }
+}
+
+/// What is said of a level.
+pub(crate) struct Judged {
+    pub(crate) attainment: Vec<Attainment>,
+    /// By the intervals.
+    pub(crate) verdict: Option<Verdict>,
+    /// By the counts alone.
+    pub(crate) simple_verdict: Option<Verdict>,
+    /// What the peak is estimated from; absent where the requests have no times.
+    pub(crate) evidence: Option<Evidence>,
+}
+
+/// Judges a level. What its load generator said stands, unless there are other objectives, or it is of a version that knew
+/// nothing of bursts.
+pub(crate) fn judge(
+    record: &LevelRecord,
+    requests: &[RequestRecord],
+    measured: &[RequestRecord],
+    objectives: &Objectives<'_>,
+) -> Judged {
+    let slos = objectives.deciding();
+    let is_complete = record.state == LevelState::Complete;
+    let is_known = objectives.judged_by.is_none() && record.evidence.is_some();
+    let evidence = match &record.evidence {
+        Some(evidence) if is_known => Some(evidence.clone()),
+        _ if is_complete && objectives.timed => {
+            Some(gipfel_peak_search::evidence_of(record, requests, slos))
+        }
+        _ => None,
+    };
+    let scheduled = scheduled(record, measured);
+    let attainment = if is_known && !record.attainment.is_empty() {
+        record.attainment.clone()
+    } else {
+        let of = |(index, slo): (usize, &Slo)| match &evidence {
+            Some(evidence) => gipfel_peak_search::attainment(slo, index, evidence, scheduled),
+            None => attainment(slo, measured, scheduled),
+        };
+        slos.iter().enumerate().map(of).collect()
+    };
+    let is_step = record.stage != Stage::Level;
+    let verdict = match &record.verdict {
+        stored if is_known || slos.is_empty() => stored.clone(),
+        _ if is_step => record.validity.reason().map(|reason| Verdict::Invalid { reason }),
+        _ => Some(gipfel_peak_search::judge(&attainment, &record.validity)),
+    };
+    let simple_verdict = match &verdict {
+        stored if slos.is_empty() => stored.clone(),
+        _ => Some(gipfel_peak_search::judge_simply(&attainment, &record.validity)),
+    };
+    Judged {
+        attainment,
+        verdict: verdict.filter(|_| is_complete),
+        simple_verdict: simple_verdict.filter(|_| is_complete && !is_step),
+        evidence,
+    }
+}
+
+/// Requests scheduled in the measured window, those included of which nothing is recorded.
+pub(crate) fn scheduled(record: &LevelRecord, measured: &[RequestRecord]) -> u64 {
+    let stored = record.attainment.iter().map(|one| one.scheduled).max();
+    stored.unwrap_or(0).max(measured.len() as u64)
+}
+
+/// How the measured requests stand to an objective, by their counts; `scheduled` counts those too of which nothing is
+/// recorded.
 pub(crate) fn attainment(slo: &Slo, requests: &[RequestRecord], scheduled: u64) -> Attainment {
     let mut decided = 0;
     let mut violated = 0;

@@ -1,68 +1,70 @@
 //! One level: its requests, gaps and scrapes, made figures.
 
-use gipfel_model::{Attainment, LevelRecord, LevelState, Outcome, RequestRecord, ScrapeRecord, Slo, Verdict};
+use gipfel_model::{LevelRecord, LevelState, Outcome, Phase, RequestRecord, ScrapeRecord, Slo, Stage, Verdict};
 use hdrhistogram::{Histogram, serialization::Deserializer};
 
 use crate::{
     figures::{self, Metric, MetricSummary},
-    judge,
+    judge::{self, Judged, Objectives},
+    load,
     summary::{LevelSummary, RequestCounts},
 };
 
 /// All that is stored of one level.
 pub(crate) struct LevelData {
     pub(crate) record: LevelRecord,
-    /// The measured requests.
-    pub(crate) requests: Vec<RequestRecord>,
+    /// All requests, the measured ones first.
+    requests: Vec<RequestRecord>,
+    /// How many of them are measured.
+    measured: usize,
     /// A histogram for each rank, in its V2 form.
-    pub(crate) gaps: Vec<Vec<u8>>,
+    gaps: Vec<Vec<u8>>,
     /// The scrapes taken while it was open.
-    pub(crate) scrapes: Vec<ScrapeRecord>,
+    scrapes: Vec<ScrapeRecord>,
 }
 
-/// By which objectives a level is looked at.
-pub(crate) struct Objectives<'a> {
-    /// Those that judge it anew; absent: the stored verdict stands.
-    pub(crate) judged_by: Option<&'a [Slo]>,
-    /// The run's own.
-    pub(crate) own: &'a [Slo],
-    /// Those that decide nothing.
-    pub(crate) informational: &'a [Slo],
-}
-
-pub(crate) fn summarize(data: &LevelData, objectives: &Objectives<'_>) -> LevelSummary {
-    let LevelData { record, requests, .. } = data;
-    let is_complete = record.state == LevelState::Complete;
-    let seen = requests.len() as u64;
-    let scheduled = record
-        .attainment
-        .iter()
-        .map(|one| one.scheduled)
-        .max()
-        .unwrap_or(0)
-        .max(seen);
-    let attainment_of = |slos: &[Slo]| {
-        slos.iter()
-            .map(|slo| judge::attainment(slo, requests, scheduled))
-            .collect::<Vec<_>>()
-    };
-    let (attainment, verdict) = match objectives.judged_by {
-        Some(slos) => {
-            let attainment = attainment_of(slos);
-            let verdict = gipfel_peak_search::judge(&attainment, &record.validity);
-            (attainment, Some(verdict))
+impl LevelData {
+    pub(crate) fn new(
+        record: LevelRecord,
+        mut requests: Vec<RequestRecord>,
+        gaps: Vec<Vec<u8>>,
+        scrapes: Vec<ScrapeRecord>,
+    ) -> Self {
+        requests.sort_by_key(|request| request.phase != Phase::Measured);
+        let measured = requests.partition_point(|request| request.phase == Phase::Measured);
+        Self {
+            record,
+            requests,
+            measured,
+            gaps,
+            scrapes,
         }
-        None if record.attainment.is_empty() => (attainment_of(objectives.own), record.verdict.clone()),
-        None => (record.attainment.clone(), record.verdict.clone()),
-    };
-    let verdict = verdict.filter(|_| is_complete);
+    }
+
+    fn measured(&self) -> &[RequestRecord] {
+        &self.requests[..self.measured]
+    }
+}
+
+/// Makes figures of a level. Its record is given back with the verdict and the evidence by which the run is judged.
+pub(crate) fn summarize(data: LevelData, objectives: &Objectives<'_>) -> (LevelSummary, LevelRecord) {
+    let Judged {
+        attainment,
+        verdict,
+        simple_verdict,
+        evidence,
+    } = judge::judge(&data.record, &data.requests, data.measured(), objectives);
+    let record = &data.record;
+    let measured = data.measured();
+    let scheduled = judge::scheduled(record, measured);
     let without = without_figures(record, verdict.as_ref());
-    let given = |attainment: Vec<Attainment>| {
-        if without.is_none() { attainment } else { Vec::new() }
-    };
+    let has_window = record.measured_ns > 0 && record.state == LevelState::Complete;
+    let has_figures = has_window && without.is_none();
+    let slos: Vec<Slo> = attainment.iter().map(|one| one.slo).collect();
     let (histogram, faults) = pooled(&data.gaps);
-    let has_window = record.measured_ns > 0 && is_complete;
-    LevelSummary {
+    let times = objectives.timed && has_figures;
+    let informational = objectives.informational.iter();
+    let summary = LevelSummary {
         level: record.level,
         rate: record.rate,
         stage: record.stage,
@@ -72,15 +74,42 @@ pub(crate) fn summarize(data: &LevelData, objectives: &Objectives<'_>) -> LevelS
         offered_rate: has_window.then_some(record.offered_rate),
         sent_rate: has_window.then_some(record.sent_rate),
         completed_rate: has_window.then_some(record.completed_rate),
-        requests: count(requests),
-        latencies: latencies(without, requests, scheduled - seen, histogram.as_ref()),
-        attainment: given(attainment),
-        informational: given(attainment_of(objectives.informational)),
-        prefix_cache_hit_share: prefix_cache_hit_share(data),
+        goodput: (has_figures && !slos.is_empty()).then(|| load::goodput(record, measured, scheduled, &slos)),
+        output_tokens_per_s: times
+            .then(|| load::output_tokens_per_s(record, &data.requests))
+            .flatten(),
+        requests: count(measured),
+        latencies: latencies(
+            without,
+            measured,
+            scheduled - measured.len() as u64,
+            histogram.as_ref(),
+            objectives.timed,
+        ),
+        informational: match without {
+            Some(_) => Vec::new(),
+            None => informational
+                .map(|slo| judge::attainment(slo, measured, scheduled))
+                .collect(),
+        },
+        attainment: if without.is_none() { attainment } else { Vec::new() },
+        answers: load::answer_lengths(measured),
+        prefix_cache_hit_share: prefix_cache_hit_share(&data.scrapes, measured),
+        preemptions: grown(&data.scrapes, |scrape| scrape.preemptions),
+        in_flight: (times && record.stage == Stage::Level).then(|| load::in_flight(record, &data.requests)),
+        e2e_p50_s: evidence.as_ref().and_then(|evidence| evidence.e2e_p50_s),
+        overloaded: evidence.as_ref().and_then(|evidence| evidence.overloaded),
         validity: record.validity.clone(),
-        verdict,
+        verdict: verdict.clone(),
+        simple_verdict,
         faults,
-    }
+    };
+    let record = LevelRecord {
+        verdict,
+        evidence,
+        ..data.record
+    };
+    (summary, record)
 }
 
 /// Why a level has no figures at all.
@@ -98,12 +127,13 @@ fn latencies(
     requests: &[RequestRecord],
     unseen: u64,
     histogram: Option<&Histogram<u64>>,
+    timed: bool,
 ) -> Vec<MetricSummary> {
     let mut latencies: Vec<MetricSummary> = Metric::OF_REQUESTS
         .iter()
         .map(|metric| match reason {
             Some(reason) => MetricSummary::absent(*metric, reason),
-            None => figures::of_requests(*metric, requests, unseen),
+            None => figures::of_requests(*metric, requests, unseen, timed),
         })
         .collect();
     let pooled = match reason {
@@ -138,7 +168,7 @@ fn count(requests: &[RequestRecord]) -> RequestCounts {
 }
 
 /// The gaps of all ranks in one histogram, and what could not be read.
-fn pooled(gaps: &[Vec<u8>]) -> (Option<Histogram<u64>>, Vec<String>) {
+pub(crate) fn pooled(gaps: &[Vec<u8>]) -> (Option<Histogram<u64>>, Vec<String>) {
     let mut pooled: Option<Histogram<u64>> = None;
     let mut faults = Vec::new();
     let mut deserializer = Deserializer::new();
@@ -162,31 +192,35 @@ fn pooled(gaps: &[Vec<u8>]) -> (Option<Histogram<u64>>, Vec<String>) {
 }
 
 /// By the server's counters during the level; by its answers where it exports none.
-fn prefix_cache_hit_share(data: &LevelData) -> Option<f64> {
-    counted_hits(&data.scrapes).or_else(|| reported_hits(&data.requests))
+fn prefix_cache_hit_share(scrapes: &[ScrapeRecord], requests: &[RequestRecord]) -> Option<f64> {
+    counted_hits(scrapes).or_else(|| reported_hits(requests))
 }
 
 fn counted_hits(scrapes: &[ScrapeRecord]) -> Option<f64> {
-    let mut seen: Vec<(u32, u32)> = Vec::new();
-    let mut hits = 0.0;
-    let mut queries = 0.0;
-    for first in scrapes {
-        let place = (first.rank, first.endpoint);
-        if seen.contains(&place) {
+    let hits = grown(scrapes, |scrape| scrape.prefix_cache_hits)?;
+    let queries = grown(scrapes, |scrape| scrape.prefix_cache_queries)?;
+    (queries > 0.0).then(|| hits / queries)
+}
+
+/// By how much a counter grew from the first scrape to the last one, over all endpoints; absent when one of them does not
+/// export it, or began anew.
+pub(crate) fn grown(scrapes: &[ScrapeRecord], counter: impl Fn(&ScrapeRecord) -> Option<f64>) -> Option<f64> {
+    // Every rank looks at the same servers; the first one's view is enough.
+    let rank = scrapes.first()?.rank;
+    let mut seen: Vec<u32> = Vec::new();
+    let mut sum = 0.0;
+    for first in scrapes.iter().filter(|scrape| scrape.rank == rank) {
+        if seen.contains(&first.endpoint) {
             continue;
         }
-        seen.push(place);
-        // Every rank looks at the same servers; the first one's view is enough.
-        if first.rank != scrapes[0].rank {
-            continue;
-        }
-        let last = scrapes
-            .iter()
-            .rfind(|scrape| (scrape.rank, scrape.endpoint) == place)?;
-        hits += last.prefix_cache_hits? - first.prefix_cache_hits?;
-        queries += last.prefix_cache_queries? - first.prefix_cache_queries?;
+        seen.push(first.endpoint);
+        let place = (rank, first.endpoint);
+        let counted = |scrape: &&ScrapeRecord| (scrape.rank, scrape.endpoint) == place && counter(scrape).is_some();
+        let first = scrapes.iter().find(counted)?;
+        let last = scrapes.iter().rfind(counted)?;
+        sum += Some(counter(last)? - counter(first)?).filter(|grown| *grown >= 0.0)?;
     }
-    (queries > 0.0 && hits >= 0.0).then(|| hits / queries)
+    Some(sum)
 }
 
 fn reported_hits(requests: &[RequestRecord]) -> Option<f64> {

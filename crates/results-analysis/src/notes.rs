@@ -1,12 +1,11 @@
 //! What a reader of a run's figures has to know, in sentences.
 
-use gipfel_model::{LevelState, RunState, Verdict};
+use std::collections::BTreeMap;
+
+use gipfel_model::{LevelState, RunState, Stage, Verdict};
 use gipfel_results_db::{Origin, RunRow};
 
-use crate::{answer, summary::LevelSummary};
-
-/// A prompt is unique from its first word; more than a chat template's share of cached tokens is a mistake.
-const PREFIX_CACHE_LIMIT: f64 = 0.1;
+use crate::{answer, shown, summary::LevelSummary, warnings};
 
 pub(crate) fn notes(run: &RunRow, levels: &[LevelSummary]) -> Vec<String> {
     let mut notes = Vec::new();
@@ -24,12 +23,16 @@ pub(crate) fn notes(run: &RunRow, levels: &[LevelSummary]) -> Vec<String> {
         ));
     }
     for level in levels {
-        notes.extend(
-            of_level(level)
-                .into_iter()
-                .map(|note| format!("{}: {note}", level.rate)),
-        );
+        let rate = shown::level_rate(level);
+        let own = of_level(level).into_iter();
+        notes.extend(own.map(|note| format!("{rate} req/s: {note}")));
     }
+    let (steps, listed): (Vec<_>, Vec<_>) = levels.iter().partition(|level| level.stage != Stage::Level);
+    for level in listed {
+        let rate = shown::level_rate(level);
+        notes.extend(ended(&[level]).into_iter().map(|note| format!("{rate} req/s: {note}")));
+    }
+    notes.extend(ended(&steps));
     notes
 }
 
@@ -55,36 +58,35 @@ fn of_level(level: &LevelSummary) -> Vec<String> {
         (_, Some(Verdict::Invalid { reason })) => {
             notes.push(format!("invalid, so no figures are given: {reason}"));
         }
+        // A warning says it of violations that come in bursts.
+        (_, Some(Verdict::Unresolved { reason })) if warnings::open_objective(level).is_none() => {
+            notes.push(format!("unresolved: {reason}"));
+        }
         _ => {}
-    }
-    notes.extend(failures(level));
-    if let Some(share) = level
-        .prefix_cache_hit_share
-        .filter(|share| *share > PREFIX_CACHE_LIMIT)
-    {
-        notes.push(format!(
-            "{:.0} % of the prompt tokens came from the server's prefix cache, so its figures are too good",
-            share * 100.0
-        ));
     }
     notes.extend(level.faults.iter().cloned());
     notes
 }
 
-fn failures(level: &LevelSummary) -> Option<String> {
-    let counts = &level.requests;
-    if level.state != LevelState::Complete || counts.by_outcome.is_empty() {
-        return None;
+/// How the requests ended that did not complete, of all these levels together.
+fn ended(levels: &[&LevelSummary]) -> Option<String> {
+    let mut by_outcome: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut measured = 0;
+    for level in levels.iter().filter(|level| level.state == LevelState::Complete) {
+        measured += level.requests.measured;
+        for (outcome, count) in &level.requests.by_outcome {
+            *by_outcome.entry(outcome).or_default() += count;
+        }
     }
-    let by_outcome: Vec<String> = counts
-        .by_outcome
+    let ended: u64 = by_outcome.values().sum();
+    let by_outcome: Vec<String> = by_outcome
         .iter()
         .map(|(outcome, count)| format!("{outcome} {count}"))
         .collect();
-    let ended = counts.failed + counts.shed;
-    Some(format!(
-        "{ended} of {} measured requests did not complete ({})",
-        counts.measured,
-        by_outcome.join(", ")
-    ))
+    (ended > 0).then(|| {
+        format!(
+            "{ended} of {measured} measured requests did not complete ({})",
+            by_outcome.join(", ")
+        )
+    })
 }

@@ -245,11 +245,13 @@ mod tests {
     /// The released scripts and one that is yet to come.
     const LATER: &[&str] = &[
         MIGRATIONS[0],
+        MIGRATIONS[1],
         "ALTER TABLE run ADD COLUMN colour TEXT; UPDATE run SET colour = 'green'",
     ];
     /// As above, but its last statement fails.
     const BROKEN: &[&str] = &[
         MIGRATIONS[0],
+        MIGRATIONS[1],
         "ALTER TABLE run ADD COLUMN colour TEXT; SELECT nothing",
     ];
 

@@ -136,7 +136,7 @@ impl ResultsDb {
         rows.iter().map(|row| self.scrape_record(row)).collect()
     }
 
-    fn request_record(&self, row: &SqliteRow) -> Result<RequestRecord, DbError> {
+    pub(crate) fn request_record(&self, row: &SqliteRow) -> Result<RequestRecord, DbError> {
         let reader = Reader {
             path: &self.path,
             table: "request",
@@ -175,7 +175,7 @@ impl ResultsDb {
         })
     }
 
-    fn scrape_record(&self, row: &SqliteRow) -> Result<ScrapeRecord, DbError> {
+    pub(crate) fn scrape_record(&self, row: &SqliteRow) -> Result<ScrapeRecord, DbError> {
         let reader = Reader {
             path: &self.path,
             table: "scrape",

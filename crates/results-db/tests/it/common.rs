@@ -1,9 +1,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use gipfel_model::{
-    ArrivalProcess, ArrivalRate, BackendKind, CountSource, DeploymentKind, EndpointSpec, LengthDistribution,
-    LevelRecord, LevelSchedule, LevelState, Outcome, Phase, Rates, RequestRecord, RunConfig, ScrapeRecord,
-    Stage, Timeouts, Validity, Verdict, WorkloadSpec, run_config::RUN_CONFIG_FORMAT,
+    ArrivalProcess, ArrivalRate, Attainment, BackendKind, ClientHealth, CountSource, Decided, DeploymentKind,
+    EndpointSpec, Evidence, LengthDistribution, LevelRecord, LevelSchedule, LevelState, Outcome, Phase,
+    Rates, RequestRecord, RunConfig, ScrapeRecord, Second, Stage, Timeouts, Validity, Verdict, WorkloadSpec,
+    run_config::RUN_CONFIG_FORMAT,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
@@ -146,6 +147,48 @@ pub(crate) fn level(index: u32, per_second: f64) -> LevelRecord {
     }
 }
 
+/// A step of an adaptive search, with all that it may hold.
+pub(crate) fn step(index: u32, per_second: f64, stage: Stage) -> LevelRecord {
+    let slo = "ttft p95 <= 500ms".parse().expect("an objective");
+    let second = |arrivals: u32, decided, violated| Second {
+        arrivals,
+        input_tokens: u64::from(arrivals) * 512,
+        output_tokens: u64::from(arrivals) * 256,
+        objectives: vec![Decided { decided, violated }],
+    };
+    LevelRecord {
+        stage,
+        attainment: vec![Attainment {
+            slo,
+            scheduled: 600,
+            decided: 600,
+            violated: 12,
+            n_eff: Some(40.5),
+            interval: Some((0.001, 0.125)),
+        }],
+        validity: Validity {
+            schedule_delay_p50_ns: 1,
+            schedule_delay_p99_ns: 2,
+            schedule_delay_max_ns: 3,
+            faults: vec![],
+            client: ClientHealth {
+                busiest_thread: Some(0.25),
+                run_queue: Some(0.125),
+            },
+        },
+        verdict: None,
+        evidence: Some(Evidence {
+            settle_s: 1,
+            seconds: vec![second(11, 0, 0), second(9, 9, 2)],
+            stands_for_s: 60,
+            overloaded: Some(slo),
+            e2e_p50_s: Some(0.5),
+            in_flight: Some(4.5),
+        }),
+        ..level(index, per_second)
+    }
+}
+
 /// A successful measured request: TTFT 100 ms, 99 ms of them after the send, 11 tokens, 30 ms between them.
 pub(crate) fn request(level: u32, number: i64) -> RequestRecord {
     RequestRecord {
@@ -190,5 +233,16 @@ pub(crate) fn scrape(level: u32, second: i64) -> ScrapeRecord {
         requests_waiting: Some(1.0),
         kv_cache_usage: Some(0.25),
         ..ScrapeRecord::default()
+    }
+}
+
+/// A scrape of a server that exports its own histograms.
+pub(crate) fn full_scrape(level: u32, second: i64) -> ScrapeRecord {
+    ScrapeRecord {
+        ttft_sum_s: Some(12.5),
+        ttft_count: Some(100.0),
+        queue_sum_s: Some(2.5),
+        queue_count: Some(100.0),
+        ..scrape(level, second)
     }
 }

@@ -4,5 +4,6 @@ mod common;
 mod kill;
 mod merge;
 mod open;
+mod part;
 mod records;
 mod views;

@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
 
-use gipfel_model::{DeploymentKind, LevelState, Outcome, Provenance, RunState, Verdict};
+use gipfel_model::{DeploymentKind, LevelState, Outcome, Provenance, RunState, Stage, Verdict};
 use gipfel_results_db::{MergeReport, Origin, ResultsDb, merge};
 
-use crate::common::{Files, config, level, query, request, scrape};
+use crate::common::{Files, config, full_scrape, level, query, request, scrape, step};
 
 /// A database of one run with so many requests.
 async fn database(path: &Path, run_id: &str, requests: i64) {
@@ -87,6 +87,35 @@ async fn a_later_version_of_a_run_replaces_the_earlier() {
     merge(&target, &[early]).await.expect("a merge");
     merge(&target, &[late]).await.expect("a merge");
     assert_eq!(query(&target, COUNTS).await, ["run-a|5|1|1|1|1.0"]);
+}
+
+#[tokio::test]
+async fn a_merge_keeps_what_a_search_has_learnt() {
+    let files = Files::new();
+    let (target, source) = (files.path("results.db"), files.path("run.db"));
+    let db = ResultsDb::create(&source).await.expect("a database");
+    let mut config = config("run-a");
+    config.repeat = 3;
+    let run = db.upsert_run(&config).await.expect("a run");
+    let steps = [step(0, 5.0, Stage::Ramp), step(1, 10.0, Stage::Track)];
+    for record in &steps {
+        db.put_level(run, record).await.expect("a level");
+    }
+    db.append(run, &[], &[full_scrape(1, 30)])
+        .await
+        .expect("a scrape");
+    db.close().await.expect("a closed database");
+    let old = files.database("old.db", include_str!("version-1.sql")).await;
+    // Written by the version before, of the same id: replaced by the later source.
+    merge(&target, &[old, source]).await.expect("a merge");
+    let db = ResultsDb::open_read_only(&target).await.expect("a reader");
+    let runs = db.runs().await.expect("runs");
+    assert_eq!((runs.len(), runs[0].repeat), (1, 3));
+    assert_eq!(db.levels(runs[0].key).await.expect("levels"), steps);
+    assert_eq!(
+        db.scrapes(runs[0].key).await.expect("scrapes"),
+        [full_scrape(1, 30)]
+    );
 }
 
 #[tokio::test]

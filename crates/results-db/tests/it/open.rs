@@ -1,8 +1,10 @@
+use gipfel_model::{LevelRecord, Stage, Validity};
 use gipfel_results_db::{APPLICATION_ID, ResultsDb, VERSION};
 
-use crate::common::{Files, config, level, query, request, scrape};
+use crate::common::{Files, config, full_scrape, level, query, request, scrape, step};
 
 const VERSION_1: &str = include_str!("version-1.sql");
+const VERSION_2: &str = include_str!("version-2.sql");
 
 #[tokio::test]
 async fn a_file_says_what_it_is() {
@@ -62,7 +64,11 @@ async fn what_is_not_ours_is_refused() {
     check("text.db", "is no SQLite database").await;
     check("other.db", "of another program (application id 7)").await;
     check("plain.db", "of another program (application id 0)").await;
-    check("newer.db", "this gipfel is older and reads up to 1").await;
+    check(
+        "newer.db",
+        &format!("this gipfel is older and reads up to {VERSION}"),
+    )
+    .await;
     check("theirs.db", "of the predecessor").await;
     check("missing.db", "there is no file").await;
     // A refused file keeps its journal mode.
@@ -135,11 +141,14 @@ async fn the_released_version_1_stays_readable() {
     let check = async |db: ResultsDb| {
         let runs = db.runs().await.expect("runs");
         assert_eq!(
-            runs.iter().map(|run| run.run_id.as_str()).collect::<Vec<_>>(),
-            ["run-a"]
+            runs.iter()
+                .map(|run| (run.run_id.as_str(), run.repeat))
+                .collect::<Vec<_>>(),
+            [("run-a", 0)]
         );
         let run = runs[0].key;
         assert_eq!(runs[0].slos, config("run-a").slos);
+        // Among these: the stage `level`, and no evidence.
         assert_eq!(db.levels(run).await.expect("levels"), [level(0, 5.0)]);
         assert_eq!(db.requests(run, 0).await.expect("requests"), [request(0, 0)]);
         assert_eq!(db.scrapes(run).await.expect("scrapes"), [scrape(0, 30)]);
@@ -155,23 +164,84 @@ async fn the_released_version_1_stays_readable() {
         ["1"],
         "reading changes nothing"
     );
+    let views = [
+        "SELECT * FROM experiments",
+        "SELECT * FROM requests",
+        "SELECT * FROM server_stats",
+    ];
+    let mut before = Vec::new();
+    for view in views {
+        before.push(query(&path, view).await);
+    }
     check(ResultsDb::open(&path).await.expect("a writer")).await;
     assert_eq!(query(&path, "PRAGMA user_version").await, [VERSION.to_string()]);
+    for (view, before) in views.iter().zip(before) {
+        assert_eq!(
+            query(&path, view).await,
+            before,
+            "the migration changes no row of a view"
+        );
+        assert!(!before.is_empty(), "{view}");
+    }
 }
 
-/// Guards the first migration against a change after its release.
 #[tokio::test]
-async fn version_1_is_what_was_released() {
+async fn the_released_version_2_stays_readable() {
     let files = Files::new();
-    let released = files.database("released.db", VERSION_1).await;
-    let written = files
-        .database("written.db", include_str!("../../src/schema/001.sql"))
-        .await;
-    let tables = "SELECT m.type, m.name, c.name, c.type, c.\"notnull\", c.pk FROM sqlite_schema AS m \
-                  JOIN pragma_table_info(m.name) AS c WHERE m.type = 'table' ORDER BY m.name, c.cid";
-    assert_eq!(query(&released, tables).await, query(&written, tables).await);
-    for table in ["phase", "outcome", "count_source"] {
-        let rows = format!("SELECT code, name FROM {table} ORDER BY code");
-        assert_eq!(query(&released, &rows).await, query(&written, &rows).await);
-    }
+    let path = files.database("old.db", VERSION_2).await;
+    let ramp = LevelRecord {
+        stage: Stage::Ramp,
+        verdict: None,
+        validity: Validity::default(),
+        ..level(0, 5.0)
+    };
+    let check = async |db: ResultsDb| {
+        let runs = db.runs().await.expect("runs");
+        assert_eq!(
+            runs.iter()
+                .map(|run| (run.run_id.as_str(), run.repeat))
+                .collect::<Vec<_>>(),
+            [("run-a", 3)]
+        );
+        let run = runs[0].key;
+        assert_eq!(
+            db.levels(run).await.expect("levels"),
+            [ramp.clone(), step(1, 10.0, Stage::Track)]
+        );
+        assert_eq!(db.requests(run, 1).await.expect("requests"), [request(1, 0)]);
+        assert_eq!(db.scrapes(run).await.expect("scrapes"), [full_scrape(1, 30)]);
+        assert_eq!(db.gaps(run, 1).await.expect("gaps"), [[1, 2, 3]]);
+    };
+    check(ResultsDb::open_read_only(&path).await.expect("a reader")).await;
+    check(ResultsDb::open(&path).await.expect("a writer")).await;
+    assert_eq!(query(&path, "PRAGMA user_version").await, [VERSION.to_string()]);
+    assert_eq!(
+        query(&path, "SELECT rate_lambda, count(*) FROM requests GROUP BY 1").await,
+        ["10|1"],
+        "the views hold no step of a ramp"
+    );
+}
+
+/// Guards the migrations against a change after their release.
+#[tokio::test]
+async fn the_versions_are_what_was_released() {
+    let files = Files::new();
+    let scripts = [
+        include_str!("../../src/schema/001.sql"),
+        include_str!("../../src/schema/002.sql"),
+    ];
+    let check = async |version: usize, released: &str| {
+        let written = scripts[..version].concat();
+        let released = files.database(&format!("released-{version}.db"), released).await;
+        let written = files.database(&format!("written-{version}.db"), &written).await;
+        let columns = "SELECT m.type, m.name, c.name, c.type, c.\"notnull\", c.dflt_value, c.pk FROM sqlite_schema AS m \
+                       JOIN pragma_table_info(m.name) AS c ORDER BY m.name, c.cid";
+        assert_eq!(query(&released, columns).await, query(&written, columns).await);
+        for table in ["phase", "outcome", "count_source"] {
+            let rows = format!("SELECT code, name FROM {table} ORDER BY code");
+            assert_eq!(query(&released, &rows).await, query(&written, &rows).await);
+        }
+    };
+    check(1, VERSION_1).await;
+    check(2, VERSION_2).await;
 }

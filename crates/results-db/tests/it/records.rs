@@ -1,8 +1,10 @@
-use gipfel_model::{CountSource, LevelState, Outcome, Phase, Provenance, RequestRecord, RunState};
-use gipfel_results_db::{DbError, ResultsDb};
+use gipfel_model::{
+    CountSource, LevelState, Outcome, Phase, Provenance, RequestRecord, RunState, ScrapeRecord, Stage,
+};
+use gipfel_results_db::{DbError, RequestPosition, ResultsDb, ScrapePosition};
 use proptest::prelude::*;
 
-use crate::common::{Files, config, level, query, request, scrape};
+use crate::common::{Files, config, full_scrape, level, query, request, scrape, step};
 
 #[tokio::test]
 async fn a_run_is_read_as_it_was_written() {
@@ -70,6 +72,83 @@ async fn levels_are_replaced_and_open_ones_break() {
     assert_eq!(db.break_open_levels(run).await.expect("no more"), 0);
     open.state = LevelState::Broken;
     assert_eq!(db.levels(run).await.expect("levels"), [level(0, 5.0), open]);
+}
+
+#[tokio::test]
+async fn the_steps_of_a_search_are_read_as_they_were_written() {
+    let files = Files::new();
+    let db = ResultsDb::create(files.path("run.db")).await.expect("a database");
+    let mut config = config("run-a");
+    config.repeat = 3;
+    let run = db.upsert_run(&config).await.expect("a run");
+    let steps: Vec<_> = Stage::ALL
+        .iter()
+        .zip(0..)
+        .map(|(stage, index)| step(index, 10.0, *stage))
+        .collect();
+    for record in &steps {
+        db.put_level(run, record).await.expect("a level");
+    }
+    let scrapes = [full_scrape(0, 30), scrape(0, 31)];
+    db.append(run, &[], &scrapes).await.expect("scrapes");
+    assert_eq!(db.runs().await.expect("runs")[0].repeat, 3);
+    assert_eq!(db.levels(run).await.expect("levels"), steps);
+    assert_eq!(db.scrapes(run).await.expect("scrapes"), scrapes);
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_without_gap_or_overlap() {
+    let files = Files::new();
+    let db = ResultsDb::create(files.path("run.db")).await.expect("a database");
+    let run = db.upsert_run(&config("run-a")).await.expect("a run");
+    let other = db.upsert_run(&config("run-b")).await.expect("a run");
+    let numbers = [i64::MIN, -1, 0, 1, 1 << 32, i64::MAX];
+    let requests: Vec<RequestRecord> = (0..3)
+        .flat_map(|rank| {
+            numbers.map(|number| RequestRecord {
+                rank,
+                request: number,
+                ..request(0, 0)
+            })
+        })
+        .collect();
+    let scrapes: Vec<ScrapeRecord> = (0..3)
+        .flat_map(|rank| {
+            [(0, i64::MIN + 1), (0, 7), (1, 7)].map(|(endpoint, at_ns)| ScrapeRecord {
+                rank,
+                endpoint,
+                at_ns,
+                ..scrape(0, 0)
+            })
+        })
+        .collect();
+    db.append(run, &requests, &scrapes).await.expect("rows");
+    db.append(other, &[request(0, 5)], &[scrape(0, 5)])
+        .await
+        .expect("rows");
+    for limit in [1, 4, 100] {
+        let mut read = Vec::new();
+        loop {
+            let after = read.last().map(RequestPosition::of);
+            let page = db.requests_after(run, after, limit).await.expect("a page");
+            assert!(page.len() <= limit as usize);
+            if page.is_empty() {
+                break;
+            }
+            read.extend(page);
+        }
+        assert_eq!(read, requests, "{limit}");
+        let mut read = Vec::new();
+        loop {
+            let after = read.last().map(ScrapePosition::of);
+            let page = db.scrapes_after(run, after, limit).await.expect("a page");
+            if page.is_empty() {
+                break;
+            }
+            read.extend(page);
+        }
+        assert_eq!(read, scrapes, "{limit}");
+    }
 }
 
 #[tokio::test]

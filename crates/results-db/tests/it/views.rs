@@ -1,7 +1,9 @@
-use gipfel_model::{LevelState, Outcome, Phase, Rates, RequestRecord, RunConfig, ScrapeRecord};
+use gipfel_model::{
+    LevelState, Outcome, Phase, Rates, RequestRecord, RunConfig, ScrapeRecord, SearchSpec, Stage,
+};
 use gipfel_results_db::ResultsDb;
 
-use crate::common::{Files, config, level, query, rate, request, scrape};
+use crate::common::{Files, config, level, query, rate, request, scrape, step};
 
 #[tokio::test]
 async fn the_predecessors_columns_come_first_and_in_their_order() {
@@ -145,5 +147,36 @@ async fn server_stats_are_those_of_the_measured_window() {
             "run-a|5|1700000032|3|1|25|",
             "run-a|5|1700000089|3|1|25|",
         ]
+    );
+}
+
+#[tokio::test]
+async fn a_search_shows_its_steps_but_not_its_ramp() {
+    let files = Files::new();
+    let path = files.path("run.db");
+    let db = ResultsDb::create(&path).await.expect("a database");
+    let mut config: RunConfig = config("run-a");
+    config.schedule.rates = Rates::Search(SearchSpec::default());
+    let run = db.upsert_run(&config).await.expect("a run");
+    let steps = [
+        step(0, 8.0, Stage::Ramp),
+        step(1, 25.1, Stage::Bracket),
+        step(2, 25.2, Stage::Track),
+        step(3, 25.1, Stage::Track),
+    ];
+    for record in &steps {
+        db.put_level(run, record).await.expect("a level");
+    }
+    let requests: Vec<RequestRecord> = (0..4).map(|level| request(level, 0)).collect();
+    let scrapes: Vec<ScrapeRecord> = (0..4).map(|level| scrape(level, 30)).collect();
+    db.append(run, &requests, &scrapes).await.expect("rows");
+    // Nearly equal rates stay apart; equal ones are taken together, and `level` tells them apart.
+    for view in ["requests", "server_stats"] {
+        let rates = format!("SELECT rate_lambda, count(*) FROM {view} GROUP BY rate_lambda");
+        assert_eq!(query(&path, &rates).await, ["25.1|2", "25.2|1"], "{view}");
+    }
+    assert_eq!(
+        query(&path, "SELECT rate_levels FROM experiments").await,
+        ["[25.1,25.2]"]
     );
 }
