@@ -1,9 +1,10 @@
 //! The command line.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use gipfel_model::{ArrivalRate, BackendKind, EndpointSpec, Slo, parse_duration};
+use gipfel_results_analysis::export::Table;
 
 /// Finds the highest request rate that an LLM inference deployment sustains within its latency objectives.
 #[derive(Debug, Parser)]
@@ -48,7 +49,7 @@ pub struct OutputArguments {
     /// Print one JSON object per event and the summary as JSON.
     #[arg(long)]
     pub json: bool,
-    /// Print plain progress lines.
+    /// Print plain progress lines, also on a terminal.
     #[arg(long)]
     pub no_live: bool,
     /// Seconds between two looks at remote jobs; processes of this machine are looked at each second.
@@ -89,16 +90,29 @@ pub struct PeakArguments {
     /// The model's name; by default the first one of `/v1/models`.
     #[arg(long)]
     pub model: Option<String>,
-    /// Rates to offer, separated by commas; by default they double from 1 req/s until two are rejected.
-    #[arg(long, value_delimiter = ',', value_name = "RATE,…")]
+    /// Rates to offer in place of a search, separated by commas; the answer is then the highest one that passes.
+    #[arg(long, value_delimiter = ',', value_name = "RATE,…", conflicts_with_all = ["from", "to", "precision"])]
     pub rates: Vec<ArrivalRate>,
+    /// The lowest rate that the search offers, by default 0.05 req/s; it begins at 1 req/s, or here if that is more.
+    #[arg(long, value_name = "RATE")]
+    pub from: Option<ArrivalRate>,
+    /// The highest rate that the search offers; by default as high as it leads.
+    #[arg(long, value_name = "RATE")]
+    pub to: Option<ArrivalRate>,
+    /// How well the peak is to be known: half the width of its 90 % interval, such as `2%` or `0.02`.
+    #[arg(long, value_name = "SHARE", value_parser = parse_precision, default_value = "2%")]
+    pub precision: f64,
+    /// Keep the windows of listed rates as they are, however long answers take.
+    #[arg(long, requires = "rates")]
+    pub exact_windows: bool,
     /// Prompt tokens: a number, `normal:MEAN,STD`, `uniform:MIN,MAX` or `lognormal:MEDIAN,SIGMA`.
     #[arg(long, default_value = "512", value_name = "TOKENS")]
     pub input: crate::peak::Length,
     /// Answer tokens, in the same forms.
     #[arg(long = "output", default_value = "256", value_name = "TOKENS")]
     pub output_tokens: crate::peak::Length,
-    /// Time that the whole search may take; windows are cut to fit.
+    /// Time that the search may take: its budget, by default the longer of 15 minutes and 60 median E2E latencies. The
+    /// windows of listed rates are cut to fit.
     #[arg(long = "for", value_name = "TOTAL_TIME", value_parser = parse_total_time)]
     pub total_time: Option<Duration>,
     /// The engine behind the URL; by default what `/v1/models` says of itself, else any OpenAI-compatible one.
@@ -142,6 +156,14 @@ pub enum ResultsCommand {
         #[arg(long, value_name = "DIRECTORY", default_value = "results")]
         results_dir: PathBuf,
     },
+    /// Write requests, levels, metrics or runs in the form of another program.
+    Export(ExportArguments),
+    /// Compare two results: the peaks, the latencies at equal rate, and what else differs.
+    ///
+    /// Exits with 13 when the second is worse beyond noise, with 12 when one of them is unresolved.
+    Compare(CompareArguments),
+    /// Write a page that argues the answer of each run, and its plots.
+    Report(ReportArguments),
     /// Print the answer and the levels of each run.
     Summary {
         /// A database; by default `results.db` in the results directory.
@@ -152,10 +174,117 @@ pub enum ResultsCommand {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        /// Print every step of a search with all its figures, not only the blocks near its peak.
+        #[arg(long, conflicts_with = "json")]
+        all_levels: bool,
         /// Where the runs are.
         #[arg(long, value_name = "DIRECTORY", default_value = "results")]
         results_dir: PathBuf,
     },
+}
+
+/// `gipfel results export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArguments {
+    /// A database; by default `results.db` in the results directory.
+    pub database: Option<PathBuf>,
+    /// The form.
+    #[arg(long, value_enum)]
+    pub format: ExportFormat,
+    /// Where it goes: a file, `-` for standard output, or for vllm-bench a directory; by default standard output.
+    #[arg(short, long, value_name = "FILE|DIRECTORY")]
+    pub output: Option<PathBuf>,
+    /// Only this run.
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<String>,
+    /// Which rows of csv and parquet; by default the requests.
+    #[arg(long, value_enum)]
+    pub table: Option<ExportTable>,
+    /// Where the runs are.
+    #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
+    pub results_dir: PathBuf,
+}
+
+/// The forms of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Rows as text, with a line of names.
+    Csv,
+    /// The summary, the stored levels and the provenance.
+    Json,
+    /// Rows in typed columns.
+    Parquet,
+    /// A file for each level, in the form of `vllm bench serve --save-result`.
+    VllmBench,
+}
+
+impl fmt::Display for ExportFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::Parquet => "parquet",
+            Self::VllmBench => "vllm-bench",
+        })
+    }
+}
+
+/// The rows of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportTable {
+    /// One for each request, of every phase.
+    Requests,
+    /// One for each level, with its percentiles.
+    Levels,
+    /// One for each look at the server's metrics.
+    Scrapes,
+    /// One for each run, with its answer and where it comes from.
+    Runs,
+}
+
+impl From<ExportTable> for Table {
+    fn from(table: ExportTable) -> Self {
+        match table {
+            ExportTable::Requests => Self::Requests,
+            ExportTable::Levels => Self::Levels,
+            ExportTable::Scrapes => Self::Scrapes,
+            ExportTable::Runs => Self::Runs,
+        }
+    }
+}
+
+/// `gipfel results compare`.
+#[derive(Clone, Debug, Args)]
+pub struct CompareArguments {
+    /// The first result: a database, DATABASE#RUN, or a run of the results directory.
+    pub a: String,
+    /// The second one, which is seen from the first.
+    pub b: String,
+    /// Compare although objectives or workloads differ.
+    #[arg(long)]
+    pub force: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Where the runs are.
+    #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
+    pub results_dir: PathBuf,
+}
+
+/// `gipfel results report`.
+#[derive(Clone, Debug, Args)]
+pub struct ReportArguments {
+    /// A database; by default `results.db` in the results directory.
+    pub database: Option<PathBuf>,
+    /// Where the page goes: a file, or `-` for standard output.
+    #[arg(short, long, value_name = "FILE", default_value = "report.html")]
+    pub output: PathBuf,
+    /// Write each plot as SVG and PNG into this directory too.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub plots: Option<PathBuf>,
+    /// Where the runs are.
+    #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
+    pub results_dir: PathBuf,
 }
 
 /// `gipfel config …`.
@@ -189,6 +318,16 @@ pub struct SimArguments {
     /// The model's name in `/v1/models`; by default the profile's.
     #[arg(long)]
     pub model: Option<String>,
+    /// What goes wrong by choice, drawn by the seed; repeat it for several.
+    ///
+    /// errors=3%: so many requests are answered with status 500.
+    /// cut=1%: so many streams are cut in their middle.
+    /// short=50%: so many answers end at half their length.
+    /// prefix-cache=60%: so much of each prompt is cached already.
+    /// stall=2s/every=30s: the engine stands still so long, so often.
+    /// slower=0.7@5min: the server has this share of its capacity from so long after its first request on.
+    #[arg(long = "fault", value_name = "FAULT", verbatim_doc_comment)]
+    pub faults: Vec<gipfel_inference_sim::Fault>,
 }
 
 /// A server's base URL, without a trailing slash.
@@ -217,6 +356,11 @@ impl FromStr for BaseUrl {
         }
         Ok(Self(EndpointSpec::new(text).url))
     }
+}
+
+fn parse_precision(text: &str) -> Result<f64, String> {
+    gipfel_config::parse_precision(text)
+        .ok_or_else(|| "write a share of the rate such as `2%` or `0.02`, greater than 0, at most 50%".to_owned())
 }
 
 /// The shortest search: less holds no level.

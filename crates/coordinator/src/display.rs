@@ -3,48 +3,72 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    io::Write,
     time::{Duration, Instant},
 };
 
 use gipfel_backend::Failure;
 use gipfel_experiment::{DeploymentPhase, RunOutcome, RunPhase, Update};
-use gipfel_model::{LevelProgress, Phase, Progress, Verdict};
+use gipfel_model::{Phase, Progress, RunState, Stage};
 use gipfel_results_analysis::Summary;
 use serde_json::json;
 
+use crate::{
+    cli::OutputArguments,
+    progress_words::{closed, standing},
+    status_line::StatusLine,
+};
+
 /// Plain lines say where a level stands at most this often.
 const LEVEL_LINE_INTERVAL: Duration = Duration::from_secs(5);
+/// And where a search stands.
+const SEARCH_LINE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Prints what happens: plain lines on standard error, or one JSON object per event on standard output.
+/// Prints what happens: lines on standard error, or one JSON object per event on standard output. On a terminal, where
+/// everything stands now is one line that is written over.
 pub struct Display {
     json: bool,
     state: RefCell<State>,
 }
 
-#[derive(Default)]
 struct State {
-    started: Option<Instant>,
-    runs: BTreeMap<String, RunState>,
+    started: Instant,
+    line: StatusLine,
+    runs: BTreeMap<String, RunLines>,
 }
 
+/// What was said of a run.
 #[derive(Default)]
-struct RunState {
+struct RunLines {
     levels_shown: usize,
-    level_line: Option<(u32, Phase, Instant)>,
+    /// What the last line said where it stands, and when.
+    said: Option<(Place, Instant)>,
+    /// Where it stands now.
+    status: String,
+}
+
+/// Where a run stands, as far as a change of it is worth a line.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Level(u32, Phase),
+    Search(Stage),
 }
 
 impl Display {
-    /// A display of the chosen form.
-    pub fn new(json: bool) -> Self {
+    /// A display of the chosen form; `live` asks for the line that is written over.
+    pub fn new(json: bool, live: bool) -> Self {
         let state = State {
-            started: Some(Instant::now()),
-            ..State::default()
+            started: Instant::now(),
+            line: StatusLine::new(live && !json),
+            runs: BTreeMap::new(),
         };
         Self {
             json,
             state: RefCell::new(state),
         }
+    }
+
+    pub(crate) fn of(output: &OutputArguments) -> Self {
+        Self::new(output.json, !output.no_live)
     }
 
     /// Says one thing that is no update of the driver.
@@ -64,7 +88,12 @@ impl Display {
         }
         match update {
             Update::Deployment { id, phase } => self.line(&deployment_line(id.as_str(), phase)),
-            Update::Run { id, phase } => self.line(&run_line(id.as_str(), phase)),
+            Update::Run { id, phase } => {
+                if matches!(phase, RunPhase::Ended(_)) {
+                    self.state.borrow_mut().end(id.as_str());
+                }
+                self.line(&run_line(id.as_str(), phase));
+            }
             Update::Progress { progress, .. } => self.progress(progress),
             Update::Trouble { about, message } => self.line(&format!("{about}: {message}")),
             Update::Unreachable { about } => {
@@ -77,92 +106,104 @@ impl Display {
 
     /// Prints the summary as the last event.
     pub(crate) fn summary(&self, summary: &Summary) -> anyhow::Result<()> {
-        self.event(&json!({"event": "summary", "summary": serde_json::to_value(summary)?}));
-        Ok(())
+        let event = json!({"event": "summary", "summary": serde_json::to_value(summary)?});
+        crate::print(&format!("{event}\n"))
+    }
+
+    /// Takes the line away that is written over; what follows is printed below.
+    pub(crate) fn clear(&self) {
+        let mut state = self.state.borrow_mut();
+        state.runs.clear();
+        state.draw();
     }
 
     fn progress(&self, progress: &Progress) {
         let mut state = self.state.borrow_mut();
-        let run = state.runs.entry(progress.run_id.to_string()).or_default();
-        let mut lines = Vec::new();
-        for level in progress.levels.iter().skip(run.levels_shown) {
-            let completed = level.completed_rate;
-            let ttft = milliseconds(level.ttft_p95_ms);
-            lines.push(format!(
-                "  {}: TTFT p95 {ttft}, completed {completed:.2} req/s: {}",
-                level.rate,
-                level.verdict.as_ref().map(verdict_words).unwrap_or_default()
-            ));
+        for line in state.take(progress) {
+            state.print(&line);
         }
-        run.levels_shown = progress.levels.len();
-        if let Some(current) = &progress.current {
-            let due = run.level_line.is_none_or(|(level, phase, at)| {
-                level != current.level || phase != current.phase || at.elapsed() >= LEVEL_LINE_INTERVAL
-            });
-            if due {
-                run.level_line = Some((current.level, current.phase, Instant::now()));
-                lines.push(level_line(current));
-            }
-        }
-        drop(state);
-        for line in lines {
-            self.line(&line);
-        }
+        state.draw();
     }
 
-    /// A closed standard error is no reason to stop measuring.
     fn line(&self, text: &str) {
-        let elapsed = self
-            .state
-            .borrow()
-            .started
-            .map_or(0, |started| started.elapsed().as_secs());
-        let _ = writeln!(
-            std::io::stderr(),
-            "[{:3}:{:02}] {text}",
-            elapsed / 60,
-            elapsed % 60
-        );
+        self.state.borrow_mut().print(text);
     }
 
     #[expect(clippy::unused_self, reason = "the counterpart of `line`")]
     fn event(&self, value: &serde_json::Value) {
-        crate::print(&format!("{value}\n"));
+        // Nor is a standard output that takes nothing: what is measured is kept, and the summary at the end says it.
+        let _ = crate::print(&format!("{value}\n"));
     }
 }
 
-fn level_line(current: &LevelProgress) -> String {
-    let phase = match current.phase {
-        Phase::Warmup => "warm-up",
-        Phase::Measured => "measuring",
-        Phase::Tail => "waiting for the measured requests",
-    };
-    let ttft = match current.phase {
-        Phase::Warmup => String::new(),
-        Phase::Measured | Phase::Tail => format!(", TTFT p95 so far {}", milliseconds(current.ttft_p95_ms)),
-    };
-    let failed = if current.failed > 0 {
-        format!(", {} failed", current.failed)
-    } else {
-        String::new()
-    };
-    format!(
-        "  {}: {phase}, {:.0} of {:.0} s, {} in flight{failed}{ttft}",
-        current.rate, current.elapsed_s, current.planned_s, current.in_flight
-    )
-}
-
-fn milliseconds(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.0} ms"))
-}
-
-fn verdict_words(verdict: &Verdict) -> String {
-    match verdict {
-        Verdict::Accept => "passes".to_owned(),
-        Verdict::Reject { slo } => format!("rejected ({slo})"),
-        Verdict::Unresolved { reason } => format!("unresolved: {reason}"),
-        Verdict::Invalid { reason } => format!("invalid: {reason}"),
+impl State {
+    /// Takes the progress of a run; the lines that stay of it.
+    fn take(&mut self, progress: &Progress) -> Vec<String> {
+        let is_live = self.line.is_live();
+        let run = self.runs.entry(progress.run_id.to_string()).or_default();
+        let mut lines: Vec<String> = progress
+            .levels
+            .iter()
+            .skip(run.levels_shown)
+            .map(closed)
+            .collect();
+        run.levels_shown = run.levels_shown.max(progress.levels.len());
+        let status = standing(progress).filter(|_| progress.state == RunState::Running);
+        if !is_live && let (Some(status), Some(place)) = (&status, place(progress)) {
+            lines.extend(run.is_due(place).then(|| status.clone()));
+        }
+        run.status = status.unwrap_or_default();
+        lines
     }
+
+    /// The run is over; it stands nowhere any more.
+    fn end(&mut self, run: &str) {
+        self.runs.remove(run);
+        self.draw();
+    }
+
+    fn print(&mut self, text: &str) {
+        let seconds = self.started.elapsed().as_secs();
+        self.line.print(&stamped(seconds, text));
+    }
+
+    fn draw(&mut self) {
+        let statuses = self.runs.values().map(|run| run.status.trim());
+        let statuses: Vec<&str> = statuses.filter(|status| !status.is_empty()).collect();
+        if statuses.is_empty() {
+            self.line.set("");
+        } else {
+            let seconds = self.started.elapsed().as_secs();
+            self.line.set(&stamped(seconds, &statuses.join(" | ")));
+        }
+    }
+}
+
+impl RunLines {
+    /// Whether a line is due that says where the run stands.
+    fn is_due(&mut self, place: Place) -> bool {
+        let interval = match place {
+            Place::Level(..) => LEVEL_LINE_INTERVAL,
+            Place::Search(_) => SEARCH_LINE_INTERVAL,
+        };
+        let is_due = self
+            .said
+            .is_none_or(|(said, at)| said != place || at.elapsed() >= interval);
+        if is_due {
+            self.said = Some((place, Instant::now()));
+        }
+        is_due
+    }
+}
+
+fn place(progress: &Progress) -> Option<Place> {
+    let search = progress.search.as_ref().map(|search| Place::Search(search.stage));
+    let level = progress.current.as_ref();
+    search.or_else(|| level.map(|current| Place::Level(current.level, current.phase)))
+}
+
+fn stamped(seconds: u64, text: &str) -> String {
+    format!("[{:3}:{:02}] {text}", seconds / 60, seconds % 60)
 }
 
 fn deployment_line(id: &str, phase: &DeploymentPhase) -> String {

@@ -22,12 +22,14 @@ pub(crate) fn write(state: &State, results_dir: &Path) -> anyhow::Result<String>
             let json =
                 serde_json::to_string_pretty(&config).context("failed to write the run configuration")?;
             save(&directory.join(run.id.as_str()), "run_config.json", &json)?;
+            let experiment = &run.experiment;
             let _ = writeln!(
                 text,
-                "run {}: {} on {}",
+                "run {}: {} on {}; {}",
                 run.id,
-                slos(&run.experiment.slos),
-                endpoint.url
+                slos(&experiment.slos),
+                endpoint.url,
+                gipfel_config::describe_rates(&experiment.schedule)
             );
         }
     }

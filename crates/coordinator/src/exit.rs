@@ -18,6 +18,8 @@ pub enum Exit {
     ExperimentFailed = 11,
     /// Measured, but the samples do not support an answer.
     Unresolved = 12,
+    /// Compared, and the second result is worse beyond noise.
+    Worse = 13,
     /// Interrupted; what was measured is kept.
     Interrupted = 130,
 }

@@ -10,7 +10,10 @@ mod dry_run;
 pub mod exit;
 pub mod failure;
 mod ids;
+mod output;
 pub mod peak;
+mod progress_words;
+mod status_line;
 mod wiring;
 
 use std::{ffi::OsString, io::Write, process::ExitCode};
@@ -21,6 +24,7 @@ use crate::{
     cli::{Cli, Command, ConfigCommand, ResultsCommand},
     exit::Exit,
     failure::Failure,
+    output::print,
 };
 
 /// Runs the program with its arguments; reports failures on standard error.
@@ -74,16 +78,17 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             database,
             slos,
             json,
+            all_levels,
             results_dir,
-        }) => commands::results::summary(database, &slos, json, &results_dir),
+        }) => {
+            let form = commands::results::Form { json, all_levels };
+            commands::results::summary(database, &slos, form, &results_dir)
+        }
+        Command::Results(ResultsCommand::Export(arguments)) => commands::export::export(&arguments),
+        Command::Results(ResultsCommand::Compare(arguments)) => commands::compare::run(&arguments),
+        Command::Results(ResultsCommand::Report(arguments)) => commands::report::report(&arguments),
         Command::Config(ConfigCommand::Check { file }) => commands::config::check(&file),
         Command::Sim(arguments) => commands::sim::serve(&arguments),
         Command::Loadgen(options) => commands::loadgen::run(&options),
     }
-}
-
-/// Prints to standard output; a reader that has gone is no failure.
-fn print(text: &str) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }

@@ -3,8 +3,8 @@
 use std::{str::FromStr, time::Duration};
 
 use gipfel_model::{
-    ArrivalProcess, ArrivalRate, BackendKind, DeploymentSpec, EndpointSpec, ExperimentSpec,
-    LengthDistribution, LevelSchedule, Rates, Timeouts, WorkloadSpec,
+    ArrivalProcess, BackendKind, DeploymentSpec, EndpointSpec, ExperimentSpec, LengthDistribution,
+    LevelSchedule, Rates, SearchSpec, Timeouts, WorkloadSpec,
     deployment::{ApiKeySource, Placement},
 };
 
@@ -13,8 +13,6 @@ use crate::cli::PeakArguments;
 /// Warm-up and measured window without `--for`.
 const WARMUP: Duration = Duration::from_secs(30);
 const MEASURED: Duration = Duration::from_mins(1);
-/// Levels that a doubling search typically needs: with `--for`, the time is cut into so many.
-const TYPICAL_LEVELS: u32 = 7;
 /// A shorter measured window supports no percentile at any rate of interest.
 const SHORTEST_MEASURED: Duration = Duration::from_secs(5);
 /// Draws are bounded by this where the user gives no bound.
@@ -118,16 +116,12 @@ pub fn read_models(arguments: &PeakArguments, answer: Option<&serde_json::Value>
     Ok(Found { model, backend })
 }
 
-/// Warm-up and measured window of each level, so that about seven levels fit into `total`.
-fn windows(total: Option<Duration>, rates: usize) -> (Duration, Duration) {
+/// Warm-up and measured window of each of so many listed levels, so that they fit into `total`.
+fn windows(total: Option<Duration>, levels: usize) -> (Duration, Duration) {
     let Some(total) = total else {
         return (WARMUP, MEASURED);
     };
-    let levels = if rates == 0 {
-        TYPICAL_LEVELS
-    } else {
-        u32::try_from(rates).unwrap_or(u32::MAX)
-    };
+    let levels = u32::try_from(levels).unwrap_or(u32::MAX).max(1);
     // One part in ten is left to draining and idling between the levels.
     let level = total.mul_f64(0.9) / levels;
     let measured = level
@@ -138,16 +132,55 @@ fn windows(total: Option<Duration>, rates: usize) -> (Duration, Duration) {
     (whole(warmup), whole(measured))
 }
 
-/// The experiment that the arguments stand for; `found` is what the server says of itself.
-pub fn experiment(arguments: &PeakArguments, found: Found) -> ExperimentSpec {
-    let mut endpoint = EndpointSpec::new(&arguments.url.0);
-    if let Some(name) = &arguments.api_key_env {
-        endpoint.api_key = ApiKeySource::Environment(name.clone());
+/// The rates that the arguments ask for: a search unless they are listed.
+pub fn schedule(arguments: &PeakArguments) -> Result<LevelSchedule, String> {
+    if arguments.rates.is_empty() {
+        return Ok(LevelSchedule {
+            rates: Rates::Search(search(arguments)?),
+            warmup: WARMUP,
+            measured: MEASURED,
+            exact_windows: false,
+            all_levels: false,
+            total_time: None,
+        });
     }
     let mut rates = arguments.rates.clone();
     rates.sort_by(|a, b| a.get().total_cmp(&b.get()));
     rates.dedup();
     let (warmup, measured) = windows(arguments.total_time, rates.len());
+    Ok(LevelSchedule {
+        rates: Rates::Listed(rates),
+        warmup,
+        measured,
+        exact_windows: arguments.exact_windows,
+        all_levels: false,
+        total_time: arguments.total_time,
+    })
+}
+
+fn search(arguments: &PeakArguments) -> Result<SearchSpec, String> {
+    let search = SearchSpec {
+        min_rate: arguments.from.unwrap_or(SearchSpec::default().min_rate),
+        max_rate: arguments.to,
+        precision: arguments.precision,
+        budget: arguments.total_time,
+    };
+    match search.max_rate {
+        Some(max) if max <= search.min_rate => Err(format!(
+            "the highest rate, --to {}, is not above the lowest one, --from {}",
+            max.get(),
+            search.min_rate.get()
+        )),
+        _ => Ok(search),
+    }
+}
+
+/// The experiment that the arguments stand for; `found` is what the server says of itself.
+pub fn experiment(arguments: &PeakArguments, schedule: LevelSchedule, found: Found) -> ExperimentSpec {
+    let mut endpoint = EndpointSpec::new(&arguments.url.0);
+    if let Some(name) = &arguments.api_key_env {
+        endpoint.api_key = ApiKeySource::Environment(name.clone());
+    }
     let workload = WorkloadSpec {
         arrivals: ArrivalProcess::Poisson,
         input_length: arguments.input.0,
@@ -166,18 +199,7 @@ pub fn experiment(arguments: &PeakArguments, found: Found) -> ExperimentSpec {
         },
         repeat: 0,
         workload,
-        schedule: LevelSchedule {
-            rates: if rates.is_empty() {
-                Rates::Doubling { first: first_rate() }
-            } else {
-                Rates::Listed(rates)
-            },
-            warmup,
-            measured,
-            exact_windows: false,
-            all_levels: false,
-            total_time: arguments.total_time,
-        },
+        schedule,
         slos: arguments.slos.clone(),
         informational_slos: Vec::new(),
         timeouts: Timeouts::default(),
@@ -185,13 +207,13 @@ pub fn experiment(arguments: &PeakArguments, found: Found) -> ExperimentSpec {
     }
 }
 
-fn first_rate() -> ArrivalRate {
-    ArrivalRate::per_second(1.0).unwrap_or_else(|_| unreachable!("1 req/s is a rate"))
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use gipfel_config::{Plan, describe_rates, render_yaml};
+
     use super::*;
+    use crate::cli::{Cli, Command};
 
     #[test]
     fn lengths_are_read_from_the_command_line() {
@@ -218,8 +240,92 @@ mod tests {
                 (warmup, measured)
             );
         };
-        check(700, 0, 22.5, 67.5);
+        check(700, 7, 22.5, 67.5);
         check(100, 2, 11.25, 33.75);
-        check(10, 0, 0.0, 5.0);
+        check(10, 7, 0.0, 5.0);
+    }
+
+    fn arguments(text: &str) -> PeakArguments {
+        let words = text.split_whitespace();
+        let all = ["gipfel", "peak", "http://h:1", "--slo", "ttft p95 <= 500ms"]
+            .into_iter()
+            .chain(words);
+        match Cli::try_parse_from(all).map(|cli| cli.command) {
+            Ok(Command::Peak(arguments)) => arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_peak_is_searched_unless_rates_are_listed() {
+        let check = |text: &str, expected: &str| {
+            let found = schedule(&arguments(text)).map(|schedule| {
+                let LevelSchedule {
+                    total_time,
+                    exact_windows,
+                    ..
+                } = schedule;
+                format!("{}; {total_time:?} {exact_windows}", describe_rates(&schedule))
+            });
+            assert_eq!(found.unwrap_or_else(|error| error), expected, "{text}");
+        };
+        check(
+            "",
+            "searched from 0.05 req/s, until the peak is known to ±2 % or max(15min, 60 × E2E) are over; None false",
+        );
+        check(
+            "--from 2 --to 90/min --for 6min",
+            "the highest rate, --to 1.5, is not above the lowest one, --from 2",
+        );
+        check(
+            "--from 2 --to 40 --precision 5% --for 6min",
+            "searched from 2 req/s to 40 req/s, until the peak is known to ±5 % or 6min are over; None false",
+        );
+        check(
+            "--rates 4,2,2 --for 1min --exact-windows",
+            "2, 4 req/s, until two are rejected; Some(60s) true",
+        );
+    }
+
+    #[test]
+    fn what_bounds_a_search_does_not_stand_beside_listed_rates() {
+        for text in [
+            "--rates 4 --from 2",
+            "--rates 4 --to 2",
+            "--rates 4 --precision 1%",
+            "--exact-windows",
+            "--precision 60%",
+        ] {
+            let words = text.split_whitespace();
+            let all = ["gipfel", "peak", "http://h:1", "--slo", "ttft p95 <= 500ms"]
+                .into_iter()
+                .chain(words);
+            assert!(Cli::try_parse_from(all).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_printed_configuration_reads_the_same() {
+        for text in [
+            "",
+            "--from 2 --to 40 --precision 5% --for 6min",
+            "--rates 40,20 --for 1min --exact-windows",
+        ] {
+            let arguments = arguments(text);
+            let found = Found {
+                model: "m".to_owned(),
+                backend: BackendKind::Vllm,
+            };
+            let schedule = schedule(&arguments).expect("rates");
+            let plan = Plan {
+                experiments: vec![experiment(&arguments, schedule, found)],
+                max_parallel_experiments: 1,
+                ..Plan::default()
+            };
+            let again =
+                gipfel_config::parse_yaml(&render_yaml(&plan), "again.yaml").expect("a configuration");
+            assert_eq!(again.experiments, plan.experiments, "{text}");
+            assert_eq!(again.warnings, []);
+        }
     }
 }

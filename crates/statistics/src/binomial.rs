@@ -93,7 +93,11 @@ mod tests {
             (1.0, f64::NAN, 0.9),
             (1.0, 5.0, 1.0),
         ] {
-            assert_eq!(clopper_pearson(events, trials, confidence), None, "{events} {trials}");
+            assert_eq!(
+                clopper_pearson(events, trials, confidence),
+                None,
+                "{events} {trials}"
+            );
         }
     }
 

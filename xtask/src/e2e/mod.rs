@@ -1,9 +1,15 @@
 //! `cargo xtask e2e`: gipfel as its user runs it, against real programs.
 
+mod adaptive;
+mod answer;
+mod chromium;
+mod dynamo;
+mod faults;
 mod kill;
 mod llamacpp;
 mod processes;
 mod quickstart;
+mod report;
 mod verdicts;
 mod world;
 
@@ -16,6 +22,35 @@ pub(crate) enum Scenario {
     Quickstart,
     /// A real llama.cpp server with a small model.
     Llamacpp,
+    /// Searches for the peak of the same server.
+    LlamacppSearch {
+        /// How many searches, each against a server of its own.
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+        /// What each may take.
+        #[arg(long, default_value = "6min")]
+        budget: String,
+    },
+    /// A search against NVIDIA Dynamo's frontend with its mocker.
+    Dynamo,
+    /// A search in real time whose load generator is killed in the middle.
+    Adaptive {
+        /// A small server and three minutes.
+        #[arg(long)]
+        short: bool,
+    },
+    /// Searches against servers that misbehave, and with a client that gets no CPU.
+    Faults {
+        /// Only these, separated by commas.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+    },
+    /// The report of a database in headless Chromium.
+    Report {
+        /// The database; by default two that are made for it on a simulated clock.
+        #[arg(long)]
+        database: Option<std::path::PathBuf>,
+    },
     /// A level below and one above the truth of simulated servers, in real time.
     Verdicts {
         /// Profiles of `examples/servers.toml`, separated by commas.
@@ -42,6 +77,11 @@ pub(crate) fn run(scenario: &Scenario) -> anyhow::Result<()> {
     match scenario {
         Scenario::Quickstart => quickstart::play(),
         Scenario::Llamacpp => llamacpp::play(),
+        Scenario::LlamacppSearch { rounds, budget } => llamacpp::search(*rounds, budget),
+        Scenario::Dynamo => dynamo::play(),
+        Scenario::Adaptive { short } => adaptive::play(*short),
+        Scenario::Faults { only } => faults::play(only),
+        Scenario::Report { database } => report::play(database.as_deref()),
         Scenario::Verdicts { profiles, rounds } => verdicts::play(profiles, *rounds),
         Scenario::Kill { rounds, seed } => kill::play(*rounds, *seed),
     }

@@ -1,8 +1,7 @@
 //! How a campaign ended: what lives, what failed, the table, the exit code.
 
 use gipfel_experiment::{DeploymentPhase, Left, RunOutcome};
-use gipfel_model::Verdict;
-use gipfel_results_analysis::{RunSummary, Summary};
+use gipfel_results_analysis::{Conclusion, Summary};
 
 use crate::{
     campaign::Finished,
@@ -19,6 +18,7 @@ pub(crate) fn conclude(
     output: &OutputArguments,
     display: &Display,
 ) -> Result<Exit, Failure> {
+    display.clear();
     let state = &finished.state;
     state
         .live()
@@ -55,7 +55,7 @@ fn show_answer(finished: &Finished, output: &OutputArguments, display: &Display)
     for database in finished.databases.iter().filter(|database| database.exists()) {
         match results::read_summary(database, &[]) {
             Ok(summary) => match &mut all {
-                Some(all) => all.runs.extend(summary.runs),
+                Some(all) => all.extend(summary),
                 None => all = Some(summary),
             },
             Err(failure) => display.note(failure.render().trim_end()),
@@ -67,7 +67,7 @@ fn show_answer(finished: &Finished, output: &OutputArguments, display: &Display)
     if output.json {
         display.summary(&summary)?;
     } else {
-        results::print_summary(&summary, false)?;
+        results::print_summary(&summary, results::Form::default())?;
     }
     Ok(answer(&summary))
 }
@@ -99,24 +99,20 @@ fn show_failures(finished: &Finished, display: &Display) {
     }
 }
 
-/// 0 when every run has an answer, 10 when the lowest rate of one is rejected already, else 12.
+/// 0 when every run has an answer; 10 when no run that has none could have one, since nothing passes; else 12.
 fn answer(summary: &Summary) -> Exit {
-    let missing: Vec<&RunSummary> = summary
-        .runs
-        .iter()
-        .filter(|run| run.answer.max_qps.is_none())
+    let conclusions = summary.runs.iter().map(|run| run.answer.conclusion);
+    let missing: Vec<Conclusion> = conclusions
+        .filter(|conclusion| *conclusion != Conclusion::Answered)
         .collect();
     if missing.is_empty() {
         Exit::Done
-    } else if missing.iter().all(|run| lowest_is_rejected(run)) {
+    } else if missing
+        .iter()
+        .all(|conclusion| *conclusion == Conclusion::NothingPasses)
+    {
         Exit::NoRate
     } else {
         Exit::Unresolved
     }
-}
-
-fn lowest_is_rejected(run: &RunSummary) -> bool {
-    let judged = run.levels.iter().filter(|level| level.verdict.is_some());
-    let lowest = judged.min_by(|a, b| a.rate.get().total_cmp(&b.rate.get()));
-    lowest.is_some_and(|level| matches!(level.verdict, Some(Verdict::Reject { .. })))
 }

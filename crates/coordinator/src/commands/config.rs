@@ -18,14 +18,14 @@ pub(crate) fn load(file: &Path) -> Result<Plan, Failure> {
 /// `gipfel config check`.
 pub(crate) fn check(file: &Path) -> Result<Exit, Failure> {
     let plan = load(file)?;
-    print(&gipfel_config::describe(&plan));
+    print(&gipfel_config::describe(&plan))?;
     for warning in &plan.warnings {
-        print(&format!("warning: {warning}\n"));
+        print(&format!("warning: {warning}\n"))?;
     }
     super::run::check_commands(&plan.experiments)?;
     for refusal in plan.check_supported(false) {
-        print(&format!("not yet: {refusal}\n"));
+        print(&format!("not yet: {refusal}\n"))?;
     }
-    print(&format!("{} is valid\n", file.display()));
+    print(&format!("{} is valid\n", file.display()))?;
     Ok(Exit::Done)
 }

@@ -21,15 +21,16 @@ const MODELS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Finds the peak of the server behind a URL, or prints the configuration that does.
 pub(crate) fn peak(arguments: &PeakArguments) -> Result<Exit, Failure> {
+    let schedule = peak::schedule(arguments).map_err(|problem| Failure::usage(anyhow!(problem)))?;
     let found = results::runtime()?.block_on(ask_models(arguments))?;
-    let experiment = peak::experiment(arguments, found);
+    let experiment = peak::experiment(arguments, schedule, found);
     if arguments.print_config {
         let plan = Plan {
             experiments: vec![experiment],
             max_parallel_experiments: 1,
             ..Plan::default()
         };
-        print(&gipfel_config::render_yaml(&plan));
+        print(&gipfel_config::render_yaml(&plan))?;
         return Ok(Exit::Done);
     }
     let options = run::options(&arguments.output)?;
@@ -37,7 +38,7 @@ pub(crate) fn peak(arguments: &PeakArguments) -> Result<Exit, Failure> {
         vec![experiment],
         &options,
         &arguments.output,
-        &Display::new(arguments.output.json),
+        &Display::of(&arguments.output),
     )
 }
 

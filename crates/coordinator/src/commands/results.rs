@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use gipfel_model::Slo;
-use gipfel_results_analysis::{Summary, render_table, summarize_with};
+use gipfel_results_analysis::{Summary, TableOptions, render_table, summarize_with};
 use gipfel_results_db::ResultsDb;
 
 use crate::{campaign::refusal_words, exit::Exit, failure::Failure, print};
@@ -41,12 +41,12 @@ pub(crate) fn merge(
         .map_err(Failure::experiment)?;
     for run in &report.merged {
         let verb = if run.replaced { "replaced" } else { "merged" };
-        print(&format!("{verb} {} from {}\n", run.run_id, run.source.display()));
+        print(&format!("{verb} {} from {}\n", run.run_id, run.source.display()))?;
     }
     for refused in &report.refused {
-        print(&format!("{}\n", refusal_words(refused)));
+        print(&format!("{}\n", refusal_words(refused)))?;
     }
-    print(&format!("{} runs in {}\n", report.merged.len(), target.display()));
+    print(&format!("{} runs in {}\n", report.merged.len(), target.display()))?;
     Ok(if report.refused.is_empty() {
         Exit::Done
     } else {
@@ -58,12 +58,12 @@ pub(crate) fn merge(
 pub(crate) fn summary(
     database: Option<PathBuf>,
     slos: &[Slo],
-    json: bool,
+    form: Form,
     results_dir: &Path,
 ) -> Result<Exit, Failure> {
     let database = database.unwrap_or_else(|| results_dir.join("results.db"));
     let summary = read_summary(&database, slos)?;
-    print_summary(&summary, json)?;
+    print_summary(&summary, form)?;
     Ok(Exit::Done)
 }
 
@@ -84,19 +84,33 @@ pub(crate) fn read_summary(database: &Path, slos: &[Slo]) -> Result<Summary, Fai
         .map_err(Failure::usage)
 }
 
+/// How a summary is printed.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Form {
+    /// As JSON.
+    pub(crate) json: bool,
+    /// Every step of a search with all its figures.
+    pub(crate) all_levels: bool,
+}
+
 /// Prints a summary as a table or as JSON.
-pub(crate) fn print_summary(summary: &Summary, json: bool) -> Result<(), Failure> {
-    if json {
-        let text = serde_json::to_string_pretty(summary).context("failed to write the summary as JSON")?;
-        print(&format!("{text}\n"));
+pub(crate) fn print_summary(summary: &Summary, form: Form) -> Result<(), Failure> {
+    let text = if form.json {
+        serde_json::to_string_pretty(summary).context("failed to write the summary as JSON")? + "\n"
     } else {
-        print(&render_table(summary, TABLE_WIDTH, false));
-    }
+        let options = TableOptions {
+            width: TABLE_WIDTH,
+            all_levels: form.all_levels,
+            ..TableOptions::default()
+        };
+        render_table(summary, &options)
+    };
+    print(&text)?;
     Ok(())
 }
 
 /// The databases `run_*.db` of every campaign under the directory, sorted.
-fn run_databases(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn run_databases(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     collect(directory, 0, &mut found)
         .with_context(|| format!("failed to look into `{}`", directory.display()))

@@ -31,9 +31,12 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
             experiment.dataset_config = gipfel_config::dataset_config(&experiment.workload);
         }
     }
-    let display = Display::new(arguments.output.json);
+    let display = Display::of(&arguments.output);
     for warning in &plan.warnings {
         display.note(&format!("warning: {warning}"));
+    }
+    if arguments.on.is_some() {
+        share_server(&mut plan, &display);
     }
     refuse_unsupported(&plan, arguments.synthetic)?;
     check_commands(&plan.experiments)?;
@@ -44,7 +47,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     };
     if arguments.dry_run {
         let state = campaign::plan_state(plan.experiments, &options).map_err(Failure::usage)?;
-        print(&dry_run::write(&state, &options.results_dir).map_err(Failure::usage)?);
+        print(&dry_run::write(&state, &options.results_dir).map_err(Failure::usage)?)?;
         return Ok(Exit::Done);
     }
     start(plan.experiments, &options, &arguments.output, &display)
@@ -67,7 +70,7 @@ pub(crate) fn resume(arguments: &ResumeArguments) -> Result<Exit, Failure> {
             })?,
     };
     let options = options(&arguments.output)?;
-    let display = Display::new(arguments.output.json);
+    let display = Display::of(&arguments.output);
     let campaign = Campaign::resume(&id, &options).map_err(Failure::usage)?;
     drive(campaign, &arguments.output, &display)
 }
@@ -103,6 +106,20 @@ pub(crate) fn check_commands(experiments: &[ExperimentSpec]) -> Result<(), Failu
         }
     }
     Ok(())
+}
+
+/// A server that exists already is one server for all repeats of an experiment.
+fn share_server(plan: &mut Plan, display: &Display) {
+    let repeated = plan.experiments.iter().any(|experiment| experiment.repeat > 0);
+    for experiment in &mut plan.experiments {
+        experiment.deployment.instance = 0;
+    }
+    if repeated {
+        display.note(
+            "warning: all repeats go to the one server of --on: their spread says how well a measurement repeats, not \
+             how much fresh deployments differ",
+        );
+    }
 }
 
 /// Servers of this machine run one after another: side by side they would take each other's cores.

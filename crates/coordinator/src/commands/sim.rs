@@ -1,6 +1,6 @@
 //! `gipfel sim`.
 
-use gipfel_inference_sim::{Ready, SimArguments, run_blocking};
+use gipfel_inference_sim::{Faults, Ready, SimArguments, run_blocking};
 
 use crate::{exit::Exit, failure::Failure, print};
 
@@ -13,14 +13,15 @@ pub(crate) fn serve(arguments: &crate::cli::SimArguments) -> Result<Exit, Failur
         port: arguments.port,
         seed: arguments.seed,
         model: arguments.model.clone(),
-        ..SimArguments::default()
+        faults: Faults::of(&arguments.faults).map_err(Failure::usage)?,
     };
     run_blocking(arguments, announce).map_err(Failure::usage)?;
     Ok(Exit::Done)
 }
 
 fn announce(ready: &Ready) {
-    print(&format!(
+    // It serves all the same when nobody can read where.
+    let _ = print(&format!(
         "simulating {} as model `{}` on http://{}\n",
         ready.profile, ready.model, ready.address
     ));
