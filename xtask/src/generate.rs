@@ -14,6 +14,8 @@ const COMMANDS: &[&[&str]] = &[
     &["resume"],
     &["results", "merge"],
     &["results", "summary"],
+    &["results", "export"],
+    &["results", "compare"],
     &["config", "check"],
     &["sim"],
 ];

@@ -61,6 +61,9 @@ impl LocalBackend {
             text(&path),
             "--directory".to_owned(),
             text(&directory),
+            // Not what a Slurm job around us says of its own tasks.
+            "--of".to_owned(),
+            "1".to_owned(),
         ];
         let number = marks.highest + 1;
         let campaign = &config.campaign_id;

@@ -28,8 +28,9 @@ const RECENT: usize = 1000;
 /// Without a budget of the user: this, or so many median E2E latencies if that is more.
 const BUDGET: Duration = Duration::from_mins(15);
 const BUDGET_E2E: f64 = 60.0;
-/// Levels in succession in which the client did not keep its part, after which more teach nothing.
-const INVALID_TO_STOP: u32 = 2;
+/// Levels in succession in which the client did not keep its part, after which more teach nothing; the short steps of the
+/// ramp do not count.
+const INVALID_TO_STOP: usize = 3;
 
 /// What was observed since the last call.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +115,6 @@ pub struct AdaptiveSearch {
     next_level: u32,
     levels: Vec<Live>,
     course: Course,
-    invalid: u32,
     recent_e2e: std::collections::VecDeque<i64>,
     is_over: bool,
 }
@@ -145,7 +145,6 @@ impl AdaptiveSearch {
             next_level,
             course: Course::new(spec),
             levels: Vec::new(),
-            invalid: 0,
             recent_e2e: std::collections::VecDeque::new(),
             is_over: false,
         };
@@ -193,13 +192,21 @@ impl AdaptiveSearch {
         directives
     }
 
-    /// The client did not keep its part in this level: its evidence does not count. After two such levels in succession
+    /// The client did not keep its part in this level: its evidence does not count. After three such levels in succession
     /// the search ends unresolved.
     pub fn invalidate(&mut self, level: u32) {
         if let Some(one) = self.levels.iter_mut().find(|one| one.level == level) {
             one.is_valid = false;
         }
-        self.invalid += 1;
+    }
+
+    fn is_client_at_its_limit(&self) -> bool {
+        let closed = self
+            .levels
+            .iter()
+            .rev()
+            .filter(|level| level.is_closed && level.stage != Stage::Ramp);
+        closed.take_while(|level| !level.is_valid).count() >= INVALID_TO_STOP
     }
 
     /// Where the search stands.
@@ -262,7 +269,8 @@ impl AdaptiveSearch {
             estimate: self.course.mean(),
         };
         let outcome = course::look(&view);
-        let out_of_time = self.spec.budget.is_some() && self.is_out_of_time(observation.now_ns);
+        let out_of_time = self.spec.budget.is_some() && self.is_out_of_time(observation.now_ns)
+            || self.is_client_at_its_limit();
         match outcome {
             Some(outcome) => Some(Ended {
                 sheds: outcome.sheds(),
@@ -352,20 +360,21 @@ impl AdaptiveSearch {
             _ => !self.is_out_of_time(now_ns),
         };
         let is_precise = self.course.is_precise(self.spec.precision);
-        plan.is_none() || !fits || is_precise || self.invalid >= INVALID_TO_STOP
+        plan.is_none() || !fits || is_precise || self.is_client_at_its_limit()
     }
 
     fn finish(&mut self, now_ns: i64, directives: &mut Vec<Directive>) {
         let e2e_s = self.e2e_s();
+        let is_client_at_its_limit = self.is_client_at_its_limit();
         for level in self.levels.iter_mut().filter(|level| !level.is_closed) {
             directives.push(level.close(&self.slos, now_ns, e2e_s));
         }
         self.is_over = true;
         let learnt = self.learnt();
         let mut found = answer(&self.spec, &self.slos, &learnt);
-        if self.invalid >= INVALID_TO_STOP {
+        if is_client_at_its_limit {
             found.unresolved = Some(
-                "the client did not keep its schedule in two levels in succession; more cores or more ranks resolve it"
+                "the client did not keep its schedule in three levels in succession; more cores or more ranks resolve it"
                     .to_owned(),
             );
         }

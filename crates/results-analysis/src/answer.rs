@@ -58,13 +58,18 @@ fn searched(
     }
     let unresolved = match (&peak.unresolved, &peak.estimate) {
         (None, Some(estimate)) => {
-            let sentence = format!("at least {}, bound by {}", shown::sure(estimate), estimate.binding);
+            let sentence = format!(
+                "at least {}, bound by {}",
+                shown::sure(estimate),
+                estimate.binding
+            );
             return (Conclusion::Answered, Some(estimate.peak_qps), with_held(sentence));
         }
         _ if levels.iter().all(|level| !level.has_figures()) => nothing(standing),
-        (Some(reason), Some(estimate)) => {
-            with_held(format!("unresolved: {reason}; so far {}", shown::estimate(estimate)))
-        }
+        (Some(reason), Some(estimate)) => with_held(format!(
+            "unresolved: {reason}; so far {}",
+            shown::estimate(estimate)
+        )),
         (Some(reason), None) => with_held(format!("unresolved: {reason}")),
         (None, None) => "unresolved: nothing is known of the peak".to_owned(),
     };
@@ -73,10 +78,7 @@ fn searched(
 
 /// The lowest rate that was offered, with what it violates.
 fn nothing_passes(levels: &[LevelSummary]) -> String {
-    let lowest = levels
-        .iter()
-        .filter(|level| level.has_figures())
-        .min_by(by_rate);
+    let lowest = levels.iter().filter(|level| level.has_figures()).min_by(by_rate);
     let worst = |level: &LevelSummary| level.overloaded.or_else(|| Some(level.worst()?.slo));
     match lowest.and_then(|level| Some((level.rate, worst(level)?))) {
         Some((rate, slo)) => format!(

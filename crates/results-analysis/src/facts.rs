@@ -39,7 +39,9 @@ impl Facts {
     fn read(config: Value) -> Self {
         let search = config["schedule"]["rates"].get("search");
         let dataset = &config["dataset_config"];
-        let is_corpus = dataset["sharegpt_fraction"].as_f64().is_some_and(|share| share > 0.0);
+        let is_corpus = dataset["sharegpt_fraction"]
+            .as_f64()
+            .is_some_and(|share| share > 0.0);
         Self {
             search: search.and_then(|search| serde_json::from_value(search.clone()).ok()),
             prompts: dataset["num_prompts"].as_u64().filter(|_| is_corpus),
@@ -55,9 +57,9 @@ fn experiment(mut config: Value) -> Option<String> {
         }
     }
     let object = config.as_object_mut()?;
-    OWN.iter().for_each(|key| {
+    for key in OWN {
         object.remove(*key);
-    });
+    }
     Some(config.to_string())
 }
 
@@ -77,7 +79,10 @@ mod tests {
         let found = facts(&format!(r#"{{"schedule": {{"rates": {{"search": {search}}}}}}}"#));
         let found = found.search.expect("a search");
         assert_eq!((found.min_rate.get(), found.precision), (2.0, 0.03));
-        assert_eq!(facts(r#"{"schedule": {"rates": {"listed": [1.0]}}}"#).search, None);
+        assert_eq!(
+            facts(r#"{"schedule": {"rates": {"listed": [1.0]}}}"#).search,
+            None
+        );
         assert_eq!(facts("no JSON"), Facts::default());
         assert_eq!(Facts::new(&Provenance::default()), Facts::default());
     }
@@ -99,6 +104,9 @@ mod tests {
     fn only_a_data_set_has_a_number_of_prompts() {
         let prompts = |dataset: &str| facts(&format!(r#"{{"dataset_config": {dataset}}}"#)).prompts;
         assert_eq!(prompts(r#"{"num_prompts": 300}"#), None);
-        assert_eq!(prompts(r#"{"num_prompts": 300, "sharegpt_fraction": 0.5}"#), Some(300));
+        assert_eq!(
+            prompts(r#"{"num_prompts": 300, "sharegpt_fraction": 0.5}"#),
+            Some(300)
+        );
     }
 }

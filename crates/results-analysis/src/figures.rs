@@ -491,12 +491,7 @@ mod tests {
             })
             .collect();
         check(&shed, 0, Metric::Ttft, ["50.0", "90.0", "≥ 700.0", "–"]);
-        check(
-            &shed,
-            0,
-            Metric::TtftFromSend,
-            ["49.0", "89.0", "≥ 699.0", "–"],
-        );
+        check(&shed, 0, Metric::TtftFromSend, ["49.0", "89.0", "≥ 699.0", "–"]);
         check(&shed, 0, Metric::ItlMax, ["50.0", "50.0", "≥ 50.0", "–"]);
         // A hundred more were scheduled and never recorded.
         check(&shed, 100, Metric::Ttft, ["–", "≥ 80.0", "≥ 90.0", "–"]);

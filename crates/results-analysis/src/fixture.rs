@@ -5,7 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use gipfel_model::{
     ArrivalProcess, ArrivalRate, BackendKind, CountSource, DeploymentKind, EndpointSpec, LengthDistribution,
     LevelRecord, LevelSchedule, LevelState, Outcome, Phase, Provenance, Rates, RequestRecord, RunConfig,
-    RunState, SearchSpec, Slo, Stage, Timeouts, Validity, Verdict, WorkloadSpec, run_config::RUN_CONFIG_FORMAT,
+    RunState, SearchSpec, Slo, Stage, Timeouts, Validity, Verdict, WorkloadSpec,
+    run_config::RUN_CONFIG_FORMAT,
 };
 use gipfel_results_db::{ResultsDb, RunKey};
 use hdrhistogram::{

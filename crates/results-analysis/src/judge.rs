@@ -46,9 +46,7 @@ pub(crate) fn judge(
     let is_known = objectives.judged_by.is_none() && record.evidence.is_some();
     let evidence = match &record.evidence {
         Some(evidence) if is_known => Some(evidence.clone()),
-        _ if is_complete && objectives.timed => {
-            Some(gipfel_peak_search::evidence_of(record, requests, slos))
-        }
+        _ if is_complete && objectives.timed => Some(gipfel_peak_search::evidence_of(record, requests, slos)),
         _ => None,
     };
     let scheduled = scheduled(record, measured);

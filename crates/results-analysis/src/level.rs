@@ -1,6 +1,8 @@
 //! One level: its requests, gaps and scrapes, made figures.
 
-use gipfel_model::{LevelRecord, LevelState, Outcome, Phase, RequestRecord, ScrapeRecord, Slo, Stage, Verdict};
+use gipfel_model::{
+    LevelRecord, LevelState, Outcome, Phase, RequestRecord, ScrapeRecord, Slo, Stage, Verdict,
+};
 use hdrhistogram::{Histogram, serialization::Deserializer};
 
 use crate::{
@@ -215,7 +217,8 @@ pub(crate) fn grown(scrapes: &[ScrapeRecord], counter: impl Fn(&ScrapeRecord) ->
         }
         seen.push(first.endpoint);
         let place = (rank, first.endpoint);
-        let counted = |scrape: &&ScrapeRecord| (scrape.rank, scrape.endpoint) == place && counter(scrape).is_some();
+        let counted =
+            |scrape: &&ScrapeRecord| (scrape.rank, scrape.endpoint) == place && counter(scrape).is_some();
         let first = scrapes.iter().find(counted)?;
         let last = scrapes.iter().rfind(counted)?;
         sum += Some(counter(last)? - counter(first)?).filter(|grown| *grown >= 0.0)?;

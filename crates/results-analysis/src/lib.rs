@@ -10,7 +10,7 @@
 //!
 //! let db = ResultsDb::open_read_only("results.db").await?;
 //! let summary = summarize(&db).await?;
-//! let text = render_table(&summary, &TableOptions::default());
+//! let text = render_table(&summary, TableOptions::default());
 //! # let _ = text;
 //! # Ok(())
 //! # }
@@ -24,6 +24,7 @@ mod figures;
 #[cfg(test)]
 mod fixture;
 mod judge;
+mod layout;
 mod level;
 mod load;
 mod notes;
@@ -39,9 +40,9 @@ mod tests;
 mod warnings;
 
 pub use figures::{Figure, Metric, MetricSummary, Percentile};
-pub use summarize::{summarize, summarize_with};
 pub use repeats::{Repeat, RepeatSummary, Spread};
 pub use shown::{estimate as estimate_words, percent as percent_words, rate as rate_words};
+pub use summarize::{summarize, summarize_with};
 pub use summary::{
     Answer, AnswerLengths, Conclusion, Goodput, InFlight, LevelSummary, RequestCounts, RunSummary,
     SUMMARY_FORMAT, Summary, Warning,

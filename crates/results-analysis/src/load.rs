@@ -27,9 +27,11 @@ pub(crate) fn output_tokens_per_s(record: &LevelRecord, requests: &[RequestRecor
     let mut counted = false;
     let mut tokens = 0.0;
     for request in requests {
-        let (Some(n), Some(first), Some(last)) =
-            (request.output_tokens, request.first_token_ns, request.last_token_ns)
-        else {
+        let (Some(n), Some(first), Some(last)) = (
+            request.output_tokens,
+            request.first_token_ns,
+            request.last_token_ns,
+        ) else {
             continue;
         };
         counted = true;
@@ -55,7 +57,9 @@ fn overlap(first: i64, last: i64, from: i64, to: i64) -> f64 {
 pub(crate) fn answer_lengths(measured: &[RequestRecord]) -> AnswerLengths {
     let mut lengths = AnswerLengths::default();
     for request in measured.iter().filter(|request| request.outcome == Outcome::Ok) {
-        let Some(tokens) = request.output_tokens else { continue };
+        let Some(tokens) = request.output_tokens else {
+            continue;
+        };
         lengths.counted += 1;
         lengths.short += u64::from(tokens < request.requested_output);
         lengths.tokens += u64::from(tokens);
@@ -71,7 +75,14 @@ pub(crate) fn in_flight(record: &LevelRecord, requests: &[RequestRecord]) -> InF
     let mean = |from: i64, to: i64| {
         let busy: f64 = requests
             .iter()
-            .map(|request| overlap(request.scheduled_ns, request.scheduled_ns + request.end_ns, from, to))
+            .map(|request| {
+                overlap(
+                    request.scheduled_ns,
+                    request.scheduled_ns + request.end_ns,
+                    from,
+                    to,
+                )
+            })
             .sum();
         busy / (to - from).max(1) as f64
     };

@@ -30,7 +30,11 @@ pub(crate) fn notes(run: &RunRow, levels: &[LevelSummary]) -> Vec<String> {
     let (steps, listed): (Vec<_>, Vec<_>) = levels.iter().partition(|level| level.stage != Stage::Level);
     for level in listed {
         let rate = shown::level_rate(level);
-        notes.extend(ended(&[level]).into_iter().map(|note| format!("{rate} req/s: {note}")));
+        notes.extend(
+            ended(&[level])
+                .into_iter()
+                .map(|note| format!("{rate} req/s: {note}")),
+        );
     }
     notes.extend(ended(&steps));
     notes

@@ -88,7 +88,9 @@ fn summarize(mut runs: Vec<&RunSummary>) -> Option<RepeatSummary> {
     }
     let repeats: Vec<Repeat> = runs.iter().map(|run| repeat(run)).collect();
     let fresh = |run: &&RunSummary| {
-        let others = runs.iter().filter(|other| other.deployment_id == run.deployment_id);
+        let others = runs
+            .iter()
+            .filter(|other| other.deployment_id == run.deployment_id);
         run.deployment_id.is_some() && others.count() == 1
     };
     let first = runs.first()?;
@@ -108,7 +110,10 @@ fn repeat(run: &RunSummary) -> Repeat {
     Repeat {
         run_id: run.run_id.clone(),
         repeat: run.repeat,
-        max_qps: run.answer.max_qps.filter(|_| run.answer.conclusion == Conclusion::Answered),
+        max_qps: run
+            .answer
+            .max_qps
+            .filter(|_| run.answer.conclusion == Conclusion::Answered),
         interval: estimate
             .filter(|_| run.search.is_some())
             .map(|estimate| (estimate.low, estimate.high)),
@@ -165,9 +170,17 @@ mod tests {
 
     #[test]
     fn answers_have_a_median_and_a_spread() {
-        let found = spread(&repeats(&[Some((26.0, 0.0)), None, Some((24.0, 0.0)), Some((25.0, 0.0))]));
+        let found = spread(&repeats(&[
+            Some((26.0, 0.0)),
+            None,
+            Some((24.0, 0.0)),
+            Some((25.0, 0.0)),
+        ]));
         let found = found.expect("answers");
-        assert_eq!((found.answered, found.median, found.min, found.max), (3, 25.0, 24.0, 26.0));
+        assert_eq!(
+            (found.answered, found.median, found.min, found.max),
+            (3, 25.0, 24.0, 26.0)
+        );
         assert_eq!(found.relative, 0.08);
         assert_eq!(found.standard_deviation, Some(1.0));
         assert_eq!(found.between_deployments, Some(1.0));
@@ -180,6 +193,9 @@ mod tests {
         assert_eq!(found.median, 25.0);
         assert_eq!(found.between_deployments, Some(0.0));
         let alone = spread(&repeats(&[Some((24.0, 1.0))])).expect("an answer");
-        assert_eq!((alone.standard_deviation, alone.between_deployments), (None, None));
+        assert_eq!(
+            (alone.standard_deviation, alone.between_deployments),
+            (None, None)
+        );
     }
 }

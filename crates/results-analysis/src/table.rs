@@ -1,16 +1,14 @@
 //! The summary as text for a terminal.
 
-use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
 use gipfel_model::{Attainment, LevelState, Slo, Stage, Verdict, slo::Quantile};
 
 use crate::{
     figures::{Metric, MetricSummary},
-    repeats::RepeatSummary,
+    layout::{absent, colored, per_second, render, wrapped},
+    repeats::{RepeatSummary, Spread},
     shown,
     summary::{LevelSummary, RunSummary, Summary},
 };
-
-const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 const LEGEND: &[&str] = &[
     "Max QPS: of a search the peak, the rate that is met with 80 % confidence; of listed and doubling rates the \
@@ -47,7 +45,7 @@ impl Default for TableOptions {
 
 /// Renders a summary: a table of the runs, then for each run its answer as a sentence, its levels, how they stand to
 /// the objectives, all percentiles, and the warnings.
-pub fn render_table(summary: &Summary, options: &TableOptions) -> String {
+pub fn render_table(summary: &Summary, options: TableOptions) -> String {
     if summary.runs.is_empty() {
         return "no runs\n".to_owned();
     }
@@ -82,7 +80,7 @@ pub fn render_table(summary: &Summary, options: &TableOptions) -> String {
 }
 
 /// The tables of one run.
-fn tables(run: &RunSummary, options: &TableOptions) -> Vec<String> {
+fn tables(run: &RunSummary, options: TableOptions) -> Vec<String> {
     let mut tables = Vec::new();
     if run.levels.is_empty() {
         return tables;
@@ -186,7 +184,9 @@ fn runs_table(runs: &[RunSummary], width: u16) -> String {
 
 fn max_qps(run: &RunSummary) -> String {
     let listed = run.answer.highest_passing_level;
-    let listed = listed.filter(|_| run.search.is_none()).map(|rate| rate.get().to_string());
+    let listed = listed
+        .filter(|_| run.search.is_none())
+        .map(|rate| rate.get().to_string());
     listed
         .or_else(|| run.answer.max_qps.map(shown::rate))
         .unwrap_or_else(absent)
@@ -195,7 +195,11 @@ fn max_qps(run: &RunSummary) -> String {
 /// The estimate, if it is an answer.
 fn peak(run: &RunSummary) -> String {
     match (&run.peak.unresolved, &run.peak.estimate) {
-        (None, Some(estimate)) => format!("{}\n({})", shown::rate(estimate.peak_qps), shown::interval(estimate)),
+        (None, Some(estimate)) => format!(
+            "{}\n({})",
+            shown::rate(estimate.peak_qps),
+            shown::interval(estimate)
+        ),
         _ => absent(),
     }
 }
@@ -216,7 +220,6 @@ fn objectives(run: &RunSummary) -> String {
 
 /// What the repeats of an experiment come to, in sentences.
 fn repeated(summary: &RepeatSummary) -> String {
-    let count = summary.repeats.len();
     let servers = if summary.fresh_deployments {
         "each on a fresh deployment"
     } else {
@@ -227,35 +230,39 @@ fn repeated(summary: &RepeatSummary) -> String {
         .iter()
         .map(|repeat| repeat.max_qps.map_or_else(absent, shown::rate))
         .collect();
-    let mut text = format!(
-        "{count} repeats of {} on {}, {servers}: Max QPS {} req/s.",
+    let answers = format!(
+        "{} repeats of {} on {}, {servers}: Max QPS {} req/s.",
+        summary.repeats.len(),
         summary.model,
         summary.backend,
         answers.join(", ")
     );
-    let Some(spread) = &summary.spread else {
-        return text + " None has an answer.";
-    };
-    text += &format!(
-        " Median {} req/s, from {} to {}, a spread of {}.",
+    let spread = summary.spread.as_ref().map_or_else(
+        || "None has an answer.".to_owned(),
+        |spread| spread_words(spread, summary.fresh_deployments),
+    );
+    format!("{answers} {spread}")
+}
+
+fn spread_words(spread: &Spread, fresh_deployments: bool) -> String {
+    let range = format!(
+        "Median {} req/s, from {} to {}, a spread of {}.",
         shown::rate(spread.median),
         shown::rate(spread.min),
         shown::rate(spread.max),
         shown::percent(spread.relative)
     );
-    if let Some(deviation) = spread.standard_deviation {
-        text += &format!(" Standard deviation {} req/s", shown::rate(deviation));
-        match spread.between_deployments.filter(|_| summary.fresh_deployments) {
-            Some(between) => {
-                text += &format!(
-                    ", of which {} between deployments once the uncertainty of each measurement is taken off.",
-                    shown::rate(between)
-                );
-            }
-            None => text += ".",
-        }
+    let Some(deviation) = spread.standard_deviation.map(shown::rate) else {
+        return range;
+    };
+    match spread.between_deployments.filter(|_| fresh_deployments) {
+        Some(between) => format!(
+            "{range} Standard deviation {deviation} req/s, of which {} between deployments once the uncertainty of each \
+             measurement is taken off.",
+            shown::rate(between)
+        ),
+        None => format!("{range} Standard deviation {deviation} req/s."),
     }
-    text
 }
 
 fn heading(run: &RunSummary, width: u16) -> String {
@@ -299,7 +306,7 @@ fn levels_table(run: &RunSummary, width: u16) -> String {
 }
 
 /// The steps of a search. Those of its ramp, and those of its bracket, are one line unless all are asked for.
-fn steps_table(run: &RunSummary, options: &TableOptions) -> String {
+fn steps_table(run: &RunSummary, options: TableOptions) -> String {
     let header = [
         "Step",
         "Rate\n(req/s)",
@@ -406,7 +413,11 @@ fn objectives_table(run: &RunSummary, width: u16) -> Option<String> {
         let informational = level.informational.iter().map(|one| (one, " (informational)"));
         for (index, (one, remark)) in deciding.chain(informational).enumerate() {
             rows.push(vec![
-                if index == 0 { shown::level_rate(level) } else { String::new() },
+                if index == 0 {
+                    shown::level_rate(level)
+                } else {
+                    String::new()
+                },
                 format!("{}{remark}", one.slo),
                 one.decided.to_string(),
                 worth(one.n_eff),
@@ -474,84 +485,4 @@ fn latencies_table(run: &RunSummary, width: u16) -> String {
             })
         });
     render(&header, rows, &[1], width)
-}
-
-/// A table; the columns of `text` are aligned left and give way when the width is short, the others are numbers.
-pub(crate) fn render(header: &[&str], rows: impl Iterator<Item = Vec<String>>, text: &[usize], width: u16) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(STYLE)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(width)
-        .set_header(header.iter().map(Cell::new));
-    for row in rows {
-        table.add_row(row.into_iter().map(Cell::new).collect::<Vec<Cell>>());
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        if !text.contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-    }
-    table.trim_fmt() + "\n"
-}
-
-/// Adds colours to the verdicts of a table's lines; after the layout, which so needs not to know of them.
-fn colored(text: String, color: bool) -> String {
-    const COLORS: [(&str, &str); 5] = [
-        (" accept", "\u{1b}[32m"),
-        (" reject", "\u{1b}[31m"),
-        (" unresolved", "\u{1b}[33m"),
-        (" invalid", "\u{1b}[33m"),
-        (" broken off", "\u{1b}[33m"),
-    ];
-    if !color {
-        return text;
-    }
-    let mut lines = String::new();
-    for line in text.lines() {
-        let found = COLORS
-            .iter()
-            .find_map(|(word, code)| Some((line.find(word)?, *word, *code)));
-        match found {
-            Some((at, word, code)) => {
-                let (before, rest) = line.split_at(at);
-                lines.extend([before, " ", code, &word[1..], "\u{1b}[0m", &rest[word.len()..]]);
-            }
-            None => lines.push_str(line),
-        }
-        lines.push('\n');
-    }
-    lines
-}
-
-/// Text in lines of at most `width`, the first one after `mark`, the others below its begin.
-pub(crate) fn wrapped(text: &str, mark: &str, width: u16) -> String {
-    let indent = " ".repeat(mark.len());
-    let mut lines = vec![mark.to_owned()];
-    let mut used = mark.len();
-    for word in text.split_whitespace() {
-        let length = word.chars().count();
-        let Some(line) = lines.last_mut() else { continue };
-        if used > indent.len() && used + 1 + length > usize::from(width) {
-            lines.push(indent.clone() + word);
-            used = indent.len() + length;
-        } else {
-            if used > indent.len() {
-                line.push(' ');
-                used += 1;
-            }
-            line.push_str(word);
-            used += length;
-        }
-    }
-    lines.join("\n") + "\n"
-}
-
-fn per_second(rate: Option<f64>) -> String {
-    rate.map_or_else(absent, |rate| format!("{rate:.2}"))
-}
-
-fn absent() -> String {
-    "–".to_owned()
 }

@@ -54,7 +54,7 @@ async fn usual(database: &Database, run_id: &str) {
 async fn table(database: &Database) -> String {
     let text = render_table(
         &summarize(&database.db).await.expect("a summary"),
-        &TableOptions::default(),
+        TableOptions::default(),
     );
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     text
@@ -178,10 +178,7 @@ async fn percentiles_are_known() {
     assert_eq!(p95(0, Metric::ItlMax), "50.0");
     assert_eq!(p95(2, Metric::Ttft), "1900");
     assert_eq!(p95(3, Metric::Ttft), "∞");
-    assert_eq!(
-        summary.runs[0].answer.max_qps,
-        Some(20.0)
-    );
+    assert_eq!(summary.runs[0].answer.max_qps, Some(20.0));
 }
 
 #[tokio::test]
@@ -313,7 +310,7 @@ async fn other_objectives_judge_anew() {
             .await
             .expect("a summary");
         assert_eq!(summary.runs[0].answer.sentence, expected);
-        assert!(render_table(&summary, &TableOptions::default()).starts_with("Judged by "));
+        assert!(render_table(&summary, TableOptions::default()).starts_with("Judged by "));
     };
     check(
         &["ttft p95 <= 2s"],
@@ -416,9 +413,12 @@ async fn a_search_with_its_answer() {
     };
     let run = answered(searched(&database).await, peak);
     assert_eq!(run.answer.conclusion, Conclusion::Answered);
-    assert_eq!((run.answer.max_qps, run.answer.highest_passing_level), (Some(25.18), None));
+    assert_eq!(
+        (run.answer.max_qps, run.answer.highest_passing_level),
+        (Some(25.18), None)
+    );
     let summary = Summary::new(None, vec![run]);
-    let text = render_table(&summary, &TableOptions::default());
+    let text = render_table(&summary, TableOptions::default());
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     assert_snapshot!(text, @r"
      Model                 Backend   Deployment   Max QPS    Peak (90 %      Held   SLO
@@ -457,7 +457,7 @@ async fn a_search_with_its_answer() {
         all_levels: true,
         ..TableOptions::default()
     };
-    let text = render_table(&summary, &all);
+    let text = render_table(&summary, all);
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     assert_eq!(text.matches("TTFT from send").count(), 6, "{text}");
 }
@@ -514,7 +514,10 @@ async fn the_peak_of_listed_rates_is_interpolated() {
         ..PeakAnswer::default()
     };
     let run = answered(summary.runs.into_iter().next().expect("a run"), peak);
-    assert_eq!((run.answer.max_qps, run.answer.conclusion), (Some(20.0), Conclusion::Answered));
+    assert_eq!(
+        (run.answer.max_qps, run.answer.conclusion),
+        (Some(20.0), Conclusion::Answered)
+    );
     assert_eq!(
         run.answer.sentence,
         "passes at 20 req/s, rejected at 40 req/s (ttft p95 <= 500ms); interpolated peak 25.2 req/s \
@@ -546,7 +549,7 @@ async fn repeats_are_put_together() {
     let mut summary = Summary::new(None, vec![repeat(1, 24.9), repeat(0, 25.2)]);
     summary.extend(Summary::new(None, vec![repeat(2, 26.1)]));
     assert_eq!(summary.repeats.len(), 1);
-    let text = render_table(&summary, &TableOptions::default());
+    let text = render_table(&summary, TableOptions::default());
     let repeats = text.split("\n\n").nth(1).expect("the repeats");
     assert_snapshot!(repeats, @r"
     3 repeats of swiss-ai/Apertus-8B on vllm, each on a fresh deployment: Max QPS 25.2, 24.9, 26.1
@@ -648,7 +651,7 @@ async fn merged_and_imported_runs_are_summed_up() {
         "{:?}",
         run.notes
     );
-    let text = render_table(&own, &TableOptions::default());
+    let text = render_table(&own, TableOptions::default());
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
 }
 
@@ -697,11 +700,17 @@ async fn colours_are_only_added() {
     let database = Database::new().await;
     usual(&database, "run-a").await;
     let summary = summarize(&database.db).await.expect("a summary");
-    let colored = render_table(&summary, &TableOptions { color: true, ..TableOptions::default() });
+    let colored = render_table(
+        &summary,
+        TableOptions {
+            color: true,
+            ..TableOptions::default()
+        },
+    );
     assert!(colored.contains(" \u{1b}[32maccept\u{1b}[0m"), "{colored}");
     let mut plain = colored;
     for code in ["\u{1b}[31m", "\u{1b}[32m", "\u{1b}[33m", "\u{1b}[0m"] {
         plain = plain.replace(code, "");
     }
-    assert_eq!(plain, render_table(&summary, &TableOptions::default()));
+    assert_eq!(plain, render_table(&summary, TableOptions::default()));
 }

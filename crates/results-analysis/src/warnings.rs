@@ -96,14 +96,13 @@ fn warning(code: &'static str, what: &str, found: &[Found<'_>], advice: &str) ->
         .iter()
         .max_by(|one, other| one.severity.total_cmp(&other.severity))?;
     let levels: Vec<&LevelSummary> = found.iter().map(|found| found.level).collect();
-    let mut text = format!("{what} {}", places(&levels));
-    if found.len() > 1 {
-        text += &format!(", most at {} req/s", shown::level_rate(worst.level));
-    }
-    text += &format!(": {}. {advice}", worst.words);
+    let most = match found.len() {
+        1 => String::new(),
+        _ => format!(", most at {} req/s", shown::level_rate(worst.level)),
+    };
     Some(Warning {
         code,
-        text,
+        text: format!("{what} {}{most}: {}. {advice}", places(&levels), worst.words),
         levels: levels.iter().map(|level| level.level).collect(),
     })
 }
@@ -122,11 +121,15 @@ fn places(levels: &[&LevelSummary]) -> String {
 
 fn few_samples(subject: &Subject<'_>) -> Option<Warning> {
     let found = find(subject, |level| {
-        let is_told = matches!(level.verdict, Some(Verdict::Reject { .. })) || open_objective(level).is_some();
+        let is_told =
+            matches!(level.verdict, Some(Verdict::Reject { .. })) || open_objective(level).is_some();
         if level.stage != Stage::Level || is_told {
             return None;
         }
-        let asked = level.attainment.iter().filter(|one| one.slo.allowed_share() > 0.0);
+        let asked = level
+            .attainment
+            .iter()
+            .filter(|one| one.slo.allowed_share() > 0.0);
         let (beyond, n_eff, one) = asked
             .filter_map(|one| Some((one.n_eff? * one.slo.allowed_share(), one.n_eff?, one)))
             .min_by(|one, other| one.0.total_cmp(&other.0))?;
@@ -253,7 +256,10 @@ fn cached(subject: &Subject<'_>) -> Option<Warning> {
         let share = level.prefix_cache_hit_share.filter(|share| *share > CACHED)?;
         Some((
             share,
-            format!("{} of the prompt tokens were answered from it", shown::percent(share)),
+            format!(
+                "{} of the prompt tokens were answered from it",
+                shown::percent(share)
+            ),
         ))
     });
     warning(
@@ -376,7 +382,10 @@ fn preempted(subject: &Subject<'_>) -> Option<Warning> {
 pub(crate) fn open_objective(level: &LevelSummary) -> Option<&Attainment> {
     let is_open = |one: &&Attainment| {
         let allowed = one.slo.allowed_share();
-        one.violated > 0 && one.interval.is_some_and(|(low, high)| low <= allowed && allowed < high)
+        one.violated > 0
+            && one
+                .interval
+                .is_some_and(|(low, high)| low <= allowed && allowed < high)
     };
     let verdict = level.verdict.as_ref();
     let unresolved = verdict.filter(|verdict| matches!(verdict, Verdict::Unresolved { .. }));

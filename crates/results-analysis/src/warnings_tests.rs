@@ -14,7 +14,8 @@ const TTFT: &str = "ttft p95 <= 500ms";
 fn level(change: impl Fn(&mut LevelSummary)) -> LevelSummary {
     let slos = [slo(TTFT)];
     let mut all = requests(0, 1000, 1);
-    all.iter_mut().for_each(|request| request.first_token_ns = Some(1_000_000));
+    all.iter_mut()
+        .for_each(|request| request.first_token_ns = Some(1_000_000));
     let record = fixture::level(0, 50.0, &slos, &all);
     let mut summary = summarize(record, all, &slos);
     change(&mut summary);
@@ -29,7 +30,11 @@ fn summarize(record: LevelRecord, requests: Vec<RequestRecord>, slos: &[Slo]) ->
         timed: true,
     };
     let requests = fixture::arriving(&record, &requests);
-    level::summarize(LevelData::new(record, requests, Vec::new(), Vec::new()), &objectives).0
+    level::summarize(
+        LevelData::new(record, requests, Vec::new(), Vec::new()),
+        &objectives,
+    )
+    .0
 }
 
 /// What is said of levels that were listed.
@@ -129,7 +134,11 @@ fn w2_a_server_that_changed() {
         };
         (0..n).for_each(|request| {
             let violates = f64::from(request) < violating * f64::from(n);
-            let decision = if violates { Decision::Violated } else { Decision::Met };
+            let decision = if violates {
+                Decision::Violated
+            } else {
+                Decision::Met
+            };
             second.objectives[0].count(decision);
         });
         record.evidence = Some(gipfel_model::Evidence {
@@ -142,7 +151,13 @@ fn w2_a_server_that_changed() {
     };
     let said = |records: &[LevelRecord]| of_search(records, &PeakAnswer::default());
     let steady: Vec<LevelRecord> = (0..8)
-        .map(|number| block(number, if number % 2 == 0 { 24.0 } else { 26.0 }, if number % 2 == 0 { 0.01 } else { 0.2 }))
+        .map(|number| {
+            block(
+                number,
+                if number % 2 == 0 { 24.0 } else { 26.0 },
+                if number % 2 == 0 { 0.01 } else { 0.2 },
+            )
+        })
         .collect();
     assert_eq!(said(&steady), "");
     let changed: Vec<LevelRecord> = (0..8)
@@ -152,7 +167,12 @@ fn w2_a_server_that_changed() {
         })
         .collect();
     let text = said(&changed);
-    assert!(text.starts_with("W2 [0, 1, 2, 3, 4, 5, 6, 7] the server changed during the search: its first 4 blocks"), "{text}");
+    assert!(
+        text.starts_with(
+            "W2 [0, 1, 2, 3, 4, 5, 6, 7] the server changed during the search: its first 4 blocks"
+        ),
+        "{text}"
+    );
 }
 
 #[test]

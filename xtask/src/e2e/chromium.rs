@@ -119,7 +119,7 @@ impl Chromium {
             ))
             .arg(format!("--screenshot={}", to.display()))
             .arg(url(page)?);
-        self.make(&mut command, to)
+        make(&mut command, to)
     }
 
     /// Prints a page into a PDF file.
@@ -129,19 +129,7 @@ impl Chromium {
             .arg("--no-pdf-header-footer")
             .arg(format!("--print-to-pdf={}", to.display()))
             .arg(url(page)?);
-        self.make(&mut command, to)
-    }
-
-    fn make(&self, command: &mut Command, to: &Path) -> anyhow::Result<()> {
-        let output = shell::capture(command)?;
-        let is_there = fs::metadata(to).is_ok_and(|file| file.len() > 0);
-        ensure!(
-            output.status.success() && is_there,
-            "the browser made no {}:\n{}",
-            to.display(),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(())
+        make(&mut command, to)
     }
 
     fn command(&self) -> Command {
@@ -152,6 +140,19 @@ impl Chromium {
         ));
         command
     }
+}
+
+/// Runs the browser, which is to write a file.
+fn make(command: &mut Command, to: &Path) -> anyhow::Result<()> {
+    let output = shell::capture(command)?;
+    let is_there = fs::metadata(to).is_ok_and(|file| file.len() > 0);
+    ensure!(
+        output.status.success() && is_there,
+        "the browser made no {}:\n{}",
+        to.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
 }
 
 fn locate() -> Option<PathBuf> {

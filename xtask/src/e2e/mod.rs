@@ -33,9 +33,9 @@ pub(crate) enum Scenario {
     },
     /// A search against NVIDIA Dynamo's frontend with its mocker.
     Dynamo,
-    /// A search in real time whose load generator is killed in the middle.
+    /// A search in real time that is killed in the middle and resumed.
     Adaptive {
-        /// A small server and three minutes.
+        /// A small server and four minutes.
         #[arg(long)]
         short: bool,
     },

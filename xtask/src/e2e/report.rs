@@ -20,15 +20,13 @@ const SPOILT: &str = "http://127.0.0.1:9/spoilt.png";
 /// Makes the report of `database`, or of a database made for it, and looks at it in Chromium.
 pub(crate) fn play(database: Option<&Path>) -> anyhow::Result<()> {
     let world = World::new("report")?;
-    match database {
-        Some(database) => look(&world, database),
-        None => {
-            for contents in ["one", "many"] {
-                look(&world, &sample(&world, contents)?)?;
-            }
-            Ok(())
-        }
+    if let Some(database) = database {
+        return look(&world, database);
     }
+    for contents in ["one", "many"] {
+        look(&world, &sample(&world, contents)?)?;
+    }
+    Ok(())
 }
 
 /// A database made on a simulated clock.

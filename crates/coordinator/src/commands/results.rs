@@ -103,7 +103,7 @@ pub(crate) fn print_summary(summary: &Summary, form: Form) -> Result<(), Failure
             all_levels: form.all_levels,
             ..TableOptions::default()
         };
-        render_table(summary, &options)
+        render_table(summary, options)
     };
     print(&text)?;
     Ok(())

@@ -145,7 +145,7 @@ fn what_cannot_be_exported_is_said() {
     check(
         &export(&["csv", "-o", text(directory.path())]),
         2,
-        "is a directory",
+        "Is a directory",
     );
 }
 

@@ -12,7 +12,7 @@ mod rates;
 mod render;
 mod settings;
 
-use gipfel_model::{FormatHeader, PeakEstimate, format::Format};
+use gipfel_model::{DeploymentKind, FormatHeader, PeakEstimate, format::Format};
 use gipfel_results_db::{DbError, ResultsDb};
 use serde::Serialize;
 
@@ -21,6 +21,7 @@ pub use peaks::{Difference, Outcome, PeakComparison};
 pub use render::render_comparison;
 pub use settings::SettingDifference;
 
+use crate::summary::RunSummary;
 use load::Side;
 
 /// The format of a comparison as JSON.
@@ -190,13 +191,13 @@ fn between_deployments([a, b]: [&Side<'_>; 2], peak: &PeakComparison) -> Option<
              the interval holds it"
         ));
     }
-    let shared = a.runs.iter().all(|one| {
-        let same = |other: &crate::RunSummary| {
-            one.deployment_id.is_some() && one.deployment_id == other.deployment_id
-        };
-        b.runs.iter().all(same)
-    });
-    (!shared).then(|| {
+    let mut runs = a.runs.iter().chain(&b.runs);
+    let first = runs.next()?.deployment_id.as_ref()?;
+    let shared = runs.all(|run| run.deployment_id.as_ref() == Some(first));
+    let is_external = |run: &RunSummary| run.deployment == Some(DeploymentKind::External);
+    // Nobody but its owner knows whether a server that gipfel did not start was started anew.
+    let external = [a, b].iter().all(|side| side.runs.iter().all(is_external));
+    (!shared && !external).then(|| {
         "the interval knows nothing of how much one start of a server differs from the next; several `repeats` of each \
          measure it"
             .to_owned()

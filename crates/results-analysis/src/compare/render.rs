@@ -3,8 +3,8 @@
 use super::{Comparison, LatencyAtRate, LatencyPair, ResultSummary, SettingDifference};
 use crate::{
     figures::{Figure, Percentile},
+    layout::{render, wrapped},
     shown,
-    table::{render, wrapped},
 };
 
 /// Longer values of settings are cut.

@@ -10,6 +10,7 @@ use crate::{
         words,
     },
     shown,
+    summary::LevelSummary,
 };
 
 pub(crate) const LATENCY_CAPTION: &str = "Percentiles over the measured requests of each level, from the scheduled \
@@ -237,25 +238,22 @@ pub(crate) fn repeats(repeats: &RepeatSummary) -> String {
     let Some(spread) = &repeats.spread else {
         return format!("None of {of} gave a rate, so nothing is known of how they differ.");
     };
-    let mut text = format!(
-        "{} of {of}, {over}, gave a rate: {} to {} req/s with median {} req/s, which differ by {} % of it.",
+    let between = match spread.between_deployments.filter(|_| repeats.fresh_deployments) {
+        Some(deviation) if deviation > spread.median * 1e-3 => format!(
+            " Beyond the uncertainty of each measurement, the deployments differ by a standard deviation of {} req/s.",
+            words::rate(deviation)
+        ),
+        Some(_) => " That is no more than the uncertainty of each measurement explains.".to_owned(),
+        None => String::new(),
+    };
+    format!(
+        "{} of {of}, {over}, gave a rate: {} to {} req/s with median {} req/s, which differ by {} % of it.{between}",
         spread.answered,
         words::rate(spread.min),
         words::rate(spread.max),
         words::rate(spread.median),
         words::percent(spread.relative)
-    );
-    match spread.between_deployments.filter(|_| repeats.fresh_deployments) {
-        Some(deviation) if deviation > spread.median * 1e-3 => {
-            text += &format!(
-                " Beyond the uncertainty of each measurement, the deployments differ by a standard deviation of {} req/s.",
-                words::rate(deviation)
-            );
-        }
-        Some(_) => text += " That is no more than the uncertainty of each measurement explains.",
-        None => {}
-    }
-    text
+    )
 }
 
 /// Whether the client kept its part, in a sentence or two.
@@ -270,19 +268,7 @@ pub(crate) fn client(run: Run<'_>) -> String {
         return "No level was offered, so there is nothing to say of the client.".to_owned();
     }
     let invalid = levels.iter().filter(|level| !level.validity.is_valid()).count();
-    let worst_ms = levels
-        .iter()
-        .map(|level| level.validity.schedule_delay_p99_ns as f64 / 1e6)
-        .fold(0.0, f64::max);
-    let delivered = levels
-        .iter()
-        .filter_map(|level| Some(level.sent_rate? / level.offered_rate.filter(|offered| *offered > 0.0)?))
-        .reduce(f64::min);
-    let busiest = levels
-        .iter()
-        .filter_map(|level| level.validity.client.busiest_thread)
-        .reduce(f64::max);
-    let mut text = if invalid == 0 {
+    let verdict = if invalid == 0 {
         "The client kept its part at every level.".to_owned()
     } else {
         format!(
@@ -290,28 +276,46 @@ pub(crate) fn client(run: Run<'_>) -> String {
             words::counted(invalid, "level", "levels")
         )
     };
-    text += &format!(" The worst schedule delay p99 is {worst_ms:.2} ms");
-    if let Some(limit) = delay_limit_ms(run) {
-        text += &format!(" of {limit:.1} ms allowed");
-    }
-    if let Some(share) = delivered {
-        text += &if share > 0.999_95 {
-            "; every scheduled request was sent".to_owned()
-        } else {
-            format!(
-                "; at least {:.2} % of the scheduled requests were sent",
-                share * 100.0
-            )
-        };
-    }
-    if let Some(share) = busiest {
-        text += &format!(
-            "; the busiest sending thread used {} % of a core",
-            words::percent(share)
-        );
-    }
-    text.push('.');
-    text
+    let figures: Vec<String> = [Some(worst_delay(run)), delivered(levels), busiest_thread(levels)]
+        .into_iter()
+        .flatten()
+        .collect();
+    format!("{verdict} {}", words::sentence(&figures.join("; ")))
+}
+
+fn worst_delay(run: Run<'_>) -> String {
+    let levels = run.summary.levels.iter();
+    let worst_ms = levels
+        .map(|level| level.validity.schedule_delay_p99_ns as f64 / 1e6)
+        .fold(0.0, f64::max);
+    let allowed = delay_limit_ms(run).map_or_else(String::new, |limit| format!(" of {limit:.1} ms allowed"));
+    format!("the worst schedule delay p99 is {worst_ms:.2} ms{allowed}")
+}
+
+fn delivered(levels: &[LevelSummary]) -> Option<String> {
+    let share = levels
+        .iter()
+        .filter_map(|level| Some(level.sent_rate? / level.offered_rate.filter(|offered| *offered > 0.0)?))
+        .reduce(f64::min)?;
+    Some(if share > 0.999_95 {
+        "every scheduled request was sent".to_owned()
+    } else {
+        format!(
+            "at least {:.2} % of the scheduled requests were sent",
+            share * 100.0
+        )
+    })
+}
+
+fn busiest_thread(levels: &[LevelSummary]) -> Option<String> {
+    let share = levels
+        .iter()
+        .filter_map(|level| level.validity.client.busiest_thread)
+        .reduce(f64::max)?;
+    Some(format!(
+        "the busiest sending thread used {} % of a core",
+        words::percent(share)
+    ))
 }
 
 /// What the schedule delay may be: 5 % of the tightest limit of a latency.

@@ -245,7 +245,7 @@ pub(crate) fn speculation(run: Run<'_>) -> Drawn {
                 .to_owned(),
         );
     }
-    one(
+    Ok(one(
         run,
         &points,
         &Single {
@@ -255,7 +255,7 @@ pub(crate) fn speculation(run: Run<'_>) -> Drawn {
             unit: "% of the draft tokens accepted",
             highest: Some(100.0),
         },
-    )
+    ))
 }
 
 /// Output tokens per second against rate.
@@ -265,7 +265,7 @@ pub(crate) fn output_tokens(run: Run<'_>) -> Drawn {
     if points.is_empty() {
         return Err("The server counted no output tokens, so their rate is not known.".to_owned());
     }
-    one(
+    Ok(one(
         run,
         &points,
         &Single {
@@ -275,7 +275,7 @@ pub(crate) fn output_tokens(run: Run<'_>) -> Drawn {
             unit: "output tokens/s",
             highest: None,
         },
-    )
+    ))
 }
 
 /// A plot of a single series.
@@ -288,7 +288,7 @@ struct Single {
     highest: Option<f64>,
 }
 
-fn one(run: Run<'_>, points: &[Point], single: &Single) -> Drawn {
+fn one(run: Run<'_>, points: &[Point], single: &Single) -> Chart {
     let mut canvas = Canvas::new(WIDTH, 0.0);
     let mut entries = vec![Entry::new(
         Sample::LineMark("k2", Shape::Square, "p2"),
@@ -320,12 +320,12 @@ fn one(run: Run<'_>, points: &[Point], single: &Single) -> Drawn {
     .draw(&mut canvas, panel);
     panel.lower_axis(&mut canvas, 10, Some("Offered rate (req/s)"));
     canvas.height = top + HEIGHT + 46.0;
-    Ok(Chart {
+    Chart {
         name: single.name.to_owned(),
         title: single.title.to_owned(),
         description: format!("{}: up to {largest:.0} {}.", single.title, single.unit),
         canvas,
-    })
+    }
 }
 
 #[cfg(test)]

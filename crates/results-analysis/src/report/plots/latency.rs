@@ -226,6 +226,10 @@ fn draw(run: Run<'_>, metric: LatencyMetric) -> Drawn {
     }
     panel.lower_axis(&mut canvas, 10, Some("Offered rate (req/s)"));
     canvas.height = top + HEIGHT + 46.0;
+    let objectives: Vec<String> = limits
+        .iter()
+        .map(|(.., slo)| format!(", objective {slo}"))
+        .collect();
     Ok(Chart {
         name: format!("latency-{metric}"),
         title: format!("{name} percentiles against rate"),
@@ -234,10 +238,7 @@ fn draw(run: Run<'_>, metric: LatencyMetric) -> Drawn {
             words::counted(drawn[0].values.len(), "level", "levels"),
             words::ms(bounds.0),
             words::ms(bounds.1),
-            limits
-                .iter()
-                .map(|(.., slo)| format!(", objective {slo}"))
-                .collect::<String>()
+            objectives.concat()
         ),
         canvas,
     })

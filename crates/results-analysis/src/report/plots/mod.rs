@@ -167,7 +167,8 @@ fn unique(name: String, taken: &[String]) -> String {
     if !taken.contains(&name) {
         return name;
     }
-    (2..)
+    // One of more candidates than there are taken names is free.
+    (2..taken.len() + 3)
         .map(|number| format!("{name}-{number}"))
         .find(|name| !taken.contains(name))
         .unwrap_or(name)

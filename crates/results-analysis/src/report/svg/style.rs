@@ -78,14 +78,7 @@ const FONTS: &str = "Inter,system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica 
 
 /// The rules for charts within a page, whose colours are custom properties.
 pub(crate) fn for_page() -> String {
-    let mut css = String::new();
-    for (selector, rule) in RULES {
-        css += &format!(
-            ".chart {selector}{{{}}}\n",
-            filled(rule, |name| format!("var(--{name})"))
-        );
-    }
-    css
+    rules(".chart ", |name| format!("var(--{name})"))
 }
 
 /// The values of the custom properties in light.
@@ -100,14 +93,15 @@ pub(crate) fn dark() -> String {
 
 /// The rules for a file, which is light.
 pub(crate) fn for_file() -> String {
-    let mut css = String::new();
-    for (selector, rule) in RULES {
-        css += &format!(
-            "{selector}{{{}}}",
-            filled(rule, |name| light_value(name).to_owned())
-        );
-    }
-    css
+    rules("", |name| light_value(name).to_owned())
+}
+
+fn rules(scope: &str, colour: impl Fn(&str) -> String) -> String {
+    let lines: Vec<String> = RULES
+        .iter()
+        .map(|(selector, rule)| format!("{scope}{selector}{{{}}}\n", filled(rule, &colour)))
+        .collect();
+    lines.concat()
 }
 
 fn light_value(name: &str) -> &'static str {
@@ -118,10 +112,11 @@ fn light_value(name: &str) -> &'static str {
 }
 
 fn properties(pick: impl Fn(&(&'static str, &'static str, &'static str)) -> &'static str) -> String {
-    COLOURS
+    let properties: Vec<String> = COLOURS
         .iter()
         .map(|colour| format!("--{}:{};", colour.0, pick(colour)))
-        .collect()
+        .collect();
+    properties.concat()
 }
 
 /// A rule with its fonts and colours filled in.
