@@ -105,6 +105,7 @@ impl Display {
     }
 
     /// Prints the summary as the last event.
+    #[expect(clippy::unused_self, reason = "one of the display's events")]
     pub(crate) fn summary(&self, summary: &Summary) -> anyhow::Result<()> {
         let event = json!({"event": "summary", "summary": serde_json::to_value(summary)?});
         crate::print(&format!("{event}\n"))

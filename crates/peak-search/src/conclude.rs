@@ -264,7 +264,7 @@ fn unresolved(
             "closer levels or longer windows"
         };
         return Some(format!(
-            "the 90 % interval {:.3}–{:.3} req/s is {:.0} % wide; {remedy} resolves it",
+            "the 90 % interval {:.3}–{:.3} req/s is {:.0} % wide; {remedy}",
             estimate.low,
             estimate.high,
             width * 100.0

@@ -77,6 +77,28 @@ pub(crate) fn judge(
     }
 }
 
+/// Evidence counts by whole seconds from a level's start, so its window must begin with one: the start is moved to where
+/// that is so, and the window's last second is filled up.
+fn in_whole_seconds(record: &LevelRecord) -> LevelRecord {
+    let warmup_ns = whole_seconds(record.warmup_ns);
+    LevelRecord {
+        start_ns: record.start_ns + record.warmup_ns - warmup_ns,
+        warmup_ns,
+        measured_ns: whole_seconds(record.measured_ns),
+        ..record.clone()
+    }
+}
+
+fn whole_seconds(nanos: i64) -> i64 {
+    const SECOND_NS: i64 = 1_000_000_000;
+    let rest = nanos.rem_euclid(SECOND_NS);
+    if rest == 0 {
+        nanos
+    } else {
+        nanos - rest + SECOND_NS
+    }
+}
+
 /// Requests scheduled in the measured window, those included of which nothing is recorded.
 pub(crate) fn scheduled(record: &LevelRecord, measured: &[RequestRecord]) -> u64 {
     let stored = record.attainment.iter().map(|one| one.scheduled).max();
@@ -113,7 +135,7 @@ mod tests {
     use super::*;
     use gipfel_model::Outcome;
 
-    use crate::fixture::{MS, request};
+    use crate::fixture::{self, MS, request};
 
     const TTFT: &str = "ttft p95 <= 500ms";
 
@@ -136,5 +158,31 @@ mod tests {
         ];
         let found = attainment(&slo, &requests, 7);
         assert_eq!((found.scheduled, found.decided, found.violated), (7, 2, 1));
+    }
+
+    #[test]
+    fn a_window_that_begins_within_a_second_is_counted_whole() {
+        let slos = [fixture::slo(TTFT)];
+        let requests: Vec<RequestRecord> = (0..30)
+            .map(|number| RequestRecord {
+                scheduled_ns: 3_214 * MS + i64::from(number) * 10 * MS,
+                outcome: Outcome::HttpError,
+                ..request(0, number)
+            })
+            .collect();
+        let mut record = fixture::level(0, 100.0, &slos, &requests);
+        (record.warmup_ns, record.measured_ns) = (3_214 * MS, 300 * MS);
+        let objectives = Objectives {
+            judged_by: None,
+            own: &slos,
+            informational: &[],
+            timed: true,
+        };
+        let judged = judge(&record, &requests, &requests, &objectives);
+        assert_eq!(
+            (judged.attainment[0].decided, judged.attainment[0].violated),
+            (30, 30)
+        );
+        assert_eq!(judged.verdict, Some(Verdict::Reject { slo: slos[0] }));
     }
 }

@@ -59,7 +59,8 @@ fn of_level(level: &LevelSummary) -> Vec<String> {
     match (level.state, &level.verdict) {
         (LevelState::Broken, _) => notes.push("broken off; it counts for nothing".to_owned()),
         (LevelState::Open, _) => notes.push("not at its end".to_owned()),
-        (_, Some(Verdict::Invalid { reason })) => {
+        // One warning says it of all steps of a search.
+        (_, Some(Verdict::Invalid { reason })) if level.stage == Stage::Level => {
             notes.push(format!("invalid, so no figures are given: {reason}"));
         }
         // A warning says it of violations that come in bursts.

@@ -431,8 +431,6 @@ async fn a_search_with_its_answer() {
     swiss-ai/Apertus-8B on vllm, local, run run-s:
     at least 25.2 req/s (80 % sure; 90 % interval 24.9–26.0), bound by ttft p95 <= 500ms; 24.8 req/s
     held for 10 min
-    - 25.0 req/s: invalid, so no figures are given: the client was late: schedule delay p99 31.4 ms,
-      allowed 10.0 ms
 
      Step              Rate   Time      Measured   TTFT p95    Violating in %   Objective
                     (req/s)    (s)       (worth)       (ms)   (95 % interval)

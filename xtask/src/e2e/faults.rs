@@ -78,7 +78,7 @@ const CASES: &[Case] = &[
 ];
 
 /// Plays the named cases, or all of them.
-pub(crate) fn play(only: &[String]) -> anyhow::Result<()> {
+pub(crate) fn play(only: &[String], budget: &str) -> anyhow::Result<()> {
     if let Some(unknown) = only
         .iter()
         .find(|name| CASES.iter().all(|case| case.name != **name))
@@ -91,7 +91,7 @@ pub(crate) fn play(only: &[String]) -> anyhow::Result<()> {
         if !only.is_empty() && only.iter().all(|name| name != case.name) {
             continue;
         }
-        let answer = search(case)?;
+        let answer = search(case, budget)?;
         shell::say(&format!("{}: {}", case.name, answer.describe()));
         if let Err(error) = judge(case, &answer) {
             shell::say(&format!("{}: WRONG: {error:#}", case.name));
@@ -118,14 +118,14 @@ fn judge(case: &Case, answer: &Answer) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn search(case: &Case) -> anyhow::Result<Answer> {
+fn search(case: &Case, budget: &str) -> anyhow::Result<Answer> {
     let world = World::new(&format!("faults-{}", case.name))?;
     let mut arguments = vec!["--profile", "quickstart"];
     if let Some(fault) = case.fault {
         arguments.extend(["--fault", fault]);
     }
     let simulator = Simulator::start(&world, &arguments)?;
-    world.write("faults.yaml", &configuration(&simulator.url))?;
+    world.write("faults.yaml", &configuration(&simulator.url, budget))?;
     let output = if case.fault.is_some() {
         shell::capture(&mut world.gipfel(&["run", "faults.yaml", "--no-live"]))?
     } else {
@@ -137,10 +137,11 @@ fn search(case: &Case) -> anyhow::Result<Answer> {
     Ok(answer)
 }
 
-fn configuration(url: &str) -> String {
+/// The ramp begins at half the truth, which leaves the more of the time to the rest.
+fn configuration(url: &str, budget: &str) -> String {
     format!(
         "defaults:
-  search: {{budget: 2min}}
+  search: {{min_rate: 20, budget: {budget}}}
   slos: [ttft p95 <= 200ms]
 dataset:
   input_length: {{distribution: normal, mean: 64, std: 16, min: 16, max: 128}}

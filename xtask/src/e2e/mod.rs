@@ -44,6 +44,9 @@ pub(crate) enum Scenario {
         /// Only these, separated by commas.
         #[arg(long, value_delimiter = ',')]
         only: Vec<String>,
+        /// What each search may take.
+        #[arg(long, default_value = "3min")]
+        budget: String,
     },
     /// The report of a database in headless Chromium.
     Report {
@@ -80,7 +83,7 @@ pub(crate) fn run(scenario: &Scenario) -> anyhow::Result<()> {
         Scenario::LlamacppSearch { rounds, budget } => llamacpp::search(*rounds, budget),
         Scenario::Dynamo => dynamo::play(),
         Scenario::Adaptive { short } => adaptive::play(*short),
-        Scenario::Faults { only } => faults::play(only),
+        Scenario::Faults { only, budget } => faults::play(only, budget),
         Scenario::Report { database } => report::play(database.as_deref()),
         Scenario::Verdicts { profiles, rounds } => verdicts::play(profiles, *rounds),
         Scenario::Kill { rounds, seed } => kill::play(*rounds, *seed),

@@ -143,7 +143,9 @@ impl World {
         }
         let mut events: Vec<TokenEvent> = Vec::new();
         self.server.advance_to(now_ns, |event| events.push(event));
-        events.into_iter().for_each(|event| self.take(event));
+        for event in events {
+            self.take(event);
+        }
         self.tell_what_is_certain();
         if is_look {
             self.look_at_the_server(level);

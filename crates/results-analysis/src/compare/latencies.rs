@@ -4,7 +4,7 @@ use gipfel_model::slo::Quantile;
 use serde::Serialize;
 
 use super::{CompareError, load::Side, rates::CommonRate};
-use crate::figures::{self, Metric, Percentile};
+use crate::figures::{self, Figure, Metric, Percentile};
 
 /// What is compared, and at which percentiles.
 const METRICS: [Metric; 3] = [Metric::Ttft, Metric::Tpot, Metric::E2e];
@@ -34,6 +34,17 @@ pub struct LatencyPair {
     pub a: Percentile,
     /// B's percentile.
     pub b: Percentile,
+}
+
+impl LatencyAtRate {
+    /// Whether at least one of the two has a figure; where both were overloaded, there is nothing to compare.
+    fn has_figures(&self) -> bool {
+        let is_known =
+            |percentile: &Percentile| matches!(percentile.figure, Figure::Exact { .. } | Figure::Infinite);
+        self.latencies
+            .iter()
+            .any(|pair| is_known(&pair.a) || is_known(&pair.b))
+    }
 }
 
 impl LatencyPair {
@@ -78,5 +89,6 @@ pub(super) async fn compare(
             latencies,
         });
     }
+    compared.retain(LatencyAtRate::has_figures);
     Ok(compared)
 }

@@ -371,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_percentage_has_its_sign() {
-        for (percent, expected) in [(-0.04, "0.0"), (-3.14, "−3.1"), (2.0, "+2.0")] {
+        for (percent, expected) in [(-0.04, "0.0"), (-3.12, "−3.1"), (2.0, "+2.0")] {
             assert_eq!(signed(percent), expected);
         }
     }

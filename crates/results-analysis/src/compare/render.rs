@@ -70,8 +70,8 @@ fn capitalised(sentence: &str) -> String {
 fn latencies(latencies: &[LatencyAtRate], width: u16) -> String {
     if latencies.is_empty() {
         return wrapped(
-            "No rate was offered to both, so latencies at equal rate cannot be compared; list the same `rate_levels` for \
-             both to compare them.",
+            "No rate was offered to both without overload, so latencies at equal rate cannot be compared; list the same \
+             `rate_levels` for both to compare them.",
             "",
             width,
         );

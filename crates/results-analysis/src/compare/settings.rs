@@ -206,7 +206,7 @@ mod tests {
         let config = serde_json::json!({"a": {"b": 1, "c": null, "d": [1.0, 2.0]}, "e": "text", "f": true});
         let mut found = Vec::new();
         flatten("x", &config, &mut |name, value| {
-            found.push(format!("{name}={value}"))
+            found.push(format!("{name}={value}"));
         });
         assert_eq!(found, ["x.a.b=1", "x.a.d=[1.0,2.0]", "x.e=text", "x.f=true"]);
     }

@@ -356,8 +356,8 @@ async fn what_has_no_answer_is_unresolved() {
 
     No answer: B is unresolved (the time was over; a longer one resolves it).
 
-    No rate was offered to both, so latencies at equal rate cannot be compared; list the same
-    `rate_levels` for both to compare them.
+    No rate was offered to both without overload, so latencies at equal rate cannot be compared; list
+    the same `rate_levels` for both to compare them.
 
     Nothing else that is recorded differs.
     ");

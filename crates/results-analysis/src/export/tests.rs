@@ -89,7 +89,8 @@ fn named(text: &str, row: usize) -> String {
         .zip(cells)
         .take_while(|(name, _)| !name.ends_with("_json"))
         .filter(|(_, cell)| !cell.is_empty());
-    pairs.map(|(name, cell)| format!("{name}={cell}\n")).collect()
+    let lines: Vec<String> = pairs.map(|(name, cell)| format!("{name}={cell}")).collect();
+    lines.join("\n")
 }
 
 #[tokio::test]

@@ -130,8 +130,10 @@ pub async fn vllm_bench(db: &ResultsDb, run_id: Option<&str>) -> Result<VllmBenc
         for (record, level) in records.iter().zip(&summary.levels) {
             if let Some(reason) = without_figures(record, level) {
                 bench.left_out.push(format!(
-                    "{}: level {} at {}: {reason}",
-                    run.run_id, record.level, record.rate
+                    "{}: level {} at {} req/s: {reason}",
+                    run.run_id,
+                    record.level,
+                    short(record.rate.get())
                 ));
                 continue;
             }

@@ -85,6 +85,8 @@ pub(crate) struct Place<'a> {
     /// Whether the rows carry times; those of imported runs do not.
     pub(crate) has_times: bool,
     pub(crate) with_series: bool,
+    /// Requests that are drawn one by one; more are drawn as stretches of time.
+    pub(crate) most_dots: usize,
 }
 
 /// Computes a level's facts from all its requests, those of warm-up and tail included, and its scrapes.
@@ -117,12 +119,7 @@ pub(crate) fn of_level(
     facts.views = views(scrapes, &flights);
     if place.with_series {
         facts.series = Some(series::of_level(
-            record,
-            length_s,
-            requests,
-            scrapes,
-            &flights,
-            place.focus,
+            record, length_s, requests, scrapes, &flights, place,
         ));
     }
     facts

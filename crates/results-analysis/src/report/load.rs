@@ -16,6 +16,13 @@ use crate::{summarize, summary::RunSummary};
 /// Stretches of time in which the violations of a whole run are counted.
 const STRETCHES: f64 = 220.0;
 
+/// Requests that a page draws one by one, in all of its levels over time, so that it stays small.
+const DOTS: usize = 32_000;
+/// Those of one level.
+const DOTS_OF_LEVEL: usize = 4000;
+/// Levels that a run shows over time.
+const SHOWN_LEVELS: usize = 2;
+
 /// Reads everything that a report shows of a database. The requests are read level by level, so that a large database
 /// needs little memory.
 pub async fn load(db: &ResultsDb) -> Result<Report, DbError> {
@@ -26,10 +33,11 @@ pub async fn load(db: &ResultsDb) -> Result<Report, DbError> {
         .into_iter()
         .map(|row| (row.run_id.clone(), row))
         .collect();
+    let most_dots = (DOTS / SHOWN_LEVELS / summary.runs.len().max(1)).min(DOTS_OF_LEVEL);
     let mut runs = Vec::with_capacity(summary.runs.len());
     for run in &summary.runs {
         runs.push(match rows.get(&run.run_id) {
-            Some(row) => load_run(db, row, run).await?,
+            Some(row) => load_run(db, row, run, most_dots).await?,
             None => RunFacts::default(),
         });
     }
@@ -41,7 +49,12 @@ pub async fn load(db: &ResultsDb) -> Result<Report, DbError> {
     })
 }
 
-async fn load_run(db: &ResultsDb, row: &RunRow, run: &RunSummary) -> Result<RunFacts, DbError> {
+async fn load_run(
+    db: &ResultsDb,
+    row: &RunRow,
+    run: &RunSummary,
+    most_dots: usize,
+) -> Result<RunFacts, DbError> {
     let records = db.levels(row.key).await?;
     let mut scrapes = by_level(db.scrapes(row.key).await?);
     let focus = model::focus(run);
@@ -59,6 +72,7 @@ async fn load_run(db: &ResultsDb, row: &RunRow, run: &RunSummary) -> Result<RunF
             earlier: &in_flight,
             has_times: !run.imported,
             with_series: shown.contains(&record.level),
+            most_dots,
         };
         let scrapes = scrapes.remove(&record.level).unwrap_or_default();
         levels.push(facts::of_level(record, &requests, &scrapes, &place));

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use gipfel_model::{
-    LatencyMetric, LevelRecord, RequestRecord, ScrapeRecord, Slo,
+    LatencyMetric, LevelRecord, RequestRecord, ScrapeRecord,
     record::{Decision, Latency},
 };
 
-use super::flight::{self, Flight};
+use super::{
+    facts::Place,
+    flight::{self, Flight},
+};
 
-/// Requests that are drawn one by one; more are drawn as stretches.
-const MOST_DOTS: usize = 4000;
 /// Moments of the requests in flight, and looks at the server that are drawn.
 const MOST_MOMENTS: usize = 240;
 /// Stretches of a level of many requests.
@@ -74,7 +75,7 @@ pub(crate) fn of_level(
     requests: &[RequestRecord],
     scrapes: &[ScrapeRecord],
     flights: &[Flight],
-    focus: Option<&Slo>,
+    place: &Place<'_>,
 ) -> Series {
     let seconds = |at_ns: i64| (at_ns - record.start_ns) as f64 / 1e9;
     let to = record.start_ns + (length_s * 1e9) as i64;
@@ -83,7 +84,9 @@ pub(crate) fn of_level(
         .map(|request| Dot {
             at_s: seconds(request.scheduled_ns),
             ms: first_token_ms(request),
-            violates: focus.is_some_and(|slo| request.decide(slo) == Decision::Violated),
+            violates: place
+                .focus
+                .is_some_and(|slo| request.decide(slo) == Decision::Violated),
         })
         .collect();
     let of_gauge = |gauge: fn(&ScrapeRecord) -> Option<f64>, over_endpoints: fn(&[f64]) -> f64| {
@@ -99,7 +102,7 @@ pub(crate) fn of_level(
         length_s,
         warmup_s: record.warmup_ns as f64 / 1e9,
         measured_s: record.measured_ns as f64 / 1e9,
-        ttft: if dots.len() > MOST_DOTS {
+        ttft: if dots.len() > place.most_dots {
             Ttft::Stretches(stretches(&dots, length_s))
         } else {
             Ttft::Dots(dots)
