@@ -259,9 +259,9 @@ fn unresolved(
     let width = (estimate.high - estimate.low) / estimate.mean;
     if width > WIDEST {
         let remedy = if is_search {
-            "a longer budget"
+            "a longer budget resolves it"
         } else {
-            "closer levels or longer windows"
+            "closer levels or longer windows resolve it"
         };
         return Some(format!(
             "the 90 % interval {:.3}–{:.3} req/s is {:.0} % wide; {remedy}",
