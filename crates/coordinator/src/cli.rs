@@ -359,8 +359,9 @@ impl FromStr for BaseUrl {
 }
 
 fn parse_precision(text: &str) -> Result<f64, String> {
-    gipfel_config::parse_precision(text)
-        .ok_or_else(|| "write a share of the rate such as `2%` or `0.02`, greater than 0, at most 50%".to_owned())
+    gipfel_config::parse_precision(text).ok_or_else(|| {
+        "write a share of the rate such as `2%` or `0.02`, greater than 0, at most 50%".to_owned()
+    })
 }
 
 /// The shortest search: less holds no level.

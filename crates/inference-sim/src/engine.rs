@@ -294,6 +294,8 @@ mod tests {
 
     use super::*;
     use crate::{
+        clocked::SimClockServer,
+        disturbance::{Slowdown, Stall},
         model::{StepLaw, tests::law},
         simulate::{Scheduled, simulate},
     };
@@ -344,7 +346,7 @@ mod tests {
         commands.send(command).expect("the receiver lives");
     }
 
-    fn run(law: StepLaw, requests: &[Scheduled]) -> (Arc<Gauges>, i64) {
+    fn run(law: StepLaw, disturbance: Disturbance, requests: &[Scheduled]) -> (Arc<Gauges>, i64) {
         let (sender, receiver) = channel();
         for (id, &request) in requests.iter().enumerate() {
             submit(&sender, id as u64, request);
@@ -357,7 +359,7 @@ mod tests {
         let gauges = Arc::new(Gauges::default());
         let model = EngineModel::new(law, 5);
         let engine = Engine::new(model, &clock, receiver, Arc::clone(&gauges), Arc::default());
-        engine.run();
+        engine.with_disturbance(disturbance).run();
         (gauges, clock.now_ns.get())
     }
 
@@ -370,7 +372,7 @@ mod tests {
                 output: 10,
             })
             .collect();
-        let (gauges, ended_ns) = run(millisecond_law(), &requests);
+        let (gauges, ended_ns) = run(millisecond_law(), Disturbance::default(), &requests);
         let count = |value: &AtomicU64| value.load(Ordering::Relaxed);
         let read = |value: &AtomicU64| count(value) as f64;
         assert!(ended_ns > 60_000_000_000, "{ended_ns}");
@@ -390,6 +392,41 @@ mod tests {
                 .max()
                 .unwrap_or_default();
         assert!((0..300_000).contains(&late_ns), "{late_ns}");
+    }
+
+    #[test]
+    fn the_disturbance_is_the_simulated_one() {
+        let disturbance = Disturbance {
+            slower: Some(Slowdown {
+                after_ns: 5_000_000_000,
+                share: 0.5,
+            }),
+            stall: Some(Stall {
+                every_ns: 2_000_000_000,
+                for_ns: 300_000_000,
+            }),
+        };
+        let requests: Vec<Scheduled> = (0..200)
+            .map(|i| Scheduled {
+                arrival_ns: 1_000_000_000 + i * 40_000_000,
+                input: 30,
+                output: 10,
+            })
+            .collect();
+        let (_, ended_ns) = run(millisecond_law(), disturbance, &requests);
+        let mut server = SimClockServer::new(millisecond_law(), 5).with_disturbance(disturbance);
+        for (id, request) in requests.iter().enumerate() {
+            server
+                .submit(request.arrival_ns, id as u64, request.input, request.output)
+                .expect("the request fits");
+        }
+        let mut last_ns = 0;
+        server.advance_to(i64::MAX, |event| last_ns = event.at_ns);
+        assert!(last_ns > 9_200_000_000, "{last_ns}");
+        assert!(
+            (0..300_000).contains(&(ended_ns - last_ns)),
+            "{ended_ns} {last_ns}"
+        );
     }
 
     #[test]

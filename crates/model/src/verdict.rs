@@ -41,7 +41,11 @@ impl Attainment {
             share / one.slo.allowed_share().max(1e-9)
         };
         all.iter().reduce(|worst, one| {
-            if severity(one) > severity(worst) { one } else { worst }
+            if severity(one) > severity(worst) {
+                one
+            } else {
+                worst
+            }
         })
     }
 }

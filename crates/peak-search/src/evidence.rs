@@ -55,7 +55,9 @@ pub fn attainment(slo: &Slo, index: usize, evidence: &Evidence, scheduled: u64) 
 pub fn evidence_of(level: &LevelRecord, requests: &[RequestRecord], slos: &[Slo]) -> Evidence {
     let stored = level.evidence.clone().unwrap_or_default();
     let warmup_s = (level.warmup_ns as u64).div_ceil(SECOND_NS as u64) as usize;
-    let measured_s = (level.measured_ns / SECOND_NS).max(0) as usize;
+    let measured_s = (level.measured_ns.max(0) as u64).div_ceil(SECOND_NS as u64) as usize;
+    // The measured window begins with a second, wherever the warm-up does.
+    let start_ns = level.start_ns + level.warmup_ns - warmup_s as i64 * SECOND_NS;
     let length = warmup_s + measured_s;
     let empty = Second {
         objectives: vec![Decided::default(); slos.len()],
@@ -67,7 +69,7 @@ pub fn evidence_of(level: &LevelRecord, requests: &[RequestRecord], slos: &[Slo]
         if let Latency::Finite(nanos) = request.latency(LatencyMetric::E2e) {
             e2e.push(nanos);
         }
-        let at = (request.scheduled_ns - level.start_ns).div_euclid(SECOND_NS);
+        let at = (request.scheduled_ns - start_ns).div_euclid(SECOND_NS);
         let Some(second) = usize::try_from(at).ok().and_then(|at| seconds.get_mut(at)) else {
             continue;
         };

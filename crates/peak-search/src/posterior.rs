@@ -156,9 +156,9 @@ fn shift(offset: f64, spread: f64) -> f64 {
     for _ in 0..30 {
         let middle = f64::midpoint(low, high);
         if mean(middle) > sigma(offset) {
-            low = middle
+            low = middle;
         } else {
-            high = middle
+            high = middle;
         }
     }
     f64::midpoint(low, high)

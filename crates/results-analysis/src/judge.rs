@@ -77,28 +77,6 @@ pub(crate) fn judge(
     }
 }
 
-/// Evidence counts by whole seconds from a level's start, so its window must begin with one: the start is moved to where
-/// that is so, and the window's last second is filled up.
-fn in_whole_seconds(record: &LevelRecord) -> LevelRecord {
-    let warmup_ns = whole_seconds(record.warmup_ns);
-    LevelRecord {
-        start_ns: record.start_ns + record.warmup_ns - warmup_ns,
-        warmup_ns,
-        measured_ns: whole_seconds(record.measured_ns),
-        ..record.clone()
-    }
-}
-
-fn whole_seconds(nanos: i64) -> i64 {
-    const SECOND_NS: i64 = 1_000_000_000;
-    let rest = nanos.rem_euclid(SECOND_NS);
-    if rest == 0 {
-        nanos
-    } else {
-        nanos - rest + SECOND_NS
-    }
-}
-
 /// Requests scheduled in the measured window, those included of which nothing is recorded.
 pub(crate) fn scheduled(record: &LevelRecord, measured: &[RequestRecord]) -> u64 {
     let stored = record.attainment.iter().map(|one| one.scheduled).max();

@@ -14,8 +14,9 @@ const TTFT: &str = "ttft p95 <= 500ms";
 fn level(change: impl Fn(&mut LevelSummary)) -> LevelSummary {
     let slos = [slo(TTFT)];
     let mut all = requests(0, 1000, 1);
-    all.iter_mut()
-        .for_each(|request| request.first_token_ns = Some(1_000_000));
+    for request in &mut all {
+        request.first_token_ns = Some(1_000_000);
+    }
     let record = fixture::level(0, 50.0, &slos, &all);
     let mut summary = summarize(record, all, &slos);
     change(&mut summary);

@@ -1,5 +1,7 @@
 //! Every procedure side by side, on every server, over many seeds.
 
+use std::fmt::Write as _;
+
 use clap::ValueEnum;
 use gipfel_inference_sim::ServerProfile;
 use gipfel_model::SearchSpec;
@@ -161,8 +163,10 @@ pub(crate) fn table(rows: &[Row]) -> String {
         let coverage = row
             .coverage_90
             .map_or("-".to_owned(), |share| format!("{share:.3}"));
-        text += &format!(
-            "{:<14} {:<10} {:>6} {:>8.2} {:>8.2} {:>+8.2} {:>10.3} {:>8.3} {:>9} {:>10.3} {:>9.1}\n",
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:<14} {:<10} {:>6} {:>8.2} {:>8.2} {:>+8.2} {:>10.3} {:>8.3} {:>9} {:>10.3} {:>9.1}",
             row.server,
             row.procedure,
             row.seeds,

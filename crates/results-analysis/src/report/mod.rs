@@ -1,6 +1,6 @@
 //! The report: one page that argues the answer of each run, and its plots as files.
 //!
-//! [`load`] reads a database into a [`Report`]; everything after that is pure. The page holds its pictures and its
+//! [`load()`] reads a database into a [`Report`]; everything after that is pure. The page holds its pictures and its
 //! style; it asks for nothing else, runs no script and opens offline.
 //!
 //! ```no_run
