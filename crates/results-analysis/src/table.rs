@@ -93,7 +93,9 @@ fn tables(run: &RunSummary, options: TableOptions) -> Vec<String> {
     });
     if !is_search || options.all_levels {
         tables.extend(objectives_table(run, options.width));
-        tables.push(latencies_table(run, options.width));
+        if run.levels.iter().any(LevelSummary::has_figures) {
+            tables.push(latencies_table(run, options.width));
+        }
     }
     tables
 }

@@ -125,10 +125,16 @@ pub(crate) fn of_level(
     facts
 }
 
-/// Begin and end of the measured window, after the run's anchor.
+/// Begin and end of the measured window, after the run's anchor; of a level without one, such as a step of a ramp, its
+/// second half.
 fn measured_window(record: &LevelRecord) -> (i64, i64) {
-    let from = record.start_ns + record.warmup_ns;
-    (from, from + record.measured_ns)
+    let end = record.start_ns + record.warmup_ns + record.measured_ns;
+    let warmup_ns = if record.measured_ns > 0 {
+        record.warmup_ns
+    } else {
+        record.warmup_ns / 2
+    };
+    (record.start_ns + warmup_ns, end)
 }
 
 fn length(record: &LevelRecord, requests: &[RequestRecord]) -> f64 {

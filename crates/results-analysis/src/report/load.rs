@@ -78,12 +78,22 @@ async fn load_run(
         levels.push(facts::of_level(record, &requests, &scrapes, &place));
         in_flight = still_in_flight(&in_flight, &requests, record);
     }
+    end_where_the_next_begins(&mut levels);
     Ok(RunFacts {
         provenance: db.provenance(row.key).await?,
         focus,
         levels,
         stretch_s,
     })
+}
+
+/// The record of a step of a search is completed while the next step is being offered already.
+fn end_where_the_next_begins(levels: &mut [LevelFacts]) {
+    for index in 1..levels.len() {
+        let begin_s = levels[index].begin_s;
+        let level = &mut levels[index - 1];
+        level.end_s = level.end_s.min(begin_s).max(level.begin_s);
+    }
 }
 
 fn by_level(scrapes: Vec<ScrapeRecord>) -> BTreeMap<u32, Vec<ScrapeRecord>> {

@@ -212,7 +212,11 @@ pub(crate) fn reasons(run: Run<'_>) -> Vec<String> {
                 }
                 _ => return None,
             };
-            Some(format!("Level {}, {}: {reason}.", level.level, level.rate))
+            Some(format!(
+                "Level {}, {} req/s: {reason}.",
+                level.level,
+                shown::level_rate(level)
+            ))
         })
         .collect()
 }

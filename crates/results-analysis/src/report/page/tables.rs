@@ -112,14 +112,12 @@ fn figures(run: Run<'_>, level: Level<'_>) -> Vec<Cell> {
     let of_ttft = |percent| Cell::of(percentile(summary, Metric::Ttft, percent));
     let interval = attainment.and_then(|one| one.interval);
     vec![
-        Cell::of(format!("{:.0}", summary.measured_s)),
-        Cell::of(words::count(summary.requests.measured)),
         Cell::optional(
-            Some(summary.requests.failed)
-                .filter(|failed| *failed > 0)
-                .map(|failed| failed as f64),
-            |failed| words::count(failed as u64),
+            Some(summary.measured_s).filter(|seconds| *seconds > 0.0),
+            |seconds| format!("{seconds:.0}"),
         ),
+        positive(summary.requests.measured),
+        positive(summary.requests.failed),
         of_ttft(50.0),
         of_ttft(95.0),
         of_ttft(99.0),
@@ -139,6 +137,16 @@ fn figures(run: Run<'_>, level: Level<'_>) -> Vec<Cell> {
             format!("{n_eff:.0}")
         }),
     ]
+}
+
+/// A count, or a dash for none.
+fn positive(number: u64) -> Cell {
+    let text = if number > 0 {
+        words::count(number)
+    } else {
+        "–".to_owned()
+    };
+    Cell::of(text)
 }
 
 fn percentile(level: &LevelSummary, metric: Metric, percent: f64) -> String {
@@ -328,7 +336,8 @@ pub(crate) fn server(run: Run<'_>) -> Option<Table> {
         .any(|row| row[2..].iter().any(|cell| cell.text != "–"));
     says.then(|| {
         Table {
-            caption: "Means over the measured window of each level".to_owned(),
+            caption: "Means over the measured window of each level; of a ramp's step, over its second half"
+                .to_owned(),
             columns: vec![
                 number("Level", ""),
                 number("Rate", "req/s"),

@@ -35,7 +35,9 @@ pub(crate) fn draw_all(run: Run<'_>) -> Vec<Chart> {
 fn draw(run: Run<'_>, level: Level<'_>, series: &Series) -> Chart {
     let x = Scale::exact(Spread::Linear, (0.0, series.length_s), (LEFT, RIGHT));
     let mut canvas = Canvas::new(WIDTH, 0.0);
-    let top = 26.0 + legend(&mut canvas, (LEFT, RIGHT), 2.0, &ttft_entries(&series.ttft));
+    let mut entries = ttft_entries(&series.ttft);
+    entries.extend(ttft_limits(run).map(|(_, slo)| Entry::new(Sample::Line("limit"), slo.to_string())));
+    let top = 26.0 + legend(&mut canvas, (LEFT, RIGHT), 2.0, &entries);
     let ttft = ttft_panel(run, series, x, top);
     measured(&mut canvas, ttft, series, true);
     ttft.left_axis(&mut canvas, 9, "TTFT (ms)");
@@ -100,8 +102,8 @@ fn ttft_limits(run: Run<'_>) -> impl Iterator<Item = (f64, Slo)> {
 }
 
 fn limits(canvas: &mut Canvas, panel: Panel, run: Run<'_>) {
-    for (limit, slo) in ttft_limits(run) {
-        panel.limit(canvas, limit, &slo.to_string());
+    for (limit, _) in ttft_limits(run) {
+        panel.limit(canvas, limit, "");
     }
 }
 

@@ -46,9 +46,10 @@ impl Scale {
         Self::exact(Spread::Linear, (0.0, (high / step - 1e-9).ceil() * step), places)
     }
 
-    /// A linear axis between round numbers around a domain; from zero unless that would leave half of it empty.
+    /// A linear axis between round numbers around a domain; from zero unless that would leave half of it empty, or the
+    /// domain is but a point.
     pub(crate) fn around((low, high): (f64, f64), places: (f64, f64)) -> Self {
-        if low < high / 2.0 || high <= low {
+        if low < high / 2.0 || high <= low * 1.02 {
             return Self::from_zero(high, places);
         }
         let step = round_step(high - low, 8);
