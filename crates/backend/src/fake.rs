@@ -8,7 +8,7 @@
 //! # use gipfel_model::{BackendKind, DeploymentSpec, LocalSpec, deployment::Placement};
 //! # let spec = DeploymentSpec { model: "m".into(), backend: BackendKind::Sim,
 //! #     placement: Placement::Local(LocalSpec::default()), backend_config: Default::default(),
-//! #     server_ready_timeout: std::time::Duration::from_secs(1) };
+//! #     instance: 0, server_ready_timeout: std::time::Duration::from_secs(1) };
 //! let fake = Fake::new("slurm-like");
 //! fake.script("d-1", Script { starting: 1, ..Script::default() });
 //! let campaign = "c-1".parse().unwrap();

@@ -28,7 +28,7 @@ fn check_usage(level: &Level) {
 fn two_levels_from_accept_to_reject() {
     let sim = Sim::narrow();
     // Four requests of 0.1 s at a time: 40 a second.
-    let directory = RunDirectory::new(config(&sim.url, &[20.0, 200.0], &["ttft p50 <= 3s"]));
+    let directory = RunDirectory::new(config(&sim.url, &[20.0, 400.0], &["ttft p50 <= 3s"]));
     assert_eq!(directory.run().expect("a run"), RunState::Completed);
 
     let results = directory.results();

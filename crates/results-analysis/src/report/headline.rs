@@ -86,7 +86,10 @@ fn beside(run: Run<'_>) -> Vec<(&'static str, String)> {
             ),
         ));
     } else if is_search && !summary.levels.is_empty() {
-        beside.push(("Validated", "no rate was held for 10 min or 15 × E2E".to_owned()));
+        beside.push((
+            "Validated",
+            "no rate was held for 10 min (15 × E2E if that is longer)".to_owned(),
+        ));
     }
     if let Some(rate) = summary.answer.highest_passing_level {
         beside.push(("Highest passing level", rate.to_string()));
