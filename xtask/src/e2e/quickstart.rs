@@ -62,6 +62,9 @@ pub(crate) fn play() -> anyhow::Result<()> {
     peak(&world)
 }
 
+/// The exit code of a search without an answer.
+const UNRESOLVED: i32 = 12;
+
 fn peak(world: &World) -> anyhow::Result<()> {
     let simulator = Simulator::start(world, &["--profile", "quickstart"])?;
     let arguments = [
@@ -70,13 +73,18 @@ fn peak(world: &World) -> anyhow::Result<()> {
         "--slo",
         "ttft p95 <= 500ms",
         "--for",
-        "60s",
+        "150s",
+        "--from",
+        "40",
         "--input",
         "16",
         "--output",
         "16",
     ];
     let output = shell::capture(world.gipfel(&arguments).args(["--results-dir", "results-peak"]))?;
-    shell::say(&String::from_utf8_lossy(&output.stdout));
-    expect_exit(&output, 0)
+    let text = String::from_utf8_lossy(&output.stdout);
+    shell::say(&text);
+    ensure!(text.contains("90 % interval"), "the search says nothing of the peak");
+    // Two and a half minutes may be too short for an answer; then it says so, and what it knows.
+    expect_exit(&output, 0).or_else(|_| expect_exit(&output, UNRESOLVED))
 }
