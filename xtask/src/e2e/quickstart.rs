@@ -84,7 +84,10 @@ fn peak(world: &World) -> anyhow::Result<()> {
     let output = shell::capture(world.gipfel(&arguments).args(["--results-dir", "results-peak"]))?;
     let text = String::from_utf8_lossy(&output.stdout);
     shell::say(&text);
-    ensure!(text.contains("90 % interval"), "the search says nothing of the peak");
+    ensure!(
+        text.contains("90 % interval"),
+        "the search says nothing of the peak"
+    );
     // Two and a half minutes may be too short for an answer; then it says so, and what it knows.
     expect_exit(&output, 0).or_else(|_| expect_exit(&output, UNRESOLVED))
 }
