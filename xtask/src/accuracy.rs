@@ -30,6 +30,9 @@ pub(crate) struct Arguments {
     /// Only this procedure (`seed-grid`, `bisection`, `ours`); may be repeated.
     #[arg(long, value_name = "NAME")]
     procedure: Vec<String>,
+    /// A stall or a slow-down in the form of `gipfel sim --fault`; errors are then those against the undisturbed truth.
+    #[arg(long)]
+    fault: Vec<String>,
     /// Print a list of objects, one for each server and procedure.
     #[arg(long)]
     json: bool,
@@ -63,6 +66,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     for only in &arguments.only {
         command.args(["--only", only]);
+    }
+    for fault in &arguments.fault {
+        command.args(["--fault", fault]);
     }
     for procedure in &arguments.procedure {
         command.args(["--procedure", procedure]);

@@ -14,8 +14,9 @@ use gipfel_model::{
 };
 
 use crate::{
-    conclude::{Learnt, answer, estimate, typical_e2e},
+    conclude::{answer, is_client_late},
     evidence::median,
+    fit::{Learnt, estimate, fit, typical_e2e},
 };
 use course::{Course, Outcome, Plan};
 use live::Live;
@@ -28,9 +29,6 @@ const RECENT: usize = 1000;
 /// Without a budget of the user: this, or so many median E2E latencies if that is more.
 const BUDGET: Duration = Duration::from_mins(15);
 const BUDGET_E2E: f64 = 60.0;
-/// Levels in succession in which the client did not keep its part, after which more teach nothing; the short steps of the
-/// ramp do not count.
-const INVALID_TO_STOP: usize = 3;
 
 /// What was observed since the last call.
 #[derive(Clone, Copy, Debug)]
@@ -204,9 +202,8 @@ impl AdaptiveSearch {
         let closed = self
             .levels
             .iter()
-            .rev()
             .filter(|level| level.is_closed && level.stage != Stage::Ramp);
-        closed.take_while(|level| !level.is_valid).count() >= INVALID_TO_STOP
+        is_client_late(closed.map(|level| level.is_valid))
     }
 
     /// Where the search stands.
@@ -301,9 +298,9 @@ impl AdaptiveSearch {
     fn advance_course(&mut self, outcome: Outcome) {
         let learnt = self.learnt();
         let e2e_s = typical_e2e(&learnt);
-        let estimate = estimate(&self.slos, &learnt, e2e_s);
+        let fit = fit(&self.slos, &learnt, e2e_s);
         let Some(level) = self.levels.last() else { return };
-        self.course.advance(level, outcome, estimate.as_ref());
+        self.course.advance(level, outcome, fit.as_ref());
     }
 
     /// What is known of all valid levels, those included that are not closed.
@@ -371,13 +368,7 @@ impl AdaptiveSearch {
         }
         self.is_over = true;
         let learnt = self.learnt();
-        let mut found = answer(&self.spec, &self.slos, &learnt);
-        if is_client_at_its_limit {
-            found.unresolved = Some(
-                "the client did not keep its schedule in three levels in succession; more cores or more ranks resolve it"
-                    .to_owned(),
-            );
-        }
+        let found = answer(&self.spec, &self.slos, &learnt, is_client_at_its_limit);
         directives.push(Directive::Done(found));
     }
 

@@ -1,60 +1,45 @@
 //! From levels to the answer.
 
 use gipfel_model::{
-    Evidence, LevelRecord, LevelState, PeakAnswer, PeakEstimate, SearchSpec, Slo, Stage, Validated, Verdict,
+    Decided, LevelRecord, LevelState, PeakAnswer, PeakEstimate, SearchSpec, Second, Slo, Stage, Validated,
+    Verdict,
 };
-use gipfel_statistics::Batch;
 
 use crate::{
-    evidence::{attainment, batches, measured, median},
-    posterior::{Point, Posterior, weight},
+    evidence::{attainment, measured},
+    fit::{Learnt, estimate, typical_e2e},
 };
 
-/// A spell lasts so many median E2E latencies, times the spread of the requests' work, and at least so many seconds: what
-/// comes within it is one event. Chosen on simulated servers, by the coverage of the interval.
-const SPELL_E2E: f64 = 2.0;
-const LEAST_SPELL_S: f64 = 12.0;
-/// The tests of the bracket are short and follow an overload: each counts at most as much as half an independent request.
-const BRACKET_WEIGHT: f64 = 0.5;
-/// Share of the prompt in what a request asks of the server; the rest is the answer's.
-const INPUT_SHARE: f64 = 0.4;
-/// How much of what chance made of a stretch's work is put down to its rate. All of it would be right if every request
-/// asked its share of the same resource; chosen on simulated servers, by the errors.
-const CHANCE_SHARE: f64 = 0.6;
-/// The headline's quantile of the posterior: the peak is at least this with 80 % confidence.
-const HEADLINE: f64 = 0.2;
-const INTERVAL: (f64, f64) = (0.05, 0.95);
 /// An interval wider than this share of the mean, from end to end, is no answer.
 const WIDEST: f64 = 0.10;
 /// A rate is validated when it was held for this long, and for so many E2E latencies.
 const HELD_S: f64 = 600.0;
 const HELD_E2E: f64 = 15.0;
-/// Halves of the track differ when their means do by more than this, and by so many standard deviations.
+/// Parts of the track differ when their means do by more than this, and by so many standard deviations.
 const DRIFT: f64 = 0.05;
 const DRIFT_DEVIATIONS: f64 = 2.5;
-const LEAST_TO_DRIFT: usize = 4;
+/// The first part has so many blocks at least.
+const LEAST_BEFORE: usize = 2;
 /// A normal distribution's 90 % interval is so many standard deviations wide.
 const INTERVAL_DEVIATIONS: f64 = 3.29;
+/// Levels in succession in which the client did not keep its part, after which there is no answer.
+const INVALID_TO_STOP: usize = 3;
+/// So many blocks of the track say something of whether any rate meets the objectives.
+const LEAST_TO_MEET: usize = 6;
+/// One of so many blocks has to meet them.
+const MEETING: usize = 8;
 /// Blocks belong to one stretch when their rates differ by no more than this.
 const SAME_RATE: f64 = 0.03;
-
-/// A level with what was learnt from it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Learnt<'a> {
-    pub(crate) stage: Stage,
-    pub(crate) rate: f64,
-    /// When it began, in seconds on an axis that all levels share.
-    pub(crate) start_s: f64,
-    pub(crate) evidence: &'a Evidence,
-}
 
 /// The answer that these levels give, those of an adaptive search or of listed and doubling rates. Levels that are not
 /// complete, have no evidence or are invalid do not count.
 pub fn conclude(spec: &SearchSpec, slos: &[Slo], levels: &[LevelRecord]) -> PeakAnswer {
-    let learnt: Vec<Learnt<'_>> = levels
-        .iter()
-        .filter(|level| level.state == LevelState::Complete)
-        .filter(|level| !matches!(level.verdict, Some(Verdict::Invalid { .. })))
+    let is_valid = |level: &&LevelRecord| !matches!(level.verdict, Some(Verdict::Invalid { .. }));
+    let complete = || levels.iter().filter(|level| level.state == LevelState::Complete);
+    let after_ramp = complete().filter(|level| level.stage != Stage::Ramp);
+    let is_client_late = is_client_late(after_ramp.map(|level| is_valid(&level)));
+    let learnt: Vec<Learnt<'_>> = complete()
+        .filter(is_valid)
         .filter_map(|level| {
             Some(Learnt {
                 stage: level.stage,
@@ -64,17 +49,30 @@ pub fn conclude(spec: &SearchSpec, slos: &[Slo], levels: &[LevelRecord]) -> Peak
             })
         })
         .collect();
-    answer(spec, slos, &learnt)
+    answer(spec, slos, &learnt, is_client_late)
 }
 
-pub(crate) fn answer(spec: &SearchSpec, slos: &[Slo], levels: &[Learnt<'_>]) -> PeakAnswer {
+/// Whether the client did not keep its part in the last levels, of which `valid` says for each whether it did; the short
+/// steps of the ramp do not count. More of them would teach nothing.
+pub(crate) fn is_client_late(valid: impl DoubleEndedIterator<Item = bool>) -> bool {
+    valid.rev().take_while(|is_valid| !is_valid).count() >= INVALID_TO_STOP
+}
+
+pub(crate) fn answer(
+    spec: &SearchSpec,
+    slos: &[Slo],
+    levels: &[Learnt<'_>],
+    is_client_late: bool,
+) -> PeakAnswer {
     let e2e_p50_s = typical_e2e(levels);
     let nothing_passes = nothing_passes(spec, slos, levels);
     let estimate = estimate(slos, levels, e2e_p50_s).filter(|_| !nothing_passes);
-    let unresolved = if nothing_passes {
-        None
-    } else {
-        unresolved(spec, slos, levels, estimate.as_ref())
+    let unresolved = match (nothing_passes, is_client_late) {
+        (true, _) => None,
+        (false, true) => Some(format!(
+            "the client did not keep its schedule in {INVALID_TO_STOP} levels in succession; more cores or more ranks resolve it"
+        )),
+        (false, false) => unresolved(spec, slos, levels, estimate.as_ref()),
     };
     PeakAnswer {
         validated: validated(slos, levels, e2e_p50_s),
@@ -96,130 +94,6 @@ fn nothing_passes(spec: &SearchSpec, slos: &[Slo], levels: &[Learnt<'_>]) -> boo
                     let interval = attainment(slo, index, level.evidence, 0).interval;
                     interval.is_some_and(|(low, _)| low > slo.allowed_share())
                 }))
-    })
-}
-
-/// The median E2E latency near the knee, in seconds.
-pub(crate) fn typical_e2e(levels: &[Learnt<'_>]) -> Option<f64> {
-    let of = |stages: &[Stage]| {
-        let mut values: Vec<i64> = levels
-            .iter()
-            .filter(|level| stages.contains(&level.stage))
-            .filter_map(|level| Some((level.evidence.e2e_p50_s? * 1e9) as i64))
-            .collect();
-        median(&mut values).map(|nanos| nanos / 1e9)
-    };
-    of(&[Stage::Track])
-        .or_else(|| of(&[Stage::Bracket]))
-        .or_else(|| of(&[Stage::Level, Stage::Ramp]))
-}
-
-/// The estimate of the objective with the lowest answer.
-pub(crate) fn estimate(slos: &[Slo], levels: &[Learnt<'_>], e2e_s: Option<f64>) -> Option<PeakEstimate> {
-    let work = Work::of(levels);
-    let spell_s = (SPELL_E2E * work.spread * e2e_s.unwrap_or(0.0)).max(LEAST_SPELL_S);
-    let of = |(index, slo): (usize, &Slo)| {
-        let points = points(index, levels, spell_s, &work);
-        if slo.allowed_share() <= 0.0 {
-            return None;
-        }
-        let posterior = Posterior::new(&points, slo.allowed_share())?;
-        Some(PeakEstimate {
-            peak_qps: posterior.quantile(HEADLINE),
-            mean: posterior.mean(),
-            low: posterior.quantile(INTERVAL.0),
-            high: posterior.quantile(INTERVAL.1),
-            binding: *slo,
-            n_eff: points.iter().map(|point| point.weight).sum(),
-        })
-    };
-    let estimates = slos.iter().enumerate().filter_map(of);
-    estimates.min_by(|one, other| one.peak_qps.total_cmp(&other.peak_qps))
-}
-
-/// What a request asks of the server, on average, and how much that varies.
-struct Work {
-    input: f64,
-    output: f64,
-    /// Variance of one request's work plus one, relative: what a Poisson number of them adds up to.
-    spread: f64,
-}
-
-impl Work {
-    fn of(levels: &[Learnt<'_>]) -> Self {
-        let seconds = || levels.iter().flat_map(|level| &level.evidence.seconds);
-        let arrivals: f64 = seconds().map(|second| f64::from(second.arrivals)).sum();
-        let sum =
-            |of: fn(&gipfel_model::Second) -> u64| seconds().map(|second| of(second) as f64).sum::<f64>();
-        let mut work = Self {
-            input: sum(|second| second.input_tokens) / arrivals.max(1.0),
-            output: sum(|second| second.output_tokens) / arrivals.max(1.0),
-            spread: 1.0,
-        };
-        // Residuals of the work of a second, given how many requests came: their variance is that of one request's work.
-        let residuals: f64 = seconds()
-            .map(|second| work.in_second(second) - f64::from(second.arrivals))
-            .map(|residual| residual * residual)
-            .sum();
-        work.spread = 1.0 + residuals / arrivals.max(1.0);
-        work
-    }
-
-    /// In typical requests.
-    fn in_second(&self, second: &gipfel_model::Second) -> f64 {
-        let share = |sum: u64, mean: f64| {
-            if mean > 0.0 {
-                sum as f64 / mean
-            } else {
-                f64::from(second.arrivals)
-            }
-        };
-        INPUT_SHARE * share(second.input_tokens, self.input)
-            + (1.0 - INPUT_SHARE) * share(second.output_tokens, self.output)
-    }
-}
-
-fn points(objective: usize, levels: &[Learnt<'_>], spell_s: f64, work: &Work) -> Vec<Point> {
-    levels
-        .iter()
-        .filter(|level| level.stage != Stage::Ramp)
-        .filter_map(|level| point(objective, level, spell_s, work))
-        .collect()
-}
-
-fn point(objective: usize, level: &Learnt<'_>, spell_s: f64, work: &Work) -> Option<Point> {
-    let seconds = if level.stage == Stage::Bracket && level.evidence.overloaded.is_some() {
-        &level.evidence.seconds
-    } else {
-        measured(level.evidence)
-    };
-    let mut batches = batches(seconds, objective);
-    let stands_for_s = f64::from(level.evidence.stands_for_s).max(seconds.len() as f64);
-    let imputed = (stands_for_s - seconds.len() as f64) * level.rate;
-    if imputed > 0.0 {
-        batches.push(Batch {
-            events: imputed,
-            trials: imputed,
-        });
-    }
-    let total = Batch::sum(batches.iter().copied());
-    if total.trials <= 0.0 {
-        return None;
-    }
-    let weight = weight(&batches, stands_for_s, spell_s);
-    // A test that was broken off has seen too little of what it was broken off for.
-    let is_hard = level.stage == Stage::Bracket && level.evidence.overloaded.is_some();
-    let expected = level.rate * seconds.len() as f64;
-    let drawn: f64 = seconds.iter().map(|second| work.in_second(second)).sum();
-    Some(Point {
-        position: level.rate.ln() + CHANCE_SHARE * (drawn / expected).max(0.5).ln(),
-        chance: CHANCE_SHARE * CHANCE_SHARE * work.spread / expected,
-        share: if is_hard { 1.0 } else { total.events / total.trials },
-        weight: if level.stage == Stage::Bracket {
-            weight.min(BRACKET_WEIGHT)
-        } else {
-            weight
-        },
     })
 }
 
@@ -270,34 +144,51 @@ fn unresolved(
             width * 100.0
         ));
     }
-    drift(slos, levels)
-}
-
-/// Whether the first and the second half of the track disagree: then the server has changed, and there is no one peak.
-fn drift(slos: &[Slo], levels: &[Learnt<'_>]) -> Option<String> {
     let track: Vec<Learnt<'_>> = levels
         .iter()
         .copied()
         .filter(|level| level.stage == Stage::Track)
         .collect();
-    if track.len() < LEAST_TO_DRIFT {
-        return None;
-    }
-    let (early, late) = track.split_at(track.len() / 2);
-    let of = |half: &[Learnt<'_>]| estimate(slos, half, typical_e2e(&track));
-    let (early, late) = (of(early)?, of(late)?);
-    let deviation = |one: &PeakEstimate| (one.high / one.low).ln() / INTERVAL_DEVIATIONS;
-    let difference = (late.mean / early.mean).ln();
-    let is_beyond =
-        difference.abs() > DRIFT.max(DRIFT_DEVIATIONS * deviation(&early).hypot(deviation(&late)));
-    is_beyond.then(|| {
+    never_met(slos, &track).or_else(|| drift(slos, &track))
+}
+
+/// Whether hardly a block met the objectives, though their rates lie around the estimate: then the violations do not come
+/// from the rate, and the curve through them has no meaning.
+fn never_met(slos: &[Slo], track: &[Learnt<'_>]) -> Option<String> {
+    let meeting = track.iter().filter(|level| is_met(slos, level)).count();
+    let is_too_few = track.len() >= LEAST_TO_MEET && MEETING * meeting < track.len();
+    is_too_few.then(|| {
         format!(
-            "the server changed: {:.3} req/s by the first half of the track, {:.3} by the second ({:+.0} %); \
-             find out why (temperature, other users, a cache that fills) and measure again",
-            early.mean,
-            late.mean,
-            difference.exp_m1() * 100.0
+            "{meeting} of {} blocks near the estimate met the objectives: something else than the rate makes requests late \
+             (stalls, other users); find out what, or relax the objectives",
+            track.len()
         )
+    })
+}
+
+/// Whether a block met every objective. One that was broken off for its overload did not.
+fn is_met(slos: &[Slo], block: &Learnt<'_>) -> bool {
+    block.evidence.overloaded.is_none() && meets(slos, measured(block.evidence))
+}
+
+/// Whether the track before and after some time disagree: then the server has changed, and there is no one peak.
+fn drift(slos: &[Slo], track: &[Learnt<'_>]) -> Option<String> {
+    let e2e_s = typical_e2e(track);
+    let deviation = |one: &PeakEstimate| (one.high / one.low).ln() / INTERVAL_DEVIATIONS;
+    (LEAST_BEFORE..track.len()).find_map(|at| {
+        let (before, after) = track.split_at(at);
+        let (before, after) = (estimate(slos, before, e2e_s)?, estimate(slos, after, e2e_s)?);
+        let difference = (after.mean / before.mean).ln();
+        let noise = DRIFT_DEVIATIONS * deviation(&before).hypot(deviation(&after));
+        (difference.abs() > DRIFT.max(noise)).then(|| {
+            format!(
+                "the server changed: {:.3} req/s by the first {at} blocks of the track, {:.3} by the rest ({:+.0} %); \
+                 find out why (temperature, other users, a cache that fills) and measure again",
+                before.mean,
+                after.mean,
+                difference.exp_m1() * 100.0
+            )
+        })
     })
 }
 
@@ -312,7 +203,10 @@ fn validated(slos: &[Slo], levels: &[Learnt<'_>], e2e_s: Option<f64>) -> Option<
             };
             if held.held_s >= least_s
                 && best.is_none_or(|best| held.qps > best.qps)
-                && meets(slos, &levels[from..to])
+                && meets(
+                    slos,
+                    levels[from..to].iter().flat_map(|level| &level.evidence.seconds),
+                )
             {
                 best = Some(held);
             }
@@ -344,14 +238,16 @@ fn held(stretch: &[Learnt<'_>]) -> Option<Validated> {
     })
 }
 
-/// Whether every objective is met over all seconds of the stretch, the settling ones included.
-fn meets(slos: &[Slo], stretch: &[Learnt<'_>]) -> bool {
-    slos.iter().enumerate().all(|(index, slo)| {
-        let total = Batch::sum(
-            stretch
-                .iter()
-                .flat_map(|level| batches(&level.evidence.seconds, index)),
-        );
-        total.trials > 0.0 && total.events <= slo.allowed_share() * total.trials
+/// Whether every objective is met over these seconds, by their counts.
+fn meets<'a>(slos: &[Slo], seconds: impl IntoIterator<Item = &'a Second>) -> bool {
+    let mut totals = vec![Decided::default(); slos.len()];
+    for second in seconds {
+        for (total, more) in totals.iter_mut().zip(&second.objectives) {
+            total.add(*more);
+        }
+    }
+    slos.iter().zip(&totals).all(|(slo, total)| {
+        let allowed = slo.allowed_share() * f64::from(total.decided);
+        total.decided > 0 && f64::from(total.violated) <= allowed
     })
 }

@@ -3,7 +3,7 @@
 use gipfel_model::{
     Attainment, Decided, Evidence, LatencyMetric, LevelRecord, RequestRecord, Second, Slo, record::Latency,
 };
-use gipfel_statistics::{Batch, clopper_pearson, variance_inflation};
+use gipfel_statistics::{Batch, clopper_pearson, effective_sample_size};
 
 /// Seconds of one batch: long against a step of the server, short against a window.
 const BATCH_S: usize = 5;
@@ -38,7 +38,7 @@ pub(crate) fn batches(seconds: &[Second], objective: usize) -> Vec<Batch> {
 pub fn attainment(slo: &Slo, index: usize, evidence: &Evidence, scheduled: u64) -> Attainment {
     let batches = batches(measured(evidence), index);
     let total = Batch::sum(batches.iter().copied());
-    let n_eff = total.trials / variance_inflation(&batches);
+    let n_eff = effective_sample_size(&batches);
     let interval = clopper_pearson(total.events / total.trials * n_eff, n_eff, CONFIDENCE);
     Attainment {
         slo: *slo,

@@ -11,6 +11,7 @@
 mod adaptive;
 mod conclude;
 mod evidence;
+mod fit;
 mod in_flight;
 mod levels;
 mod posterior;

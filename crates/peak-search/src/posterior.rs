@@ -1,15 +1,9 @@
 //! Where the violating share crosses what an objective allows, and how sure that is.
 
-use gipfel_statistics::{Batch, variance_inflation};
-
 /// Width of a cell of the grid over the crossing, in ln rate.
 const CROSSING_STEP: f64 = 0.002;
 /// The grid reaches so far beyond the lowest and the highest rate, in ln rate.
 const CROSSING_MARGIN: f64 = 0.25;
-/// Centre and spread of the slope's log-normal prior: logit of the share per unit of ln rate, as measured on simulated
-/// servers, whose slopes lie between 32 and 130.
-const SLOPE_CENTRE: f64 = 60.0;
-const SLOPE_SPREAD: f64 = 1.8;
 const SLOPE_CELLS: usize = 15;
 /// The slope's grid reaches so many standard deviations to both sides.
 const SLOPE_REACH: f64 = 2.2;
@@ -27,14 +21,23 @@ pub(crate) struct Point {
     pub(crate) weight: f64,
 }
 
-/// How many independent requests a stretch of load is worth.
-///
-/// At most its count over the variance inflation between its batches, and at most one for each spell: near the knee what
-/// comes within a few E2E latencies is one event, seen many times, which the batches of a stretch without violations
-/// cannot show.
-pub(crate) fn weight(batches: &[Batch], duration_s: f64, spell_s: f64) -> f64 {
-    let trials = Batch::sum(batches.iter().copied()).trials;
-    (trials / variance_inflation(batches)).min(duration_s / spell_s)
+/// The log-normal prior of the slope: logit of the violating share per unit of ln rate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SlopePrior {
+    pub(crate) centre: f64,
+    pub(crate) spread: f64,
+}
+
+impl SlopePrior {
+    /// The slope so many standard deviations from the centre.
+    fn at(self, deviation: f64) -> f64 {
+        self.centre * self.spread.powf(deviation)
+    }
+}
+
+/// The standard deviations from the prior's centre at which a cell of the slope's grid lies.
+fn deviation(cell: usize) -> f64 {
+    SLOPE_REACH * (2.0 * cell as f64 / (SLOPE_CELLS - 1) as f64 - 1.0)
 }
 
 /// The posterior of the crossing.
@@ -44,12 +47,14 @@ pub(crate) struct Posterior {
     first: f64,
     /// Sums to 1.
     cells: Vec<f64>,
+    /// The geometric mean of the slope.
+    slope: f64,
 }
 
 impl Posterior {
     /// The posterior of the rate at which the share is `target`, by a logistic curve over ln rate with a flat prior on
     /// the crossing; `None` without points.
-    pub(crate) fn new(points: &[Point], target: f64) -> Option<Self> {
+    pub(crate) fn new(points: &[Point], target: f64, prior: SlopePrior) -> Option<Self> {
         let least = points.iter().map(|point| point.position).reduce(f64::min)?;
         let most = points.iter().map(|point| point.position).reduce(f64::max)?;
         let first = least - CROSSING_MARGIN;
@@ -57,8 +62,7 @@ impl Posterior {
         let offset = (target / (1.0 - target)).ln();
         let shifts: Vec<Vec<f64>> = (0..SLOPE_CELLS)
             .map(|cell| {
-                let deviation = SLOPE_REACH * (2.0 * cell as f64 / (SLOPE_CELLS - 1) as f64 - 1.0);
-                let slope = SLOPE_CENTRE * SLOPE_SPREAD.powf(deviation);
+                let slope = prior.at(deviation(cell));
                 points
                     .iter()
                     .map(|point| shift(offset, slope * point.chance.sqrt()))
@@ -68,8 +72,8 @@ impl Posterior {
         let mut logs = vec![f64::NEG_INFINITY; count * SLOPE_CELLS];
         for (at, log) in logs.iter_mut().enumerate() {
             let crossing = first + (at / SLOPE_CELLS) as f64 * CROSSING_STEP;
-            let deviation = SLOPE_REACH * (2.0 * (at % SLOPE_CELLS) as f64 / (SLOPE_CELLS - 1) as f64 - 1.0);
-            let slope = SLOPE_CENTRE * SLOPE_SPREAD.powf(deviation);
+            let deviation = deviation(at % SLOPE_CELLS);
+            let slope = prior.at(deviation);
             let shifts = &shifts[at % SLOPE_CELLS];
             *log = -deviation * deviation / 2.0
                 + points
@@ -89,7 +93,21 @@ impl Posterior {
         for cell in &mut cells {
             *cell /= sum;
         }
-        Some(Self { first, cells })
+        let deviations: f64 = logs
+            .iter()
+            .enumerate()
+            .map(|(at, log)| (log - greatest).exp() / sum * deviation(at % SLOPE_CELLS))
+            .sum();
+        Some(Self {
+            first,
+            cells,
+            slope: prior.at(deviations),
+        })
+    }
+
+    /// The slope that the points suggest.
+    pub(crate) fn slope(&self) -> f64 {
+        self.slope
     }
 
     /// The mean, as a rate.

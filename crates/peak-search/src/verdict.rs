@@ -66,14 +66,9 @@ pub fn judge(attainments: &[Attainment], validity: &Validity) -> Verdict {
 /// It is a reason to end the level early. The verdict still comes from [`judge`], which looks at the client first.
 pub fn certain_reject(attainments: &[Attainment]) -> Option<Slo> {
     worst(attainments, |one| match one.interval {
-        Some(_) if !forbids_all(&one.slo) => is_rejected(one) && is_supported_by(one, one.decided),
+        Some(_) if !forbids_all(&one.slo) => is_rejected(one) && supported(&one.slo, one.decided),
         _ => one.violated > allowed(&one.slo, one.scheduled),
     })
-}
-
-/// An interval is taken at its word only when it rests on as many requests as a verdict needs.
-fn is_supported_by(one: &Attainment, n: u64) -> bool {
-    supported(&one.slo, n)
 }
 
 /// By the interval where there is one; by the counts where nothing is known of their order.

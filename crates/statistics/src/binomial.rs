@@ -1,6 +1,6 @@
 //! Intervals of a binomial share and of a quantile.
 
-use statrs::function::beta::{beta_reg, inv_beta_reg};
+use statrs::function::beta::inv_beta_reg;
 
 /// The Clopper–Pearson interval of a share: `events` of `trials`, neither of which need be whole numbers.
 ///
@@ -31,19 +31,6 @@ pub fn clopper_pearson(events: f64, trials: f64, confidence: f64) -> Option<(f64
         inv_beta_reg(events + 1.0, trials - events, 1.0 - tail)
     };
     Some((low, high))
-}
-
-/// The probability that at least `events` of `trials` happen when each happens with probability `share`.
-pub fn binomial_upper_tail(events: f64, trials: f64, share: f64) -> f64 {
-    if events <= 0.0 {
-        1.0
-    } else if events > trials || share <= 0.0 {
-        0.0
-    } else if share >= 1.0 {
-        1.0
-    } else {
-        beta_reg(events, trials - events + 1.0, share)
-    }
 }
 
 /// The ranks, as shares of the ordered sample between 0 and 1, between which the q-quantile lies with `confidence`: the
@@ -99,14 +86,6 @@ mod tests {
                 "{events} {trials}"
             );
         }
-    }
-
-    #[test]
-    fn a_tail_is_a_sum_of_probabilities() {
-        // P[Bin(4, 1/2) ≥ 3] = 5/16.
-        assert!((binomial_upper_tail(3.0, 4.0, 0.5) - 5.0 / 16.0).abs() < 1e-12);
-        assert!((binomial_upper_tail(0.0, 4.0, 0.5) - 1.0).abs() < 1e-12);
-        assert!(binomial_upper_tail(5.0, 4.0, 0.5).abs() < 1e-12);
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod correlation;
 mod logistic;
 mod sample;
 
-pub use binomial::{binomial_upper_tail, clopper_pearson, order_statistic_interval};
+pub use binomial::{clopper_pearson, order_statistic_interval};
 pub use correlation::{Batch, effective_sample_size, variance_inflation};
 pub use logistic::logistic_crossing;
 pub use sample::{OrderStatistic, Sample};

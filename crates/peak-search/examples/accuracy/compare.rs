@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::ValueEnum;
-use gipfel_inference_sim::ServerProfile;
+use gipfel_inference_sim::{Disturbance, ServerProfile};
 use gipfel_model::SearchSpec;
 use serde::Serialize;
 
@@ -63,6 +63,7 @@ pub(crate) fn run(
     profiles: &[&ServerProfile],
     procedures: &[Procedure],
     seeds: std::ops::Range<u64>,
+    disturbance: Disturbance,
     trace: bool,
 ) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
@@ -72,9 +73,9 @@ pub(crate) fn run(
         for procedure in procedures {
             let jobs: Vec<u64> = seeds.clone().collect();
             let answers = in_parallel(&jobs, |seed| match procedure {
-                Procedure::SeedGrid => procedures::seed_grid(profile, *seed),
-                Procedure::Bisection => procedures::bisection(profile, *seed),
-                Procedure::Ours => procedures::ours(profile, *seed, &SearchSpec::default()),
+                Procedure::SeedGrid => procedures::seed_grid(profile, *seed, disturbance),
+                Procedure::Bisection => procedures::bisection(profile, *seed, disturbance),
+                Procedure::Ours => procedures::ours(profile, *seed, &SearchSpec::default(), disturbance),
             })?;
             if trace {
                 print(profile, truth, &jobs, &answers);

@@ -24,7 +24,7 @@ use std::{
 
 use anyhow::Context;
 use clap::Parser;
-use gipfel_inference_sim::{Profiles, Scheduled, ServerProfile, Simulated, simulate};
+use gipfel_inference_sim::{Fault, Faults, Profiles, Scheduled, ServerProfile, Simulated, simulate};
 use gipfel_model::{
     ArrivalRate, Attainment, CountSource, Outcome, Phase, RequestRecord, Slo, Validity, Verdict,
     record::Decision,
@@ -75,6 +75,9 @@ struct Arguments {
     /// Only these procedures; may be repeated.
     #[arg(long)]
     procedure: Vec<compare::Procedure>,
+    /// A stall or a slow-down in the form of `gipfel sim --fault`; errors are then those against the undisturbed truth.
+    #[arg(long)]
+    fault: Vec<Fault>,
     /// Print the comparison as JSON.
     #[arg(long)]
     json: bool,
@@ -125,8 +128,18 @@ fn main() -> anyhow::Result<ExitCode> {
         } else {
             &arguments.procedure
         };
+        let faults = Faults::of(&arguments.fault)?;
+        let disturbance = faults.disturbance;
+        anyhow::ensure!(
+            faults
+                == Faults {
+                    disturbance,
+                    ..Faults::default()
+                },
+            "on the simulated clock there are only stalls and slow-downs"
+        );
         let seeds = arguments.first_seed..arguments.first_seed + arguments.seeds;
-        let rows = compare::run(&chosen, procedures, seeds, arguments.trace)?;
+        let rows = compare::run(&chosen, procedures, seeds, disturbance, arguments.trace)?;
         if arguments.json {
             println!("{}", serde_json::to_string_pretty(&rows)?);
         } else {

@@ -1,6 +1,6 @@
 //! The procedures that are compared: each turns a server and a seed into a rate and a wall time.
 
-use gipfel_inference_sim::ServerProfile;
+use gipfel_inference_sim::{Disturbance, ServerProfile};
 use gipfel_model::{ArrivalRate, Decided, PeakAnswer, SearchSpec, Slo};
 use gipfel_peak_search::{AdaptiveSearch, Directive, Observation};
 
@@ -27,8 +27,13 @@ pub(crate) struct Answer {
 }
 
 /// Ours, the code that the load generator runs.
-pub(crate) fn ours(profile: &ServerProfile, seed: u64, spec: &SearchSpec) -> anyhow::Result<Answer> {
-    let mut world = World::new(profile, seed);
+pub(crate) fn ours(
+    profile: &ServerProfile,
+    seed: u64,
+    spec: &SearchSpec,
+    disturbance: Disturbance,
+) -> anyhow::Result<Answer> {
+    let mut world = World::new(profile, seed, disturbance);
     let mut search = AdaptiveSearch::resume(spec, &profile.slos, &[], 0, std::time::Duration::ZERO);
     let mut trace = Vec::new();
     loop {
@@ -132,9 +137,9 @@ struct Simple {
 }
 
 impl Simple {
-    fn new(profile: &ServerProfile, seed: u64) -> Self {
+    fn new(profile: &ServerProfile, seed: u64, disturbance: Disturbance) -> Self {
         Self {
-            world: World::new(profile, seed),
+            world: World::new(profile, seed, disturbance),
             slos: profile.slos.clone(),
             level: 0,
         }
@@ -176,8 +181,12 @@ impl Simple {
 }
 
 /// The predecessor's grid: its levels, 30 s warm-up, 60 s window, every level drained for up to ten minutes.
-pub(crate) fn seed_grid(profile: &ServerProfile, seed: u64) -> anyhow::Result<Answer> {
-    let mut simple = Simple::new(profile, seed);
+pub(crate) fn seed_grid(
+    profile: &ServerProfile,
+    seed: u64,
+    disturbance: Disturbance,
+) -> anyhow::Result<Answer> {
+    let mut simple = Simple::new(profile, seed, disturbance);
     let mut highest = None;
     for rate in [5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 100.0, 150.0] {
         if simple.passes(rate, 30, 60, 600)? {
@@ -188,8 +197,12 @@ pub(crate) fn seed_grid(profile: &ServerProfile, seed: u64) -> anyhow::Result<An
 }
 
 /// Doubling from 1 req/s, then bisection to 2 %, each level 10 s warm-up and a window of 60 s, drained.
-pub(crate) fn bisection(profile: &ServerProfile, seed: u64) -> anyhow::Result<Answer> {
-    let mut simple = Simple::new(profile, seed);
+pub(crate) fn bisection(
+    profile: &ServerProfile,
+    seed: u64,
+    disturbance: Disturbance,
+) -> anyhow::Result<Answer> {
+    let mut simple = Simple::new(profile, seed, disturbance);
     let (mut good, mut bad) = (None, 1.0);
     while simple.passes(bad, 10, 60, 600)? {
         good = Some(bad);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use anyhow::Context;
-use gipfel_inference_sim::{ServerProfile, SimClockServer, TokenEvent};
+use gipfel_inference_sim::{Disturbance, ServerProfile, SimClockServer, TokenEvent};
 use gipfel_model::{ArrivalRate, Decided, LatencyMetric, Second, Slo, WorkloadSpec, record::Decision};
 use gipfel_peak_search::{Counted, decide_in_flight};
 use gipfel_workload::{Arrivals, Segment, SegmentEnd, Share, draw_lengths};
@@ -49,9 +49,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(profile: &ServerProfile, seed: u64) -> Self {
+    pub(crate) fn new(profile: &ServerProfile, seed: u64, disturbance: Disturbance) -> Self {
         Self {
-            server: SimClockServer::new(profile.law, seed),
+            server: SimClockServer::new(profile.law, seed).with_disturbance(disturbance),
             workload: profile.workload(seed),
             slos: profile.slos.clone(),
             now_ns: 0,

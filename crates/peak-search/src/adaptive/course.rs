@@ -1,10 +1,10 @@
 //! The course of the search: what a level says when it is looked at, and which level comes next.
 
-use gipfel_model::{ArrivalRate, PeakEstimate, SearchSpec, Second, Slo, Stage};
-use gipfel_statistics::{Batch, clopper_pearson, variance_inflation};
+use gipfel_model::{ArrivalRate, SearchSpec, Second, Slo, Stage};
+use gipfel_statistics::{Batch, clopper_pearson, effective_sample_size};
 
 use super::live::Live;
-use crate::evidence::batches;
+use crate::{evidence::batches, fit::Fit};
 
 /// The ramp begins here unless the bounds lie elsewhere, in requests per second.
 const RAMP_FROM: f64 = 1.0;
@@ -12,6 +12,8 @@ const RAMP_FACTOR: f64 = 1.5;
 /// A step of the ramp lasts for so many arrivals, within these seconds.
 const RAMP_ARRIVALS: f64 = 20.0;
 const RAMP_STEP_S: (f64, f64) = (5.0, 12.0);
+/// A step goes on until so much of it is decided.
+const RAMP_SEEN: f64 = 0.5;
 /// The ramp ends at a step with a larger violating share, when so many requests are decided.
 const RAMP_SHARE: f64 = 0.25;
 const RAMP_DECIDED: f64 = 8.0;
@@ -39,8 +41,10 @@ const REJECT_S: f64 = 10.0;
 /// A block of the track lasts so many seconds, or so many E2E latencies.
 const BLOCK_S: f64 = 100.0;
 const BLOCK_E2E: f64 = 3.0;
-/// Consecutive blocks lie so far above and below the estimate, so that the slope is seen too.
-const DITHER: f64 = 0.008;
+/// Consecutive blocks lie so far above and below the estimate that the logit of the violating share differs by this on
+/// each side, within these bounds: the slope is to be seen too.
+const DITHER_LOGIT: f64 = 0.6;
+const DITHER: (f64, f64) = (0.008, 0.03);
 /// A block's rate differs by no more than this from the one before.
 const STEP_UP: f64 = 0.05;
 const STEP_DOWN: f64 = 0.10;
@@ -155,7 +159,10 @@ fn look_at_ramp(view: &View<'_>, decided: &[&[Second]]) -> Option<Outcome> {
     if let Some(objective) = overload(decided, view.slos) {
         return Some(Outcome::Overloaded { objective });
     }
-    let is_over = view.is_due && view.level.passed_s(i64::MAX) as u32 >= view.level.planned_s;
+    let is_offered = view.is_due && view.level.passed_s(i64::MAX) as u32 >= view.level.planned_s;
+    // An objective that is decided late would let the ramp run away from what it has seen.
+    let decided_s = decided.iter().map(|seconds| seconds.len()).min().unwrap_or(0);
+    let is_over = is_offered && decided_s as f64 >= RAMP_SEEN * f64::from(view.level.planned_s);
     for (objective, (slo, seconds)) in view.slos.iter().zip(decided).enumerate() {
         let total = Batch::sum(batches(seconds, objective));
         let share = slo.allowed_share().max(RAMP_SHARE);
@@ -218,7 +225,7 @@ fn test(measured: &[&[Second]], slos: &[Slo]) -> Option<Outcome> {
     for (objective, slo) in slos.iter().enumerate() {
         let batches = batches(measured[objective], objective);
         let total = Batch::sum(batches.iter().copied());
-        let n_eff = total.trials / variance_inflation(&batches);
+        let n_eff = effective_sample_size(&batches);
         let share = total.events / total.trials;
         let target = slo.allowed_share();
         let Some((low, high)) = clopper_pearson(share * n_eff, n_eff, CONFIDENCE) else {
@@ -406,7 +413,7 @@ impl Course {
     }
 
     /// Goes on after a level.
-    pub(super) fn advance(&mut self, level: &Live, outcome: Outcome, estimate: Option<&PeakEstimate>) {
+    pub(super) fn advance(&mut self, level: &Live, outcome: Outcome, fit: Option<&Fit>) {
         self.e2e_s = match level.evidence.e2e_p50_s {
             // The steps of the ramp are so short that only short requests end.
             Some(e2e_s) if level.stage == Stage::Ramp => self.e2e_s.max(e2e_s),
@@ -422,7 +429,7 @@ impl Course {
         match level.stage {
             Stage::Ramp => self.after_ramp(rate, outcome),
             Stage::Bracket => self.after_test(rate, outcome),
-            Stage::Track | Stage::Level => self.after_block(level, estimate),
+            Stage::Track | Stage::Level => self.after_block(level, fit),
         }
     }
 
@@ -480,10 +487,16 @@ impl Course {
         self.next = Some(self.bounded(rate));
     }
 
-    fn after_block(&mut self, level: &Live, estimate: Option<&PeakEstimate>) {
+    fn after_block(&mut self, level: &Live, fit: Option<&Fit>) {
         self.blocks += 1;
         let rate = level.rate.get();
-        let Some(estimate) = estimate else { return };
+        let Some(Fit {
+            peak: estimate,
+            slope,
+        }) = fit
+        else {
+            return;
+        };
         self.half_width = estimate.half_width();
         self.mean = Some(estimate.mean);
         let highest = if share(level) > BAD_SHARE {
@@ -491,10 +504,11 @@ impl Course {
         } else {
             1.0 + STEP_UP
         };
+        let dither = (DITHER_LOGIT / slope).clamp(DITHER.0, DITHER.1);
         let dither = if self.blocks.is_multiple_of(2) {
-            1.0 - DITHER
+            1.0 - dither
         } else {
-            1.0 + DITHER
+            1.0 + dither
         };
         let next = (estimate.mean * dither).clamp(rate * (1.0 - STEP_DOWN), rate * highest);
         self.next = Some(self.bounded(next));

@@ -8,7 +8,7 @@ mod world;
 
 use std::time::Duration;
 
-use gipfel_inference_sim::{Profiles, ServerProfile};
+use gipfel_inference_sim::{Disturbance, Profiles, ServerProfile, Slowdown, Stall};
 use gipfel_model::{
     ArrivalRate, Evidence, LevelRecord, LevelState, PeakAnswer, SearchSpec, Stage, Validity, Verdict,
 };
@@ -39,7 +39,7 @@ struct Session {
 impl Session {
     fn new(profile: &ServerProfile, spec: &SearchSpec, seed: u64) -> Self {
         Self {
-            world: World::new(profile, seed),
+            world: World::new(profile, seed, Disturbance::default()),
             search: AdaptiveSearch::resume(spec, &profile.slos, &[], 0, Duration::ZERO),
             spec: spec.clone(),
             profile: profile.clone(),
@@ -121,7 +121,7 @@ impl Session {
         let spent = Duration::from_nanos(self.world.now_ns() as u64);
         self.search =
             AdaptiveSearch::resume(&self.spec, &self.profile.slos, &self.records, next_level, spent);
-        self.world = World::new(&self.profile, seed);
+        self.world = World::new(&self.profile, seed, Disturbance::default());
         self
     }
 }
@@ -152,7 +152,8 @@ fn the_peak_of_known_servers_is_found() {
     let check = |name: &str, seed| {
         let profile = server(name);
         let truth = profile.truth.expect("a known capacity");
-        let found = procedures::ours(&profile, seed, &SearchSpec::default()).expect("an answer");
+        let found = procedures::ours(&profile, seed, &SearchSpec::default(), Disturbance::default())
+            .expect("an answer");
         let rate = found.rate.expect("a rate");
         let error = rate / truth - 1.0;
         assert!(
@@ -212,7 +213,8 @@ fn a_search_ends_with_its_budget() {
             budget: Some(Duration::from_secs(budget_s)),
             ..SearchSpec::default()
         };
-        let found = procedures::ours(&server("quickstart"), 5, &spec).expect("an end");
+        let found =
+            procedures::ours(&server("quickstart"), 5, &spec, Disturbance::default()).expect("an end");
         assert!(
             found.wall_s <= budget_s as f64 + 2.0,
             "{} of {budget_s}",
@@ -223,6 +225,38 @@ fn a_search_ends_with_its_budget() {
     check(20, false);
     check(60, false);
     check(600, true);
+}
+
+#[test]
+fn a_server_whose_violations_do_not_come_from_the_rate_has_no_peak() {
+    let check = |disturbance, expected: &str| {
+        let profile = server("quickstart");
+        let found = procedures::ours(&profile, 1, &SearchSpec::default(), disturbance).expect("an end");
+        let unresolved = found.unresolved.unwrap_or_default();
+        assert!(unresolved.contains(expected), "{:?}: {unresolved}", found.rate);
+    };
+    let stall = Stall {
+        every_ns: 30 * SECOND_NS,
+        for_ns: 5 * SECOND_NS,
+    };
+    let slower = Slowdown {
+        after_ns: 500 * SECOND_NS,
+        share: 0.7,
+    };
+    check(
+        Disturbance {
+            stall: Some(stall),
+            ..Disturbance::default()
+        },
+        "something else than the rate",
+    );
+    check(
+        Disturbance {
+            slower: Some(slower),
+            ..Disturbance::default()
+        },
+        "the server changed",
+    );
 }
 
 #[test]
