@@ -1,7 +1,9 @@
 //! Where a run stands, in one line each: pure, so that every line is tested.
 
-use gipfel_model::{LevelProgress, Phase, Progress, SearchProgress, Stage, Verdict, progress::LevelSummary};
-use gipfel_results_analysis::{estimate_words, percent_words, rate_words};
+use gipfel_model::{
+    LevelProgress, Phase, Progress, SearchProgress, Stage, Verdict, format_rate, progress::LevelSummary,
+};
+use gipfel_results_analysis::{estimate_words, percent_words};
 
 /// From so many seconds on, what is left of a budget is said in minutes.
 const MINUTES_FROM_S: f64 = 120.0;
@@ -28,7 +30,7 @@ pub(crate) fn closed(level: &LevelSummary) -> String {
         Stage::Ramp | Stage::Bracket | Stage::Track => format!(
             "  {} {} req/s: {}",
             level.stage,
-            rate_words(level.rate.get()),
+            format_rate(level.rate.get()),
             step_words(level)
         ),
     }
@@ -53,15 +55,15 @@ fn search_line(search: &SearchProgress, current: Option<&LevelProgress>) -> Stri
         Stage::Track | Stage::Level => "near the peak",
     };
     let mut parts = vec![match current {
-        Some(current) => format!("{stage}, at {} req/s", rate_words(current.rate.get())),
+        Some(current) => format!("{stage}, at {} req/s", format_rate(current.rate.get())),
         None => stage.to_owned(),
     }];
     parts.extend(match (&search.estimate, search.bracket) {
         (Some(estimate), _) => Some(format!("peak {}", estimate_words(estimate))),
         (None, Some((low, high))) => Some(format!(
             "peak between {} and {} req/s",
-            rate_words(low),
-            rate_words(high)
+            format_rate(low),
+            format_rate(high)
         )),
         (None, None) => None,
     });

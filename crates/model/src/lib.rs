@@ -28,6 +28,9 @@ pub use search::{
 };
 pub use secret::Secret;
 pub use slo::{LatencyMetric, Quantile, Slo, SloError};
-pub use units::{ArrivalRate, DurationError, Fraction, UnitError, format_duration, parse_duration};
+pub use units::{
+    ArrivalRate, DurationError, Fraction, UnitError, format_duration, format_rate, parse_duration,
+    rate_decimals,
+};
 pub use verdict::{Attainment, ClientHealth, Validity, ValidityFault, Verdict};
 pub use workload::{ArrivalProcess, LengthDistribution, WorkloadSpec};

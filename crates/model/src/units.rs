@@ -82,6 +82,21 @@ impl fmt::Display for ArrivalRate {
     }
 }
 
+/// A rate with three significant digits, which is finer than any peak is known: `25.2`.
+pub fn format_rate(per_second: f64) -> String {
+    format!("{per_second:.*}", rate_decimals(per_second))
+}
+
+/// The decimals that give a rate three significant digits.
+pub fn rate_decimals(per_second: f64) -> usize {
+    match per_second.abs() {
+        value if value >= 99.95 => 0,
+        value if value >= 9.995 => 1,
+        value if value >= 0.9995 => 2,
+        _ => 3,
+    }
+}
+
 /// A number between 0 and 1, both included.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]

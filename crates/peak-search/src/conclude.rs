@@ -2,7 +2,7 @@
 
 use gipfel_model::{
     Decided, LevelRecord, LevelState, PeakAnswer, PeakEstimate, SearchSpec, Second, Slo, Stage, Validated,
-    Verdict,
+    Verdict, format_rate,
 };
 
 use crate::{
@@ -120,14 +120,15 @@ fn unresolved(
     }
     if estimate.low > highest {
         return Some(format!(
-            "the objectives are met at {highest:.3} req/s, the highest rate that was measured; higher rates resolve it"
+            "the objectives are met at {} req/s, the highest rate that was measured; higher rates resolve it",
+            format_rate(highest)
         ));
     }
     let is_search = levels.iter().any(|level| level.stage != Stage::Level);
     if is_search && !levels.iter().any(|level| level.stage == Stage::Track) {
         return Some(format!(
-            "the time was over before the peak was tracked; it lies about {:.3} req/s; a longer budget resolves it",
-            estimate.mean
+            "the time was over before the peak was tracked; it lies about {} req/s; a longer budget resolves it",
+            format_rate(estimate.mean)
         ));
     }
     let width = (estimate.high - estimate.low) / estimate.mean;
@@ -138,9 +139,9 @@ fn unresolved(
             "closer levels or longer windows resolve it"
         };
         return Some(format!(
-            "the 90 % interval {:.3}–{:.3} req/s is {:.0} % wide; {remedy}",
-            estimate.low,
-            estimate.high,
+            "the 90 % interval {}–{} req/s is {:.0} % wide; {remedy}",
+            format_rate(estimate.low),
+            format_rate(estimate.high),
             width * 100.0
         ));
     }
@@ -182,10 +183,10 @@ fn drift(slos: &[Slo], track: &[Learnt<'_>]) -> Option<String> {
         let noise = DRIFT_DEVIATIONS * deviation(&before).hypot(deviation(&after));
         (difference.abs() > DRIFT.max(noise)).then(|| {
             format!(
-                "the server changed: {:.3} req/s by the first {at} blocks of the track, {:.3} by the rest ({:+.0} %); \
+                "the server changed: {} req/s by the first {at} blocks of the track, {} by the rest ({:+.0} %); \
                  find out why (temperature, other users, a cache that fills) and measure again",
-                before.mean,
-                after.mean,
+                format_rate(before.mean),
+                format_rate(after.mean),
                 difference.exp_m1() * 100.0
             )
         })

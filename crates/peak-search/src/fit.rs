@@ -33,7 +33,7 @@ const PACE_SLOPE: SlopePrior = SlopePrior {
     spread: 2.0,
 };
 /// Slow waves of the pace are longer than a block: its inflation is taken so many times.
-const PACE_INFLATION: f64 = 2.0;
+const PACE_INFLATION: f64 = 3.0;
 
 /// A level with what was learnt from it.
 #[derive(Clone, Copy, Debug)]

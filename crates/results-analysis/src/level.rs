@@ -7,6 +7,7 @@ use hdrhistogram::{Histogram, serialization::Deserializer};
 
 use crate::{
     figures::{self, Metric, MetricSummary},
+    flight::{self, Flight},
     judge::{self, Judged, Objectives},
     load,
     summary::{LevelSummary, RequestCounts},
@@ -43,13 +44,32 @@ impl LevelData {
         }
     }
 
+    pub(crate) fn requests(&self) -> &[RequestRecord] {
+        &self.requests
+    }
+
     fn measured(&self) -> &[RequestRecord] {
         &self.requests[..self.measured]
     }
 }
 
-/// Makes figures of a level. Its record is given back with the verdict and the evidence by which the run is judged.
-pub(crate) fn summarize(data: LevelData, objectives: &Objectives<'_>) -> (LevelSummary, LevelRecord) {
+/// Answer tokens that came within the measured window, whichever request they belong to.
+fn output_tokens_per_s(record: &LevelRecord, requests: &[RequestRecord], earlier: &[Flight]) -> Option<f64> {
+    let flights: Vec<Flight> = earlier
+        .iter()
+        .copied()
+        .chain(requests.iter().map(Flight::of))
+        .collect();
+    flight::output_token_rate(&flights, load::window(record))
+}
+
+/// Makes figures of a level; `earlier` are the requests of the levels before that may still be in flight. The record is given
+/// back with the verdict and the evidence by which the run is judged.
+pub(crate) fn summarize(
+    data: LevelData,
+    objectives: &Objectives<'_>,
+    earlier: &[Flight],
+) -> (LevelSummary, LevelRecord) {
     let Judged {
         attainment,
         verdict,
@@ -78,7 +98,7 @@ pub(crate) fn summarize(data: LevelData, objectives: &Objectives<'_>) -> (LevelS
         completed_rate: has_window.then_some(record.completed_rate),
         goodput: (has_figures && !slos.is_empty()).then(|| load::goodput(record, measured, scheduled, &slos)),
         output_tokens_per_s: times
-            .then(|| load::output_tokens_per_s(record, &data.requests))
+            .then(|| output_tokens_per_s(record, &data.requests, earlier))
             .flatten(),
         requests: count(measured),
         latencies: latencies(

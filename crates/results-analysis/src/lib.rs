@@ -23,6 +23,7 @@ mod facts;
 mod figures;
 #[cfg(test)]
 mod fixture;
+mod flight;
 mod judge;
 mod layout;
 mod level;
@@ -41,7 +42,7 @@ mod warnings;
 
 pub use figures::{Figure, Metric, MetricSummary, Percentile};
 pub use repeats::{Repeat, RepeatSummary, Spread};
-pub use shown::{estimate as estimate_words, percent as percent_words, rate as rate_words};
+pub use shown::{estimate as estimate_words, percent as percent_words};
 pub use summarize::{summarize, summarize_with};
 pub use summary::{
     Answer, AnswerLengths, Conclusion, Goodput, InFlight, LevelSummary, RequestCounts, RunSummary,

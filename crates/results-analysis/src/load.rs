@@ -20,35 +20,6 @@ pub(crate) fn goodput(
     }
 }
 
-/// Answer tokens that came within the measured window, whichever request they belong to. Those of a request are taken to
-/// come evenly between its first and its last one.
-pub(crate) fn output_tokens_per_s(record: &LevelRecord, requests: &[RequestRecord]) -> Option<f64> {
-    let (from, to) = window(record);
-    let mut counted = false;
-    let mut tokens = 0.0;
-    for request in requests {
-        let (Some(n), Some(first), Some(last)) = (
-            request.output_tokens,
-            request.first_token_ns,
-            request.last_token_ns,
-        ) else {
-            continue;
-        };
-        counted = true;
-        let (first, last) = (request.scheduled_ns + first, request.scheduled_ns + last);
-        tokens += f64::from(n) * share_within(first, last, from, to);
-    }
-    counted.then(|| tokens / seconds(record))
-}
-
-/// The share of a span that lies within the window; a span without length lies within or without.
-fn share_within(first: i64, last: i64, from: i64, to: i64) -> f64 {
-    if last <= first {
-        return f64::from(u8::from((from..to).contains(&first)));
-    }
-    overlap(first, last, from, to) / (last - first) as f64
-}
-
 fn overlap(first: i64, last: i64, from: i64, to: i64) -> f64 {
     (last.min(to) - first.max(from)).max(0) as f64
 }
@@ -93,7 +64,7 @@ pub(crate) fn in_flight(record: &LevelRecord, requests: &[RequestRecord]) -> InF
     }
 }
 
-fn window(record: &LevelRecord) -> (i64, i64) {
+pub(crate) fn window(record: &LevelRecord) -> (i64, i64) {
     let from = record.start_ns + record.warmup_ns;
     (from, from + record.measured_ns)
 }
@@ -127,17 +98,6 @@ mod tests {
         let found = goodput(&record, &requests, 110, &slos);
         assert_eq!((found.attained, found.scheduled), (98, 110));
         assert!((found.per_second - 9.8).abs() < 1e-9);
-    }
-
-    #[test]
-    fn tokens_count_by_the_time_at_which_they_came() {
-        let requests = requests();
-        let record = level(0, 10.0, &[], &requests);
-        // Of the last four requests, three have tokens after the window's end: a third, two thirds and all but nothing.
-        let found = output_tokens_per_s(&record, &requests).expect("counted tokens");
-        let late = 1.0 / 3.0 + 2.0 / 3.0 + 1.0;
-        assert!((found - 11.0 * (100.0 - late) / 10.0).abs() < 1e-6, "{found}");
-        assert_eq!(output_tokens_per_s(&record, &[]), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gipfel_model::{LevelState, RunState, Stage, Verdict};
+use gipfel_model::{LevelState, Outcome, RunState, Stage, Verdict};
 use gipfel_results_db::{Origin, RunRow};
 
 use crate::{answer, shown, summary::LevelSummary, warnings};
@@ -80,7 +80,10 @@ fn ended(levels: &[&LevelSummary]) -> Option<String> {
     for level in levels.iter().filter(|level| level.state == LevelState::Complete) {
         measured += level.requests.measured;
         for (outcome, count) in &level.requests.by_outcome {
-            *by_outcome.entry(outcome).or_default() += count;
+            // What a search sheds is its own doing.
+            if level.stage == Stage::Level || outcome != Outcome::Shed.as_str() {
+                *by_outcome.entry(outcome).or_default() += count;
+            }
         }
     }
     let ended: u64 = by_outcome.values().sum();

@@ -1,22 +1,9 @@
 //! Rates, shares and estimates as they are written for people.
 
-use gipfel_model::{PeakEstimate, Stage, Validated};
+pub(crate) use gipfel_model::format_rate as rate;
+use gipfel_model::{PeakEstimate, Stage, Validated, rate_decimals};
 
 use crate::summary::LevelSummary;
-
-/// A rate with three significant digits, which is finer than any peak is known: `25.2`.
-pub fn rate(per_second: f64) -> String {
-    format!("{per_second:.*}", decimals(per_second))
-}
-
-fn decimals(per_second: f64) -> usize {
-    match per_second.abs() {
-        value if value >= 99.95 => 0,
-        value if value >= 9.995 => 1,
-        value if value >= 0.9995 => 2,
-        _ => 3,
-    }
-}
 
 /// A level's rate: as it was asked for, or of a search with the digits that say something.
 pub(crate) fn level_rate(level: &LevelSummary) -> String {
@@ -28,7 +15,7 @@ pub(crate) fn level_rate(level: &LevelSummary) -> String {
 
 /// The 90 % interval, with as many decimals as the peak itself: `24.9–26.0`.
 pub(crate) fn interval(estimate: &PeakEstimate) -> String {
-    let decimals = decimals(estimate.peak_qps);
+    let decimals = rate_decimals(estimate.peak_qps);
     format!("{:.decimals$}–{:.decimals$}", estimate.low, estimate.high)
 }
 

@@ -6,6 +6,7 @@ use gipfel_results_db::{DbError, Origin, ResultsDb, RunRow};
 use crate::{
     answer::{self, Standing},
     facts::Facts,
+    flight::{Flight, still_in_flight},
     judge::Objectives,
     level::{self, LevelData},
     notes,
@@ -45,8 +46,12 @@ pub(crate) async fn summarize_run(
     };
     let mut levels: Vec<LevelSummary> = Vec::new();
     let mut records: Vec<LevelRecord> = Vec::new();
+    let mut in_flight: Vec<Flight> = Vec::new();
     for record in db.levels(run.key).await? {
-        let (level, record) = level::summarize(load(db, run, record, &scrapes).await?, &objectives);
+        let data = load(db, run, record, &scrapes).await?;
+        let still = still_in_flight(&in_flight, data.requests(), &data.record);
+        let (level, record) = level::summarize(data, &objectives, &in_flight);
+        in_flight = still;
         levels.push(level);
         records.push(record);
     }

@@ -34,6 +34,7 @@ fn summarize(record: LevelRecord, requests: Vec<RequestRecord>, slos: &[Slo]) ->
     level::summarize(
         LevelData::new(record, requests, Vec::new(), Vec::new()),
         &objectives,
+        &[],
     )
     .0
 }

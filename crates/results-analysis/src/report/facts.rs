@@ -2,11 +2,10 @@
 
 use gipfel_model::{LevelRecord, RequestRecord, ScrapeRecord, Slo, record::Decision};
 
-use crate::level::grown;
-
-use super::{
+use super::series::{self, Series};
+use crate::{
     flight::{self, Flight},
-    series::{self, Series},
+    level::grown,
 };
 
 /// What is computed for one level.

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use gipfel_model::{LevelRecord, RequestRecord, ScrapeRecord};
+use gipfel_model::{LevelRecord, ScrapeRecord};
 use gipfel_results_db::{DbError, ResultsDb, RunRow};
 
 use super::{
     Report,
     facts::{self, LevelFacts, Place},
-    flight::Flight,
     model::{self, RunFacts},
 };
-use crate::{summarize, summary::RunSummary};
+use crate::{
+    flight::{Flight, still_in_flight},
+    summarize,
+    summary::RunSummary,
+};
 
 /// Stretches of time in which the violations of a whole run are counted.
 const STRETCHES: f64 = 220.0;
@@ -111,15 +114,4 @@ fn stretch(records: &[LevelRecord], origin_unix_ns: i64) -> f64 {
         .map(|record| record.ended_unix_ns.unwrap_or(record.started_unix_ns));
     let total_s = (ends.max().unwrap_or(0) - origin_unix_ns).max(0) as f64 / 1e9;
     (total_s / STRETCHES).ceil().max(1.0)
-}
-
-/// What may still be in flight when the level after this one begins.
-fn still_in_flight(earlier: &[Flight], requests: &[RequestRecord], record: &LevelRecord) -> Vec<Flight> {
-    let measured_to = record.start_ns + record.warmup_ns + record.measured_ns;
-    earlier
-        .iter()
-        .copied()
-        .chain(requests.iter().map(Flight::of))
-        .filter(|flight| flight.end_ns > measured_to)
-        .collect()
 }

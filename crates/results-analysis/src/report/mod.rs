@@ -19,7 +19,6 @@
 //! ```
 
 mod facts;
-mod flight;
 mod headline;
 mod load;
 mod model;

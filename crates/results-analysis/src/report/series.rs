@@ -7,10 +7,8 @@ use gipfel_model::{
     record::{Decision, Latency},
 };
 
-use super::{
-    facts::Place,
-    flight::{self, Flight},
-};
+use super::facts::Place;
+use crate::flight::{self, Flight};
 
 /// Moments of the requests in flight, and looks at the server that are drawn.
 const MOST_MOMENTS: usize = 240;

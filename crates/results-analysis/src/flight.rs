@@ -1,6 +1,6 @@
 //! Requests as intervals of time: how many were in flight, and how many tokens came when.
 
-use gipfel_model::RequestRecord;
+use gipfel_model::{LevelRecord, RequestRecord};
 
 /// What of a request matters beyond its own level: the next level may begin while it is in flight.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,6 +83,21 @@ pub(crate) fn in_flight_at(flights: &[Flight], (from, to): (i64, i64), moments: 
             let ended = ends.partition_point(|end| *end <= at);
             (at, begun.saturating_sub(ended) as f64)
         })
+        .collect()
+}
+
+/// What may still be in flight when the level after this one begins.
+pub(crate) fn still_in_flight(
+    earlier: &[Flight],
+    requests: &[RequestRecord],
+    record: &LevelRecord,
+) -> Vec<Flight> {
+    let measured_to = record.start_ns + record.warmup_ns + record.measured_ns;
+    earlier
+        .iter()
+        .copied()
+        .chain(requests.iter().map(Flight::of))
+        .filter(|flight| flight.end_ns > measured_to)
         .collect()
 }
 
