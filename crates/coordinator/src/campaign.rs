@@ -172,7 +172,7 @@ pub(crate) fn plan_state(experiments: Vec<ExperimentSpec>, options: &Options) ->
     let facts = CampaignFacts {
         campaign_id: ids.campaign(),
         created_at: now_iso(),
-        gipfel_version: env!("CARGO_PKG_VERSION").to_owned(),
+        gipfel_version: crate::VERSION.to_owned(),
         config_digest: hexadecimal(&Sha256::digest(&text)),
         max_parallel: options.max_parallel,
     };

@@ -8,7 +8,7 @@ use gipfel_results_analysis::export::Table;
 
 /// Finds the highest request rate that an LLM inference deployment sustains within its latency objectives.
 #[derive(Debug, Parser)]
-#[command(name = "gipfel", version, max_term_width = 100)]
+#[command(name = "gipfel", version = crate::VERSION, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -27,6 +27,9 @@ use crate::{
     output::print,
 };
 
+/// The version, with the commit when it was built from a repository: `0.1.0+1a2b3c4d5e`.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("GIPFEL_VERSION_SUFFIX"));
+
 /// Runs the program with its arguments; reports failures on standard error.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {

@@ -36,7 +36,7 @@ pub(crate) fn run_config(
 ) -> RunConfig {
     let experiment = &run.experiment;
     let mut provenance = deployment.provenance.clone();
-    provenance.set(Provenance::GIPFEL_VERSION, env!("CARGO_PKG_VERSION"));
+    provenance.set(Provenance::GIPFEL_VERSION, crate::VERSION);
     RunConfig {
         header: RUN_CONFIG_FORMAT.header(),
         run_id: run.id.clone(),
