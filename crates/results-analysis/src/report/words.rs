@@ -60,6 +60,25 @@ pub(crate) fn sentence(text: &str) -> String {
 }
 
 /// Commas between the thousands of a number of five digits or more.
+/// A piece of a text, as it is set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) is_code: bool,
+    pub(crate) text: String,
+}
+
+/// A text with its names in backticks apart, which a page sets as code.
+pub(crate) fn spans(text: &str) -> Vec<Span> {
+    text.split('`')
+        .enumerate()
+        .filter(|(_, piece)| !piece.is_empty())
+        .map(|(index, piece)| Span {
+            is_code: index % 2 == 1,
+            text: piece.to_owned(),
+        })
+        .collect()
+}
+
 fn grouped(number: &str) -> String {
     let (sign, number) = number.strip_prefix('-').map_or(("", number), |rest| ("-", rest));
     let (whole, rest) = number
@@ -121,6 +140,24 @@ mod tests {
         }
         assert_eq!(ms(12_345.6), "12,346");
         assert_eq!(ms(99.94), "99.9");
+    }
+
+    #[test]
+    fn names_in_backticks_are_code() {
+        let check = |text: &str, expected: &[(bool, &str)]| {
+            let found = spans(text);
+            let found: Vec<_> = found
+                .iter()
+                .map(|span| (span.is_code, span.text.as_str()))
+                .collect();
+            assert_eq!(found, expected);
+        };
+        check("plain", &[(false, "plain")]);
+        check(
+            "more `workers`.",
+            &[(false, "more "), (true, "workers"), (false, ".")],
+        );
+        check("`a`", &[(true, "a")]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::{
     model::Run,
     plots::{self, Chart, Drawn, RunCharts},
     svg::style,
+    words::{Span, spans},
 };
 use settings::Settings;
 use table::Table;
@@ -86,7 +87,7 @@ struct RunView {
     informational: Vec<String>,
     story: Vec<String>,
     warnings: Vec<WarningView>,
-    notes: Vec<String>,
+    notes: Vec<Vec<Span>>,
     timeline: Figure,
     near_peak: Figure,
     /// The five plots, but for the one of all runs.
@@ -106,7 +107,7 @@ struct RunView {
 
 struct WarningView {
     code: &'static str,
-    text: String,
+    text: Vec<Span>,
     levels: String,
 }
 
@@ -203,14 +204,14 @@ fn run_view(report: &Report, run: Run<'_>, number: usize) -> RunView {
             .iter()
             .map(|warning| WarningView {
                 code: warning.code,
-                text: super::words::sentence(&warning.text),
+                text: spans(&super::words::sentence(&warning.text)),
                 levels: story::named_levels(&warning.levels),
             })
             .collect(),
         notes: summary
             .notes
             .iter()
-            .map(|note| super::words::sentence(note))
+            .map(|note| spans(&super::words::sentence(note)))
             .collect(),
         timeline: Figure::of(&timeline, &story::timeline_caption(run)),
         near_peak: Figure::of(&near_peak, &story::near_peak_caption(run)),
