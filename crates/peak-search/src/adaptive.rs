@@ -190,8 +190,8 @@ impl AdaptiveSearch {
         directives
     }
 
-    /// The client did not keep its part in this level: its evidence does not count. After three such levels in succession
-    /// the search ends unresolved.
+    /// The client did not keep its part in this level: its evidence does not count. After three such levels in succession,
+    /// or four steps of the ramp, the search ends unresolved.
     pub fn invalidate(&mut self, level: u32) {
         if let Some(one) = self.levels.iter_mut().find(|one| one.level == level) {
             one.is_valid = false;
@@ -199,11 +199,8 @@ impl AdaptiveSearch {
     }
 
     fn is_client_at_its_limit(&self) -> bool {
-        let closed = self
-            .levels
-            .iter()
-            .filter(|level| level.is_closed && level.stage != Stage::Ramp);
-        is_client_late(closed.map(|level| level.is_valid))
+        let closed = self.levels.iter().filter(|level| level.is_closed);
+        is_client_late(closed.map(|level| (level.stage, level.is_valid)))
     }
 
     /// Where the search stands.

@@ -22,8 +22,10 @@ const DRIFT_DEVIATIONS: f64 = 2.5;
 const LEAST_BEFORE: usize = 2;
 /// A normal distribution's 90 % interval is so many standard deviations wide.
 const INTERVAL_DEVIATIONS: f64 = 3.29;
-/// Levels in succession in which the client did not keep its part, after which there is no answer.
+/// Levels in succession in which the client did not keep its part, after which there is no answer; so many steps of the
+/// ramp, which are short and each of half the rate more.
 const INVALID_TO_STOP: usize = 3;
+const INVALID_STEPS_TO_STOP: usize = 4;
 /// So many blocks of the track say something of whether any rate meets the objectives.
 const LEAST_TO_MEET: usize = 6;
 /// One of so many blocks has to meet them.
@@ -36,8 +38,7 @@ const SAME_RATE: f64 = 0.03;
 pub fn conclude(spec: &SearchSpec, slos: &[Slo], levels: &[LevelRecord]) -> PeakAnswer {
     let is_valid = |level: &&LevelRecord| !matches!(level.verdict, Some(Verdict::Invalid { .. }));
     let complete = || levels.iter().filter(|level| level.state == LevelState::Complete);
-    let after_ramp = complete().filter(|level| level.stage != Stage::Ramp);
-    let is_client_late = is_client_late(after_ramp.map(|level| is_valid(&level)));
+    let is_client_late = is_client_late(complete().map(|level| (level.stage, is_valid(&level))));
     let learnt: Vec<Learnt<'_>> = complete()
         .filter(is_valid)
         .filter_map(|level| {
@@ -52,10 +53,14 @@ pub fn conclude(spec: &SearchSpec, slos: &[Slo], levels: &[LevelRecord]) -> Peak
     answer(spec, slos, &learnt, is_client_late)
 }
 
-/// Whether the client did not keep its part in the last levels, of which `valid` says for each whether it did; the short
-/// steps of the ramp do not count. More of them would teach nothing.
-pub(crate) fn is_client_late(valid: impl DoubleEndedIterator<Item = bool>) -> bool {
-    valid.rev().take_while(|is_valid| !is_valid).count() >= INVALID_TO_STOP
+/// Whether the client did not keep its part in the last of these levels, each with whether it did. More of them would
+/// teach nothing, and a ramp that no violation ends would go on.
+pub(crate) fn is_client_late(levels: impl DoubleEndedIterator<Item = (Stage, bool)>) -> bool {
+    let late = levels.rev().take_while(|(_, is_valid)| !is_valid);
+    let (steps, others): (Vec<Stage>, Vec<Stage>) = late
+        .map(|(stage, _)| stage)
+        .partition(|stage| *stage == Stage::Ramp);
+    others.len() >= INVALID_TO_STOP || steps.len() >= INVALID_STEPS_TO_STOP
 }
 
 pub(crate) fn answer(
@@ -69,9 +74,10 @@ pub(crate) fn answer(
     let estimate = estimate(slos, levels, e2e_p50_s).filter(|_| !nothing_passes);
     let unresolved = match (nothing_passes, is_client_late) {
         (true, _) => None,
-        (false, true) => Some(format!(
-            "the client did not keep its schedule in {INVALID_TO_STOP} levels in succession; more cores or more ranks resolve it"
-        )),
+        (false, true) => Some(
+            "the client did not keep its schedule in its last levels; more cores or more ranks resolve it"
+                .to_owned(),
+        ),
         (false, false) => unresolved(spec, slos, levels, estimate.as_ref()),
     };
     PeakAnswer {
