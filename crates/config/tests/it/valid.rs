@@ -187,6 +187,17 @@ fn what_is_left_open_has_the_predecessors_defaults() {
 }
 
 #[test]
+fn toml_and_yaml_are_two_forms_of_one_plan() {
+    let toml = gipfel_config::parse(&crate::fixture("valid/every-key.toml"), "bench.TOML");
+    let toml = toml.unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(
+        toml.experiments,
+        plan(&crate::fixture("valid/every-key.yaml")).experiments
+    );
+    assert_eq!(toml.max_parallel_experiments, 1);
+}
+
+#[test]
 fn rendered_files_read_the_same() {
     for file in ["valid/alps.yaml", "valid/every-key.yaml"] {
         let read = plan(&crate::fixture(file));

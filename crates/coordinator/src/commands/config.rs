@@ -12,7 +12,7 @@ pub(crate) fn load(file: &Path) -> Result<Plan, Failure> {
     let text = fs::read_to_string(file)
         .with_context(|| format!("failed to read `{}`", file.display()))
         .map_err(Failure::usage)?;
-    gipfel_config::parse_yaml(&text, &file.display().to_string()).map_err(Failure::usage)
+    gipfel_config::parse(&text, &file.display().to_string()).map_err(Failure::usage)
 }
 
 /// `gipfel config check`.
