@@ -1,5 +1,7 @@
 //! The whole file.
 
+use std::path::Path;
+
 use gipfel_model::ExperimentSpec;
 
 use crate::{
@@ -13,7 +15,8 @@ use crate::{
     search,
     section::{Misplaced, Section},
     settings::{self, Settings},
-    tree::{Node, Position, Value},
+    toml,
+    tree::{Node, Position, SyntaxFault, Value},
     yaml,
 };
 
@@ -26,22 +29,42 @@ const MOST_BYTES: usize = 1 << 20;
 /// The predecessor's default.
 const DEFAULT_PARALLEL: u32 = 2;
 
+/// How a configuration is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Yaml,
+    Toml,
+}
+
+impl Form {
+    /// The form that a file's name tells: TOML when it ends so, else YAML.
+    pub(crate) fn of(file: &str) -> Self {
+        let extension = Path::new(file).extension();
+        if extension.is_some_and(|extension| extension.eq_ignore_ascii_case("toml")) {
+            Self::Toml
+        } else {
+            Self::Yaml
+        }
+    }
+}
+
 /// Reads a configuration's text.
-pub(crate) fn read(text: &str, file: &str) -> Result<Plan, Faults> {
+pub(crate) fn read(text: &str, file: &str, form: Form) -> Result<Plan, Faults> {
     let reading = Reading::new(file);
-    let plan = read_text(text, &reading);
+    let plan = read_text(text, form, &reading);
     let remarks = reading.into_remarks();
     match (Faults::sorted(remarks.faults), plan) {
         (Some(faults), _) => Err(faults),
         (None, plan) => Ok(Plan {
             warnings: remarks.warnings,
             unsupported: remarks.unsupported,
+            given: remarks.given,
             ..plan
         }),
     }
 }
 
-fn read_text(text: &str, reading: &Reading) -> Plan {
+fn read_text(text: &str, form: Form, reading: &Reading) -> Plan {
     if text.len() > MOST_BYTES {
         return refuse(
             reading,
@@ -49,8 +72,13 @@ fn read_text(text: &str, reading: &Reading) -> Plan {
             &format!("the file is longer than {MOST_BYTES} bytes"),
         );
     }
-    match yaml::read(text) {
-        Err(syntax) => refuse(reading, syntax.at, &syntax.problem),
+    match read_tree(text, form) {
+        Err(faults) => {
+            for fault in faults {
+                reading.fault(reading.place(fault.at, ""), fault.problem);
+            }
+            Plan::default()
+        }
         Ok(Some(Node {
             value: Value::Map(entries),
             at,
@@ -65,6 +93,14 @@ fn read_text(text: &str, reading: &Reading) -> Plan {
             Position::START,
             "the file is empty; it needs a list of `experiments`",
         ),
+    }
+}
+
+/// The tree of a text; absent when the text is empty.
+pub(crate) fn read_tree(text: &str, form: Form) -> Result<Option<Node>, Vec<SyntaxFault>> {
+    match form {
+        Form::Yaml => yaml::read(text).map_err(|fault| vec![fault]),
+        Form::Toml => toml::read(text).map(Some),
     }
 }
 

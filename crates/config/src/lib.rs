@@ -1,4 +1,4 @@
-//! YAML into a spanned tree into a validated plan, with every fault reported at once.
+//! YAML or TOML into a spanned tree into a validated plan, with every fault reported at once.
 //!
 //! A text becomes a tree of nodes that know their line and column. Readers of our own walk that tree, take the keys
 //! they know, and put what is wrong into one list, so that a user sees all faults of a file together. The result is
@@ -40,10 +40,13 @@ mod rates;
 mod reading;
 mod render;
 mod repeats;
+mod schema;
 mod search;
 mod section;
 mod settings;
+mod show;
 mod timeouts;
+mod toml;
 mod tree;
 mod yaml;
 
@@ -52,13 +55,26 @@ pub use describe::{describe, describe_rates};
 pub use fault::{Fault, Faults, Place, Unsupported, Warning};
 pub use plan::Plan;
 pub use render::render_yaml;
+pub use schema::schema;
 pub use search::parse_precision;
+pub use show::{show, show_json};
 
-/// Reads a configuration; `file` is the name that faults carry.
+use crate::file::Form;
+
+/// Reads a configuration, as TOML when the name of the file ends in `.toml`, else as YAML; faults carry the name.
 ///
 /// # Errors
 ///
 /// All faults of the text at once; of a text that is no YAML, the first one.
+pub fn parse(text: &str, file: &str) -> Result<Plan, Faults> {
+    file::read(text, file, Form::of(file))
+}
+
+/// Reads a configuration that is written in YAML, whatever the file is called.
+///
+/// # Errors
+///
+/// As [`parse`].
 pub fn parse_yaml(text: &str, file: &str) -> Result<Plan, Faults> {
-    file::read(text, file)
+    file::read(text, file, Form::Yaml)
 }

@@ -12,6 +12,13 @@ impl Position {
     pub(crate) const START: Self = Self { line: 1, column: 1 };
 }
 
+/// Why a text is no tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SyntaxFault {
+    pub(crate) at: Position,
+    pub(crate) problem: String,
+}
+
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {

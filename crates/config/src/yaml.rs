@@ -4,20 +4,13 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
-use crate::tree::{Entry, Node, Position, Scalar, Value};
+use crate::tree::{Entry, Node, Position, Scalar, SyntaxFault, Value};
 
 /// Deeper nesting is no configuration; the limit keeps recursive walks of the tree shallow.
 const MAX_DEPTH: usize = 64;
 
 /// Aliases multiply: a short text can stand for a huge tree.
 const MAX_NODES: usize = 100_000;
-
-/// Why a text is no tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SyntaxFault {
-    pub(crate) at: Position,
-    pub(crate) problem: String,
-}
 
 /// Reads the one document of `text`; absent when it is empty.
 pub(crate) fn read(text: &str) -> Result<Option<Node>, SyntaxFault> {

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 
 fn faults(file: &str) -> String {
     let text = crate::fixture(&format!("broken/{file}"));
-    match gipfel_config::parse_yaml(&text, file) {
+    match gipfel_config::parse(&text, file) {
         Ok(plan) => panic!("{file} is valid: {plan:?}"),
         Err(faults) => faults.to_string(),
     }
@@ -18,6 +18,28 @@ fn four_faults_are_all_reported() {
     four-faults.yaml:5:5: experiments[0].url: missing: `deployment: external` needs the server's address
     four-faults.yaml:6:14: experiments[0].backend: found `vlm`; allowed: sim, vllm, sglang, dynamo, llamacpp, ollama, openai; did you mean `vllm`?
     ");
+}
+
+#[test]
+fn toml_has_the_same_faults() {
+    assert_snapshot!(faults("four-faults.toml"), @r#"
+    four-faults.toml:2:1: defaults.rate_level: unknown key; allowed: max_parallel_experiments, rate_levels, first_rate, search, all_levels, exact_windows, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, seed, repeats, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, account, partition, benchmarker_partition, scratch_base, hf_token_path, hf_home, k8s_namespace, ingress_domain, server_time_limit, benchmarker_time_limit, gpus_per_node; did you mean `rate_levels`?
+    four-faults.toml:3:19: defaults.warmup_duration: found `30`; allowed: a duration with its unit, from 0, at most 744h, such as `500ms`, `30s` or `2min` (bare seconds go under `warmup_duration_s`)
+    four-faults.toml:5:1: experiments[0].url: missing: `deployment: external` needs the server's address
+    four-faults.toml:8:11: experiments[0].backend: found the text "vlm"; allowed: sim, vllm, sglang, dynamo, llamacpp, ollama, openai; did you mean `vllm`?
+    four-faults.toml:9:9: experiments[0].slos[0]: an objective reads `ttft p95 <= 500ms` or `error_rate <= 1%`, found `ttft p95 < 1s`
+    four-faults.toml:11:1: experiments[1].backend: missing: the engine, one of sim, vllm, sglang, dynamo, llamacpp, ollama, openai
+    four-faults.toml:11:1: experiments[1].deployment: missing: where the server lives, one of local, external, slurm, k8s
+    "#);
+}
+
+#[test]
+fn every_fault_of_syntax_in_toml() {
+    assert_snapshot!(faults("syntax.toml"), @r#"
+    syntax.toml:2:19: this is no TOML: string values must be quoted, expected literal string
+    syntax.toml:4:1: this is no TOML: duplicate key
+    syntax.toml:7:11: this is no TOML: invalid basic string, expected `"`
+    "#);
 }
 
 #[test]
