@@ -1,9 +1,9 @@
 //! The engine's settings: known names, each with its type.
 
 use gipfel_model::BackendKind;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::{field::Field, section::Section};
+use crate::{field::Field, schema::shapes, section::Section};
 
 /// What a setting takes.
 enum Kind {
@@ -115,6 +115,36 @@ pub(crate) fn names(backend: BackendKind) -> Vec<&'static str> {
     settings(backend).iter().map(|setting| setting.name).collect()
 }
 
+/// The settings of an engine as a JSON Schema.
+pub(crate) fn schema(backend: BackendKind) -> Value {
+    schema_of(settings(backend))
+}
+
+fn schema_of(settings: &[Setting]) -> Value {
+    let properties: Map<String, Value> = settings
+        .iter()
+        .map(|setting| (setting.name.to_owned(), shape(&setting.kind)))
+        .collect();
+    shapes::section(properties)
+}
+
+fn shape(kind: &Kind) -> Value {
+    match kind {
+        Kind::Count => shapes::count(),
+        Kind::Whole => shapes::whole(0, u64::MAX),
+        Kind::Positive => shapes::above_zero(),
+        Kind::Share => json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 }),
+        Kind::Text | Kind::Json => shapes::text(),
+        Kind::Flag => shapes::flag(),
+        Kind::Name(names) => shapes::choice(names),
+        Kind::SpeculativeDecoding => {
+            let mut shape = schema_of(SPECULATIVE_DECODING);
+            shape["anyOf"] = json!([{ "required": ["method"] }, { "required": DRAFT }]);
+            shape
+        }
+    }
+}
+
 /// Reads the settings of `backend`; those of an unknown engine are not looked at.
 pub(crate) fn read(field: &Field<'_>, backend: Option<BackendKind>) -> Map<String, Value> {
     let (Some(section), Some(backend)) = (field.as_section(), backend) else {
@@ -154,13 +184,12 @@ fn read_value(field: &Field<'_>, kind: &Kind) -> Option<Value> {
     }
 }
 
+/// What a draft model needs.
+const DRAFT: &[&str] = &["draft_model", "num_speculative_tokens"];
+
 /// Tokens are guessed by a draft model unless another method is named.
 fn read_speculative_decoding(section: Section<'_>) -> Value {
-    let required: &[&str] = if section.has("method") {
-        &[]
-    } else {
-        &["draft_model", "num_speculative_tokens"]
-    };
+    let required: &[&str] = if section.has("method") { &[] } else { DRAFT };
     for key in required.iter().filter(|key| !section.has(key)) {
         section.reading.fault(
             section.place_of_key(key),

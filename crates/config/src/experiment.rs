@@ -20,6 +20,9 @@ use crate::{
 /// The keys that an experiment has beside its settings.
 pub(crate) const KEYS: &[&str] = &["model", "backend", "deployment", "backend_config"];
 
+/// Those that none can do without.
+pub(crate) const REQUIRED: &[&str] = &["model", "backend", "deployment"];
+
 /// A verdict needs this many requests above the quantile.
 const LEAST_ABOVE: f64 = 5.0;
 
@@ -100,7 +103,7 @@ fn require_keys(section: &Section<'_>, kind: DeploymentKind, backend: Option<Bac
             "missing: `deployment: external` needs the server's address",
         );
     }
-    let Some(backend @ (BackendKind::Openai | BackendKind::Dynamo)) = backend else {
+    let Some(backend) = backend.filter(|backend| needs_command(*backend)) else {
         return;
     };
     if kind == DeploymentKind::Local && !section.has("command") {
@@ -108,6 +111,18 @@ fn require_keys(section: &Section<'_>, kind: DeploymentKind, backend: Option<Bac
             section.place_of_key("command"),
             format!("missing: `backend: {backend}` has no program of its own that could be started here"),
         );
+    }
+}
+
+/// Whether the engine has no program of its own that could be started.
+pub(crate) fn needs_command(backend: BackendKind) -> bool {
+    match backend {
+        BackendKind::Openai | BackendKind::Dynamo => true,
+        BackendKind::Sim
+        | BackendKind::Vllm
+        | BackendKind::Sglang
+        | BackendKind::Llamacpp
+        | BackendKind::Ollama => false,
     }
 }
 

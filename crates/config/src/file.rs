@@ -95,7 +95,8 @@ fn read_text(text: &str, form: Form, reading: &Reading) -> Plan {
     }
 }
 
-fn read_tree(text: &str, form: Form) -> Result<Option<Node>, Vec<SyntaxFault>> {
+/// The tree of a text; absent when the text is empty.
+pub(crate) fn read_tree(text: &str, form: Form) -> Result<Option<Node>, Vec<SyntaxFault>> {
     match form {
         Form::Yaml => yaml::read(text).map_err(|fault| vec![fault]),
         Form::Toml => toml::read(text).map(Some),

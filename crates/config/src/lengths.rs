@@ -8,10 +8,10 @@ use crate::{
 };
 
 /// The most that is drawn when a distribution names no maximum.
-const DEFAULT_MAX: u32 = 1_000_000;
+pub(crate) const DEFAULT_MAX: u32 = 1_000_000;
 
 /// No parameter of a distribution is larger.
-const MOST: f64 = 1e9;
+pub(crate) const MOST: f64 = 1e9;
 
 const NAMES: &[&str] = &["normal", "uniform", "fixed", "lognormal"];
 
@@ -22,7 +22,7 @@ pub(crate) struct Side {
     pub(crate) key: &'static str,
     mean: f64,
     std: f64,
-    min: u32,
+    pub(crate) min: u32,
 }
 
 pub(crate) const INPUT: Side = Side {

@@ -40,6 +40,7 @@ mod rates;
 mod reading;
 mod render;
 mod repeats;
+mod schema;
 mod search;
 mod section;
 mod settings;
@@ -53,6 +54,7 @@ pub use describe::{describe, describe_rates};
 pub use fault::{Fault, Faults, Place, Unsupported, Warning};
 pub use plan::Plan;
 pub use render::render_yaml;
+pub use schema::schema;
 pub use search::parse_precision;
 
 use crate::file::Form;

@@ -29,6 +29,14 @@ pub(crate) fn experiment_keys() -> Vec<&'static str> {
     [endpoint::KEYS, local::KEYS].concat()
 }
 
+/// The keys that deployments of another kind read and `kind` does not.
+pub(crate) fn keys_of_others(kind: DeploymentKind) -> impl Iterator<Item = &'static str> {
+    let others = READERS
+        .iter()
+        .filter(move |(_, readers)| !readers.contains(&kind));
+    others.flat_map(|(keys, _)| keys.iter().copied())
+}
+
 /// Names the keys of an experiment that its deployment does not read.
 pub(crate) fn refuse_keys_of_others(section: &mut Section<'_>, kind: DeploymentKind) {
     for (keys, readers) in READERS {

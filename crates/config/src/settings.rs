@@ -27,7 +27,7 @@ const TOTAL_TIME: DurationKey = DurationKey {
 };
 
 /// More repeats tell nothing new of the spread, and each takes a server of its own.
-const MOST_REPEATS: u64 = 20;
+pub(crate) const MOST_REPEATS: u64 = 20;
 
 const DEFAULT_WARMUP: Duration = Duration::from_secs(30);
 const DEFAULT_MEASUREMENT: Duration = Duration::from_mins(1);

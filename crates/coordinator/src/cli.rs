@@ -295,6 +295,8 @@ pub enum ConfigCommand {
         /// The configuration file.
         file: PathBuf,
     },
+    /// Print the JSON Schema of configuration files, with which editors complete and check them.
+    Schema,
 }
 
 /// `gipfel sim`.

@@ -15,6 +15,14 @@ pub(crate) fn load(file: &Path) -> Result<Plan, Failure> {
     gipfel_config::parse(&text, &file.display().to_string()).map_err(Failure::usage)
 }
 
+/// `gipfel config schema`.
+pub(crate) fn schema() -> Result<Exit, Failure> {
+    let text =
+        serde_json::to_string_pretty(&gipfel_config::schema()).context("failed to write the schema")?;
+    print(&format!("{text}\n"))?;
+    Ok(Exit::Done)
+}
+
 /// `gipfel config check`.
 pub(crate) fn check(file: &Path) -> Result<Exit, Failure> {
     let plan = load(file)?;

@@ -1,0 +1,152 @@
+//! The JSON Schema of a configuration, for editors.
+//!
+//! It says what can be said of a file without reading it as gipfel does: which keys there are, where they belong, and
+//! what their values look like. What depends on two values, such as a maximum below its minimum, stays with the reader.
+
+mod settings;
+pub(crate) mod shapes;
+#[cfg(test)]
+mod tests;
+
+use gipfel_model::{BackendKind, DeploymentKind};
+use serde_json::{Map, Value, json};
+
+use self::shapes::{
+    about, address, argument, choice, count, filled_list, formed, list, map_of, section, text,
+};
+use crate::{backend_config, experiment, placement};
+
+/// The schema (draft 2020-12) of the files that [`crate::parse`] reads.
+pub fn schema() -> Value {
+    let mut top = section(Map::from_iter([
+        entry("version", json!({ "const": 1 }), "The form of the file."),
+        entry("defaults", defaults(), "Settings for all experiments."),
+        entry(
+            "dataset",
+            settings::dataset(),
+            "The workload's lengths; here or under `defaults`.",
+        ),
+        entry(
+            "experiments",
+            filled_list(experiment_shape()),
+            "What is measured.",
+        ),
+    ]));
+    top["type"] = "object".into();
+    top["required"] = json!(["experiments"]);
+    top["not"] = json!({
+        "required": ["dataset", "defaults"],
+        "properties": { "defaults": { "type": "object", "required": ["dataset"] } },
+    });
+    top["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    top["title"] = "Gipfel configuration".into();
+    top["$defs"] = Value::Object(BackendKind::ALL.iter().copied().map(backend_definition).collect());
+    top
+}
+
+fn entry(key: &str, shape: Value, description: &str) -> (String, Value) {
+    (key.to_owned(), about(shape, description))
+}
+
+fn defaults() -> Value {
+    let mut properties = settings::properties();
+    properties.extend([entry(
+        "max_parallel_experiments",
+        count(),
+        "Servers in use at the same time. Default: 2.",
+    )]);
+    let mut shape = section(properties);
+    shape["allOf"] = settings::exclusive().into();
+    shape
+}
+
+fn experiment_shape() -> Value {
+    let mut properties = settings::properties();
+    properties.extend(experiment_properties());
+    let mut rules = settings::exclusive();
+    rules.push(json!({ "not": { "required": ["api_key_env", "api_key_file"] } }));
+    rules.extend(DeploymentKind::ALL.iter().map(|kind| of_deployment(*kind)));
+    rules.extend(BackendKind::ALL.iter().map(|backend| of_backend(*backend)));
+    let mut shape = section(properties);
+    shape["type"] = "object".into();
+    shape["required"] = json!(experiment::REQUIRED);
+    shape["allOf"] = rules.into();
+    shape
+}
+
+fn experiment_properties() -> [(String, Value); 13] {
+    let backends: Vec<&str> = BackendKind::ALL.iter().map(|backend| backend.as_str()).collect();
+    let kinds: Vec<&str> = DeploymentKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let variable = formed("^[A-Za-z_][A-Za-z0-9_]*$");
+    let mut environment = map_of(argument());
+    environment["propertyNames"] = json!({ "pattern": "^[^=]+$" });
+    [
+        entry("model", text(), "The model's name, path or repository."),
+        entry(
+            "backend",
+            choice(&backends),
+            "The engine; openai is any other OpenAI-compatible server.",
+        ),
+        entry("deployment", choice(&kinds), "Where the server lives."),
+        entry(
+            "backend_config",
+            json!({ "type": ["object", "null"] }),
+            "The engine's settings.",
+        ),
+        entry("url", address(), "The server's base address."),
+        entry(
+            "api_key_env",
+            variable,
+            "The environment variable that holds the key.",
+        ),
+        entry("api_key_file", text(), "The file that holds the key."),
+        entry("headers", map_of(text()), "Comes with a later version."),
+        entry("ca_file", text(), "Comes with a later version."),
+        entry("proxy", text(), "Comes with a later version."),
+        entry(
+            "command",
+            filled_list(argument()),
+            "The server's program and its arguments.",
+        ),
+        entry(
+            "environment",
+            environment,
+            "Added to gipfel's own environment; no place for secrets.",
+        ),
+        entry(
+            "extra_args",
+            list(argument()),
+            "Appended to the server's arguments.",
+        ),
+    ]
+}
+
+/// What a deployment needs, and the keys that it does not read.
+fn of_deployment(kind: DeploymentKind) -> Value {
+    let foreign = placement::keys_of_others(kind);
+    let foreign: Map<String, Value> = foreign.map(|key| (key.to_owned(), Value::Bool(false))).collect();
+    let mut then = json!({ "properties": foreign });
+    if kind == DeploymentKind::External {
+        then["required"] = json!(["url"]);
+    }
+    json!({ "if": is("deployment", kind.as_str()), "then": then })
+}
+
+/// An engine's settings, and the command that some engines need.
+fn of_backend(backend: BackendKind) -> Value {
+    let name = backend.as_str();
+    let mut then = json!({ "properties": { "backend_config": { "$ref": format!("#/$defs/{name}") } } });
+    if experiment::needs_command(backend) {
+        then["if"] = is("deployment", DeploymentKind::Local.as_str());
+        then["then"] = json!({ "required": ["command"] });
+    }
+    json!({ "if": is("backend", name), "then": then })
+}
+
+fn is(key: &str, value: &str) -> Value {
+    json!({ "properties": { key: { "const": value } }, "required": [key] })
+}
+
+fn backend_definition(backend: BackendKind) -> (String, Value) {
+    (backend.as_str().to_owned(), backend_config::schema(backend))
+}

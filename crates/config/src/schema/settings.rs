@@ -1,0 +1,264 @@
+//! The keys that `defaults` and an experiment share.
+
+use gipfel_model::ArrivalProcess;
+use serde_json::{Map, Value, json};
+
+use super::shapes::{
+    about, choice, count, duration, filled_list, flag, length, list, objective, precision, rate, seconds,
+    section, text, time_limit, whole,
+};
+use crate::{
+    lengths::{INPUT, OUTPUT},
+    settings::MOST_REPEATS,
+};
+
+/// The keys with their shapes.
+pub(super) fn properties() -> Map<String, Value> {
+    let mut map = Map::new();
+    let mut add = |key: &str, shape: Value, description: &str| {
+        map.insert(key.to_owned(), about(shape, description));
+    };
+    add(
+        "search",
+        search(),
+        "The peak is searched, the default when no rates are given.",
+    );
+    add(
+        "rate_levels",
+        filled_list(rate()),
+        "Rates that are measured one after the other, in requests per second.",
+    );
+    add("first_rate", rate(), "The first of rates that double.");
+    add(
+        "all_levels",
+        flag(),
+        "Measure every listed level, also after two rejected ones. Default: false.",
+    );
+    add(
+        "exact_windows",
+        flag(),
+        "Do not stretch windows where answers take long. Default: false.",
+    );
+    add(
+        "slos",
+        filled_list(objective()),
+        "The objectives that decide. Default: ttft p95 <= 500ms.",
+    );
+    add(
+        "latency_slos",
+        latency_slos(),
+        "Objectives in the predecessor's form, in milliseconds.",
+    );
+    add(
+        "informational_slos",
+        list(objective()),
+        "Objectives that are shown and decide nothing.",
+    );
+    add("dataset", dataset(), "The workload's lengths.");
+    let arrivals = ArrivalProcess::ALL.iter().map(|process| process.as_str());
+    add(
+        "arrivals",
+        choice(&arrivals.collect::<Vec<_>>()),
+        "The gaps between arrivals. Default: poisson.",
+    );
+    add(
+        "seed",
+        whole(0, u64::MAX),
+        "Equal seeds give equal arrivals, lengths and words. Default: 0.",
+    );
+    add(
+        "repeats",
+        whole(1, MOST_REPEATS),
+        "How often the experiment is run. Default: 1.",
+    );
+    add(
+        "workers",
+        count(),
+        "Threads that send. Default: cores − 1, at least 1.",
+    );
+    add(
+        "port",
+        whole(0, u64::from(u16::MAX)),
+        "Where the server listens. Default: a free port on this machine, else 8080.",
+    );
+    add("account", text(), "Slurm: the account.");
+    add(
+        "partition",
+        text(),
+        "Slurm: the server's partition. Default: debug.",
+    );
+    add(
+        "benchmarker_partition",
+        text(),
+        "Slurm: the load generator's partition. Default: normal.",
+    );
+    add("scratch_base", text(), "Slurm: the directory of the runs.");
+    add(
+        "hf_token_path",
+        text(),
+        "Slurm: the file of the Hugging Face token. Default: ~/.hf_token.",
+    );
+    add("hf_home", text(), "Slurm: the Hugging Face cache.");
+    add("k8s_namespace", text(), "Kubernetes: the namespace. Default: ml.");
+    add(
+        "ingress_domain",
+        text(),
+        "Kubernetes: the domain of the Ingress. Default: swissai.svc.cscs.ch.",
+    );
+    add("server_time_limit", time_limit(), "Slurm: the server's walltime.");
+    add(
+        "benchmarker_time_limit",
+        time_limit(),
+        "Slurm: the load generator's walltime.",
+    );
+    add(
+        "gpus_per_node",
+        count(),
+        "Slurm and Kubernetes: GPUs of a node. Default: 4.",
+    );
+    for (key, may_be_zero, description) in DURATIONS {
+        add_duration(&mut map, key, *may_be_zero, description);
+    }
+    map
+}
+
+/// Durations, each of which has a second key for bare seconds, and whether they may be zero.
+const DURATIONS: &[(&str, bool, &str)] = &[
+    (
+        "warmup_duration",
+        true,
+        "Sent and not measured at each level. Default: 30s.",
+    ),
+    (
+        "measurement_duration",
+        false,
+        "The measured window of each level. Default: 1min.",
+    ),
+    (
+        "total_time",
+        false,
+        "No level starts that would end later; of a search, the budget.",
+    ),
+    ("connect_timeout", false, "For a connection. Default: 10s."),
+    (
+        "first_token_timeout",
+        false,
+        "For the first token, from the scheduled arrival. Default: 2min.",
+    ),
+    (
+        "between_tokens_timeout",
+        false,
+        "Between two tokens. Default: 2min.",
+    ),
+    (
+        "request_timeout",
+        false,
+        "For the whole request, from the scheduled arrival. Default: 10min.",
+    ),
+    (
+        "drain_timeout",
+        true,
+        "For the measured requests after their window. Default: 5min.",
+    ),
+    (
+        "server_ready_timeout",
+        false,
+        "From the server's start to its first answer. Default: 15min.",
+    ),
+];
+
+fn add_duration(map: &mut Map<String, Value>, key: &str, may_be_zero: bool, description: &str) {
+    map.insert(key.to_owned(), about(duration(may_be_zero), description));
+    let description = format!("`{key}` in bare seconds.");
+    map.insert(format!("{key}_s"), about(seconds(may_be_zero), &description));
+}
+
+/// The pairs of keys of which one place has at most one.
+pub(super) fn exclusive() -> Vec<Value> {
+    let mut pairs = vec![
+        ["rate_levels".to_owned(), "first_rate".to_owned()],
+        ["rate_levels".to_owned(), "search".to_owned()],
+        ["first_rate".to_owned(), "search".to_owned()],
+        ["slos".to_owned(), "latency_slos".to_owned()],
+    ];
+    pairs.extend(
+        DURATIONS
+            .iter()
+            .map(|(key, ..)| [(*key).to_owned(), format!("{key}_s")]),
+    );
+    let mut rules: Vec<Value> = pairs
+        .iter()
+        .map(|pair| json!({ "not": { "required": pair } }))
+        .collect();
+    rules.push(json!({ "not": {
+        "required": ["seed", "dataset"],
+        "properties": { "dataset": { "type": "object", "required": ["seed"] } },
+    } }));
+    rules
+}
+
+fn search() -> Value {
+    let mut map = Map::new();
+    map.insert(
+        "min_rate".to_owned(),
+        about(rate(), "The lowest rate that is offered. Default: 0.05."),
+    );
+    map.insert(
+        "max_rate".to_owned(),
+        about(rate(), "The highest rate that is offered."),
+    );
+    map.insert(
+        "precision".to_owned(),
+        about(
+            precision(),
+            "Half the width of the interval at which it ends, of the rate. Default: 2%.",
+        ),
+    );
+    add_duration(
+        &mut map,
+        "budget",
+        false,
+        "It ends after this time. Default: max(15min, 60 × the median E2E latency).",
+    );
+    let mut bounds = section(map);
+    bounds["type"] = "object".into();
+    bounds["not"] = json!({ "required": ["budget", "budget_s"] });
+    json!({ "anyOf": [{ "enum": [true, "true"] }, bounds] })
+}
+
+fn latency_slos() -> Value {
+    let milliseconds = json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 86_400_000 });
+    json!({
+        "type": ["object", "null"],
+        "patternProperties": { r"^(ttft|tpot|itl|e2e)_p[0-9]{1,2}(\.[0-9]+)?_ms$": milliseconds },
+        "additionalProperties": false,
+    })
+}
+
+/// The data set, which also stands at the top of a file.
+pub(super) fn dataset() -> Value {
+    let mut map = Map::new();
+    for side in [INPUT, OUTPUT] {
+        let description = format!(
+            "Tokens of the {}.",
+            if side.key == INPUT.key { "prompt" } else { "answer" }
+        );
+        map.insert(side.key.to_owned(), about(length(side.min), &description));
+    }
+    map.insert(
+        "seed".to_owned(),
+        about(whole(0, u64::MAX), "The same as `seed` of the settings."),
+    );
+    map.insert(
+        "sharegpt_fraction".to_owned(),
+        about(
+            json!({ "type": "number", "minimum": 0, "maximum": 1 }),
+            "Share of prompts from ShareGPT.",
+        ),
+    );
+    map.insert(
+        "num_prompts".to_owned(),
+        about(count(), "Recorded; synthetic prompts are as many as arrivals."),
+    );
+    section(map)
+}
