@@ -17,6 +17,7 @@ const COMMANDS: &[&[&str]] = &[
     &["results", "export"],
     &["results", "compare"],
     &["config", "check"],
+    &["config", "show"],
     &["config", "schema"],
     &["sim"],
 ];

@@ -58,6 +58,7 @@ pub(crate) fn read(text: &str, file: &str, form: Form) -> Result<Plan, Faults> {
         (None, plan) => Ok(Plan {
             warnings: remarks.warnings,
             unsupported: remarks.unsupported,
+            given: remarks.given,
             ..plan
         }),
     }

@@ -44,6 +44,7 @@ mod schema;
 mod search;
 mod section;
 mod settings;
+mod show;
 mod timeouts;
 mod toml;
 mod tree;
@@ -56,6 +57,7 @@ pub use plan::Plan;
 pub use render::render_yaml;
 pub use schema::schema;
 pub use search::parse_precision;
+pub use show::{show, show_json};
 
 use crate::file::Form;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gipfel_model::LocalSpec;
+use gipfel_model::{DeploymentSpec, LocalSpec, deployment::Placement};
 
 use crate::{field::Field, section::Section};
 
@@ -24,6 +24,18 @@ pub(crate) fn take_local(section: &mut Section<'_>) -> LocalSpec {
             .unwrap_or_default(),
         port: 0,
     }
+}
+
+/// Hides the values of variables that look like secrets.
+pub(crate) fn mask_secrets(deployment: &mut DeploymentSpec) {
+    if let Placement::Local(local) = &mut deployment.placement {
+        let secrets = local.environment.iter_mut().filter(|(name, _)| is_secret(name));
+        secrets.for_each(|(_, value)| "***".clone_into(value));
+    }
+}
+
+fn is_secret(name: &str) -> bool {
+    SECRET_ENDS.iter().any(|end| name.to_uppercase().ends_with(end))
 }
 
 fn read_command(field: &Field<'_>) -> Option<Vec<String>> {
@@ -52,7 +64,7 @@ fn read_environment(field: &Field<'_>) -> BTreeMap<String, String> {
             value.fault("this is no name of an environment variable");
             continue;
         }
-        if SECRET_ENDS.iter().any(|end| name.to_uppercase().ends_with(end)) {
+        if is_secret(name) {
             value.reading.warn(
                 &value.place(),
                 "looks like a secret, and what stands here is written to the run's files; the server gets \

@@ -2,7 +2,7 @@
 
 use gipfel_model::ExperimentSpec;
 
-use crate::fault::{Unsupported, Warning};
+use crate::fault::{Place, Unsupported, Warning};
 
 /// Every experiment of a file with every default filled in.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +15,8 @@ pub struct Plan {
     pub warnings: Vec<Warning>,
     /// What is read and checked, and cannot be run by this version.
     pub unsupported: Vec<Unsupported>,
+    /// Where each key of the file stands.
+    pub given: Vec<Place>,
 }
 
 impl Plan {

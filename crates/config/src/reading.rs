@@ -14,6 +14,7 @@ pub(crate) struct Reading {
     faults: RefCell<Vec<Fault>>,
     warnings: RefCell<Vec<Warning>>,
     unsupported: RefCell<Vec<Unsupported>>,
+    given: RefCell<Vec<Place>>,
 }
 
 /// Everything that was said, in the order of the file.
@@ -21,6 +22,7 @@ pub(crate) struct Remarks {
     pub(crate) faults: Vec<Fault>,
     pub(crate) warnings: Vec<Warning>,
     pub(crate) unsupported: Vec<Unsupported>,
+    pub(crate) given: Vec<Place>,
 }
 
 impl Reading {
@@ -30,7 +32,13 @@ impl Reading {
             faults: RefCell::default(),
             warnings: RefCell::default(),
             unsupported: RefCell::default(),
+            given: RefCell::default(),
         }
+    }
+
+    /// Remembers where a key stands.
+    pub(crate) fn given(&self, place: Place) {
+        self.given.borrow_mut().push(place);
     }
 
     pub(crate) fn place(&self, at: Position, path: &str) -> Place {
@@ -88,6 +96,7 @@ impl Reading {
             faults: self.faults.into_inner(),
             warnings,
             unsupported,
+            given: self.given.into_inner(),
         }
     }
 }

@@ -23,15 +23,29 @@ pub fn render_yaml(plan: &Plan) -> String {
     writer.entry(1, "max_parallel_experiments", plan.max_parallel_experiments);
     writer.open(0, "experiments");
     for (experiment, repeats) in repeats::grouped(&plan.experiments) {
-        let begin = writer.text.len();
-        write_experiment(&mut writer, experiment);
-        if repeats > 1 {
-            writer.entry(2, "repeats", repeats);
-        }
-        // The first of the entry's lines carries the list's mark.
-        writer.text.replace_range(begin..begin + 4, "  - ");
+        write_item(&mut writer, experiment, repeats);
     }
     writer.text
+}
+
+/// The lines of one experiment with every limit, also those that are left at their defaults.
+pub(crate) fn full(experiment: &ExperimentSpec, repeats: u32) -> String {
+    let mut writer = Writer {
+        with_defaults: true,
+        ..Writer::default()
+    };
+    write_item(&mut writer, experiment, repeats);
+    writer.text
+}
+
+fn write_item(writer: &mut Writer, experiment: &ExperimentSpec, repeats: u32) {
+    let begin = writer.text.len();
+    write_experiment(writer, experiment);
+    if repeats > 1 || writer.with_defaults {
+        writer.entry(2, "repeats", repeats);
+    }
+    // The first of the entry's lines carries the list's mark.
+    writer.text.replace_range(begin..begin + 4, "  - ");
 }
 
 fn write_experiment(writer: &mut Writer, experiment: &ExperimentSpec) {
@@ -123,11 +137,11 @@ fn write_schedule(writer: &mut Writer, schedule: &LevelSchedule) {
     if let Some(total) = schedule.total_time {
         writer.duration(2, "total_time", total);
     }
-    if schedule.all_levels {
-        writer.entry(2, "all_levels", true);
+    if schedule.all_levels || (writer.with_defaults && matches!(schedule.rates, Rates::Listed(_))) {
+        writer.entry(2, "all_levels", schedule.all_levels);
     }
-    if schedule.exact_windows {
-        writer.entry(2, "exact_windows", true);
+    if schedule.exact_windows || writer.with_defaults {
+        writer.entry(2, "exact_windows", schedule.exact_windows);
     }
 }
 
@@ -177,7 +191,7 @@ fn length(length: &LengthDistribution) -> String {
     }
 }
 
-/// Only limits that differ from the defaults: five of them say little in every file.
+/// Unless all is asked for, only limits that differ from the defaults: five of them say little in every file.
 fn write_timeouts(writer: &mut Writer, timeouts: &Timeouts) {
     let defaults = Timeouts::default();
     for (key, value, default) in [
@@ -191,7 +205,7 @@ fn write_timeouts(writer: &mut Writer, timeouts: &Timeouts) {
         ("request_timeout", timeouts.total, defaults.total),
         ("drain_timeout", timeouts.drain, defaults.drain),
     ] {
-        if value != default {
+        if value != default || writer.with_defaults {
             writer.duration(2, key, value);
         }
     }
@@ -201,6 +215,8 @@ fn write_timeouts(writer: &mut Writer, timeouts: &Timeouts) {
 #[derive(Default)]
 struct Writer {
     text: String,
+    /// Whether what is left at its default is written too.
+    with_defaults: bool,
 }
 
 impl Writer {

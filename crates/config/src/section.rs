@@ -59,6 +59,9 @@ impl<'a> Section<'a> {
         for merge in merges {
             self.merge(merge, &mut own);
         }
+        for entry in &self.present {
+            self.reading.given(self.place_of(entry.key_at, &entry.key));
+        }
         self.left.clone_from(&self.present);
     }
 

@@ -295,6 +295,14 @@ pub enum ConfigCommand {
         /// The configuration file.
         file: PathBuf,
     },
+    /// Print the plan of a configuration file: every value that a run has, and where it comes from.
+    Show {
+        /// The configuration file.
+        file: PathBuf,
+        /// Print JSON, with an entry for each run.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the JSON Schema of configuration files, with which editors complete and check them.
     Schema,
 }

@@ -88,6 +88,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Results(ResultsCommand::Compare(arguments)) => commands::compare::run(&arguments),
         Command::Results(ResultsCommand::Report(arguments)) => commands::report::report(&arguments),
         Command::Config(ConfigCommand::Check { file }) => commands::config::check(&file),
+        Command::Config(ConfigCommand::Show { file, json }) => commands::config::show(&file, json),
         Command::Config(ConfigCommand::Schema) => commands::config::schema(),
         Command::Sim(arguments) => commands::sim::serve(&arguments),
         Command::Loadgen(options) => commands::loadgen::run(&options),

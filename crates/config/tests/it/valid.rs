@@ -208,6 +208,89 @@ fn rendered_files_read_the_same() {
 }
 
 #[test]
+fn what_is_shown_reads_the_same_and_says_where_it_comes_from() {
+    let text = "
+defaults: { seed: 5, total_time: 20min }
+experiments:
+  - model: m
+    backend: vllm
+    deployment: local
+    environment: { HF_TOKEN: hunter2 }
+    repeats: 2
+  - model: m
+    backend: openai
+    deployment: external
+    url: http://h:1
+    rate_levels: [100]
+    latency_slos: { ttft_p99_ms: 800 }
+    drain_timeout_s: 30
+";
+    let read = plan(text);
+    let shown = gipfel_config::show(&read);
+    let again = plan(&shown);
+    let masked = plan(&text.replace("hunter2", "'***'"));
+    assert_eq!(again.experiments, masked.experiments);
+    assert!(!gipfel_config::show_json(&read).to_string().contains("hunter2"));
+    assert_snapshot!(shown, @r#"
+    version: 1
+    defaults:
+      max_parallel_experiments: 2                         # default
+    experiments:
+      - model: m                                          # bench.yaml:4
+        backend: vllm                                     # bench.yaml:5
+        deployment: local                                 # bench.yaml:6
+        environment:                                      # bench.yaml:7
+          HF_TOKEN: "***"                                 # bench.yaml:7
+        server_ready_timeout: 15min                       # default
+        search:                                           # default
+          min_rate: 0.05                                  # default
+          precision: 0.02                                 # default
+          budget: 20min                                   # bench.yaml:2
+        slos:                                             # default
+          - ttft p95 <= 500ms
+        informational_slos:                               # default
+          - e2e p95 <= 10s
+        arrivals: poisson                                 # default
+        dataset:                                          # default
+          input_length: { distribution: normal, mean: 512, std: 200, min: 16, max: 1000000 }  # default
+          output_length: { distribution: normal, mean: 256, std: 128, min: 2, max: 1000000 }  # default
+          seed: 5                                         # bench.yaml:2
+        connect_timeout: 10s                              # default
+        first_token_timeout: 2min                         # default
+        between_tokens_timeout: 2min                      # default
+        request_timeout: 10min                            # default
+        drain_timeout: 5min                               # default
+        repeats: 2                                        # bench.yaml:8
+      - model: m                                          # bench.yaml:9
+        backend: openai                                   # bench.yaml:10
+        deployment: external                              # bench.yaml:11
+        url: http://h:1                                   # bench.yaml:12
+        server_ready_timeout: 15min                       # default
+        rate_levels: [100]                                # bench.yaml:13
+        warmup_duration: 30s                              # default
+        measurement_duration: 1min                        # default
+        total_time: 20min                                 # bench.yaml:2
+        all_levels: false                                 # default
+        exact_windows: false                              # default
+        slos:                                             # bench.yaml:14
+          - ttft p99 <= 800ms
+        informational_slos:                               # bench.yaml:14
+          - e2e p95 <= 10s
+        arrivals: poisson                                 # default
+        dataset:                                          # default
+          input_length: { distribution: normal, mean: 512, std: 200, min: 16, max: 1000000 }  # default
+          output_length: { distribution: normal, mean: 256, std: 128, min: 2, max: 1000000 }  # default
+          seed: 5                                         # bench.yaml:2
+        connect_timeout: 10s                              # default
+        first_token_timeout: 2min                         # default
+        between_tokens_timeout: 2min                      # default
+        request_timeout: 10min                            # default
+        drain_timeout: 30s                                # bench.yaml:15
+        repeats: 1                                        # default
+    "#);
+}
+
+#[test]
 fn objectives_have_two_forms() {
     let check = |defaults: &str, experiment: &str, expected: &str| {
         let plan = external(defaults, experiment);

@@ -15,6 +15,28 @@ pub(crate) fn load(file: &Path) -> Result<Plan, Failure> {
     gipfel_config::parse(&text, &file.display().to_string()).map_err(Failure::usage)
 }
 
+/// `gipfel config show`.
+pub(crate) fn show(file: &Path, json: bool) -> Result<Exit, Failure> {
+    let plan = load(file)?;
+    let text = if json {
+        let json = gipfel_config::show_json(&plan);
+        serde_json::to_string_pretty(&json).context("failed to write the plan")? + "\n"
+    } else {
+        super::run::check_commands(&plan.experiments)?;
+        let warnings = plan
+            .warnings
+            .iter()
+            .map(|warning| format!("# warning: {warning}\n"));
+        let refusals = plan
+            .check_supported(false)
+            .into_iter()
+            .map(|refusal| format!("# not yet: {refusal}\n"));
+        gipfel_config::show(&plan) + &warnings.chain(refusals).collect::<String>()
+    };
+    print(&text)?;
+    Ok(Exit::Done)
+}
+
 /// `gipfel config schema`.
 pub(crate) fn schema() -> Result<Exit, Failure> {
     let text =
