@@ -137,7 +137,7 @@ fn write_schedule(writer: &mut Writer, schedule: &LevelSchedule) {
     if let Some(total) = schedule.total_time {
         writer.duration(2, "total_time", total);
     }
-    if schedule.all_levels || writer.with_defaults && matches!(schedule.rates, Rates::Listed(_)) {
+    if schedule.all_levels || (writer.with_defaults && matches!(schedule.rates, Rates::Listed(_))) {
         writer.entry(2, "all_levels", schedule.all_levels);
     }
     if schedule.exact_windows || writer.with_defaults {

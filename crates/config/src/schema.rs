@@ -40,7 +40,7 @@ pub fn schema() -> Value {
     });
     top["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     top["title"] = "Gipfel configuration".into();
-    top["$defs"] = Value::Object(BackendKind::ALL.iter().map(backend_definition).collect());
+    top["$defs"] = Value::Object(BackendKind::ALL.iter().copied().map(backend_definition).collect());
     top
 }
 
@@ -147,6 +147,6 @@ fn is(key: &str, value: &str) -> Value {
     json!({ "properties": { key: { "const": value } }, "required": [key] })
 }
 
-fn backend_definition(backend: &BackendKind) -> (String, Value) {
-    (backend.as_str().to_owned(), backend_config::schema(*backend))
+fn backend_definition(backend: BackendKind) -> (String, Value) {
+    (backend.as_str().to_owned(), backend_config::schema(backend))
 }

@@ -22,18 +22,16 @@ pub fn show(plan: &Plan) -> String {
     for (index, (experiment, repeats)) in repeats::grouped(&plan.experiments).into_iter().enumerate() {
         let mut parent = String::new();
         for line in render::full(experiment, repeats).lines() {
-            match key_of(line) {
-                Some((false, key)) => {
-                    parent = key.to_owned();
-                    text.push_str(&noted(line, &origins.of(index, key)));
+            let note = key_of(line).map(|(nested, key)| {
+                if nested {
+                    return origins.of(index, &format!("{parent}.{key}"));
                 }
-                Some((true, key)) => {
-                    text.push_str(&noted(line, &origins.of(index, &format!("{parent}.{key}"))))
-                }
-                None => {
-                    text.push_str(line);
-                    text.push('\n');
-                }
+                key.clone_into(&mut parent);
+                origins.of(index, key)
+            });
+            match note {
+                Some(note) => text.push_str(&noted(line, &note)),
+                None => text.extend([line, "\n"]),
             }
         }
     }
@@ -67,10 +65,9 @@ fn texts(remarks: &[impl ToString]) -> Vec<String> {
 /// The key of a line, and whether it stands below another one of an experiment; none of items and of what lies deeper.
 fn key_of(line: &str) -> Option<(bool, &str)> {
     let item = line.strip_prefix("  - ");
-    let (nested, rest) = match item.or_else(|| line.strip_prefix("    ")) {
-        Some(rest) => (rest.starts_with("  "), rest.strip_prefix("  ").unwrap_or(rest)),
-        None => return None,
-    };
+    let rest = item.or_else(|| line.strip_prefix("    "))?;
+    let nested = rest.strip_prefix("  ");
+    let (nested, rest) = (nested.is_some(), nested.unwrap_or(rest));
     let key = rest.split_once(':')?.0;
     let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_';
     key.chars().all(is_key).then_some((nested, key))
