@@ -78,7 +78,7 @@ pub(crate) enum Setting {
     },
 }
 
-/// The names of each metric, the preferred one first.
+/// The names of each metric, the preferred one first; `a + b` is the sum of two.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct MetricNames {

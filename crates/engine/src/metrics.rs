@@ -42,9 +42,13 @@ struct Best {
 }
 
 impl Best {
-    /// Takes a sample in; samples of one name are combined, those of a less preferred name dropped.
+    /// Takes a sample in; samples of one name, or of several that make one metric, are combined, those of a less
+    /// preferred name dropped.
     fn take(&mut self, names: &[String], name: &str, value: f64, combine: Combine) {
-        let Some(preference) = names.iter().position(|known| known == name) else {
+        let Some(preference) = names
+            .iter()
+            .position(|known| known.split(" + ").any(|one| one == name))
+        else {
             return;
         };
         match self.value {
@@ -263,6 +267,143 @@ mod tests {
             BackendKind::Vllm,
             &[("vllm:kv_cache_usage_perc", f64::NAN)],
             EngineMetrics::default(),
+        );
+    }
+
+    /// The engine's own dialect, and the same metrics of a server of which nothing is known.
+    fn check_page(kind: BackendKind, page: &str, expected: EngineMetrics) {
+        let samples: Vec<(&str, f64)> = page
+            .lines()
+            .filter_map(|line| {
+                let (name, value) = line.trim().split_once(' ')?;
+                Some((name, value.parse().ok()?))
+            })
+            .collect();
+        check(kind, &samples, expected);
+        check(BackendKind::Openai, &samples, expected);
+    }
+
+    #[test]
+    fn pages_of_each_engine() {
+        let common = EngineMetrics {
+            requests_running: Some(3.0),
+            requests_waiting: Some(2.0),
+            prefix_cache_queries: Some(100.0),
+            prefix_cache_hits: Some(40.0),
+            ..EngineMetrics::default()
+        };
+        let with_cache = EngineMetrics {
+            kv_cache_usage: Some(0.5),
+            preemptions: Some(4.0),
+            ttft_sum: Some(1.5),
+            ttft_count: Some(6.0),
+            queue_sum: Some(0.25),
+            queue_count: Some(7.0),
+            ..common
+        };
+        let speculative = EngineMetrics {
+            spec_accepted_tokens: Some(9.0),
+            spec_draft_tokens: Some(20.0),
+            ..with_cache
+        };
+        check_page(
+            BackendKind::Vllm,
+            "vllm:num_requests_running 3
+             vllm:num_requests_waiting 2
+             vllm:num_requests_waiting_by_reason 2
+             vllm:kv_cache_usage_perc 0.5
+             vllm:num_preemptions_total 4
+             vllm:prefix_cache_queries_total 100
+             vllm:prefix_cache_hits_total 40
+             vllm:prefix_cache_hits_created 1.7e9
+             vllm:external_prefix_cache_hits_total 1
+             vllm:spec_decode_num_drafts_total 7
+             vllm:spec_decode_num_draft_tokens_total 20
+             vllm:spec_decode_num_accepted_tokens_total 9
+             vllm:spec_decode_num_accepted_tokens_per_pos_total 5
+             vllm:time_to_first_token_seconds_sum 1.5
+             vllm:time_to_first_token_seconds_count 6
+             vllm:request_queue_time_seconds_sum 0.25
+             vllm:request_queue_time_seconds_count 7",
+            speculative,
+        );
+        check_page(
+            BackendKind::Vllm,
+            "vllm:num_requests_running 3
+             vllm:num_requests_waiting 2
+             vllm:num_requests_swapped 0
+             vllm:gpu_cache_usage_perc 0.5
+             vllm:cpu_cache_usage_perc 0.125
+             vllm:num_preemptions_total 4
+             vllm:gpu_prefix_cache_queries_total 100
+             vllm:gpu_prefix_cache_hits_total 40
+             vllm:time_to_first_token_seconds_sum 1.5
+             vllm:time_to_first_token_seconds_count 6
+             vllm:request_queue_time_seconds_sum 0.25
+             vllm:request_queue_time_seconds_count 7",
+            with_cache,
+        );
+        check_page(
+            BackendKind::Sglang,
+            "sglang:num_running_reqs 3
+             sglang:num_queue_reqs 2
+             sglang:token_usage 0.5
+             sglang:num_retracted_reqs 1
+             sglang:num_retracted_requests_total 4
+             sglang:prompt_tokens_total 100
+             sglang:cached_tokens_total 40
+             sglang:time_to_first_token_seconds_sum 1.5
+             sglang:time_to_first_token_seconds_count 6
+             sglang:queue_time_seconds_sum 0.25
+             sglang:queue_time_seconds_count 7",
+            with_cache,
+        );
+        check_page(
+            BackendKind::Llamacpp,
+            "llamacpp:requests_processing 3
+             llamacpp:requests_deferred 2
+             llamacpp:prompt_tokens_total 60
+             llamacpp:prompt_tokens_cached_total 40
+             llamacpp:prompt_tokens_seconds 1
+             llamacpp:spec_decode_num_draft_tokens_total 20
+             llamacpp:spec_decode_num_accepted_tokens_total 9",
+            EngineMetrics {
+                spec_accepted_tokens: Some(9.0),
+                spec_draft_tokens: Some(20.0),
+                ..common
+            },
+        );
+        let frontend = "dynamo_frontend_active_requests 1
+             dynamo_frontend_active_requests 2
+             dynamo_frontend_inflight_requests 9
+             dynamo_frontend_queued_requests 2
+             dynamo_frontend_input_sequence_tokens_sum 100
+             dynamo_frontend_cached_tokens_sum 40
+             dynamo_frontend_time_to_first_token_seconds_sum 1.5
+             dynamo_frontend_time_to_first_token_seconds_count 6";
+        check_page(
+            BackendKind::Dynamo,
+            frontend,
+            EngineMetrics {
+                ttft_sum: Some(1.5),
+                ttft_count: Some(6.0),
+                ..common
+            },
+        );
+        check_page(
+            BackendKind::Dynamo,
+            "vllm:num_requests_running 3
+             vllm:num_requests_waiting 2
+             vllm:kv_cache_usage_perc 0.5
+             vllm:gpu_cache_usage_perc 0.25
+             vllm:num_preemptions_total 4",
+            EngineMetrics {
+                prefix_cache_queries: None,
+                prefix_cache_hits: None,
+                kv_cache_usage: Some(0.5),
+                preemptions: Some(4.0),
+                ..common
+            },
         );
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use gipfel_engine::Engine;
 use gipfel_model::{RunConfig, Secret};
-use gipfel_stream_client::{ClientOptions, Clock, Target};
+use gipfel_stream_client::{AnswerForm, ClientOptions, Clock, Target};
 use gipfel_workload::{PromptWriter, Share};
 use tokio::sync::mpsc;
 
@@ -40,6 +40,7 @@ impl Job<'_> {
             connect_timeout: self.config.timeouts.connect,
             bearer: self.key.as_ref().map(|key| key.expose().to_owned()),
             max_idle,
+            form: AnswerForm::Events,
         }
     }
 

@@ -1,10 +1,15 @@
-//! Reading a streamed answer: from bytes and their time of arrival to clock points and an ending.
+//! Reading an answer: from bytes and their time of arrival to clock points and an ending.
 //!
 //! Nothing here knows a socket or a clock, so that every split of a stream can be tried.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::exchange::{Ending, NOT_YET, Watch};
+use crate::form::AnswerForm;
+use crate::lines::LineSplitter;
 use crate::scanner::Scanner;
 use crate::skim::{self, Facts};
 use crate::sse::EventSplitter;
@@ -12,11 +17,22 @@ use crate::sse::EventSplitter;
 /// The longest error text that is kept.
 const MAX_MESSAGE_CHARS: usize = 1000;
 
-/// A streamed answer, as far as it has come.
-#[derive(Debug, Default)]
+/// The longest answer that is read as a whole.
+const MAX_WHOLE_BYTES: usize = 16 << 20;
+
+/// An answer, as far as it has come.
+#[derive(Debug)]
 pub(crate) struct Answer {
-    splitter: EventSplitter,
+    body: Body,
     chunks: Chunks,
+}
+
+/// What of the body is not yet understood.
+#[derive(Debug)]
+enum Body {
+    Events(EventSplitter),
+    Lines(LineSplitter),
+    Whole(Vec<u8>),
 }
 
 /// What the chunks so far have said.
@@ -33,7 +49,9 @@ struct Chunks {
 /// The server's counts of tokens.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct Usage {
+    #[serde(alias = "prompt_eval_count")]
     pub(crate) prompt_tokens: Option<u32>,
+    #[serde(alias = "eval_count")]
     pub(crate) completion_tokens: Option<u32>,
     prompt_tokens_details: Option<PromptDetails>,
 }
@@ -63,14 +81,47 @@ pub(crate) enum End {
 }
 
 impl Answer {
+    pub(crate) fn new(form: AnswerForm) -> Self {
+        let body = match form {
+            AnswerForm::Events => Body::Events(EventSplitter::new()),
+            AnswerForm::Lines => Body::Lines(LineSplitter::default()),
+            AnswerForm::Whole => Body::Whole(Vec::new()),
+        };
+        Self {
+            body,
+            chunks: Chunks::default(),
+        }
+    }
+
     /// Takes a piece of the body that arrived at `at_ns`.
     pub(crate) fn feed(&mut self, piece: &[u8], at_ns: i64, watch: &Watch, on_gap: &mut impl FnMut(i64)) {
         let chunks = &mut self.chunks;
-        let fed = self
-            .splitter
-            .feed(piece, |event| chunks.take(event, at_ns, watch, on_gap));
+        let fed = match &mut self.body {
+            Body::Events(splitter) => splitter.feed(piece, |event| chunks.take(event, at_ns, watch, on_gap)),
+            Body::Lines(splitter) => {
+                splitter.feed(piece, |line| chunks.take_line(line, at_ns, watch, on_gap))
+            }
+            Body::Whole(body) if body.len() + piece.len() > MAX_WHOLE_BYTES => {
+                let text = format!("the answer is longer than {MAX_WHOLE_BYTES} bytes");
+                return chunks.fail(Ending::ParseError, text, at_ns);
+            }
+            Body::Whole(body) => {
+                body.extend_from_slice(piece);
+                Ok(())
+            }
+        };
         if let Err(error) = fed {
             chunks.fail(Ending::ParseError, error.to_string(), at_ns);
+        }
+    }
+
+    /// Takes note that the body, whose last piece arrived at `at_ns`, is complete.
+    pub(crate) fn complete(&mut self, at_ns: i64, watch: &Watch, on_gap: &mut impl FnMut(i64)) {
+        match &mut self.body {
+            // An event that was not closed is none.
+            Body::Events(_) => {}
+            Body::Lines(splitter) => self.chunks.take_line(&splitter.finish(), at_ns, watch, on_gap),
+            Body::Whole(body) => self.chunks.take_whole(body, at_ns, watch),
         }
     }
 
@@ -86,11 +137,12 @@ impl Answer {
             return (*ending, Some(message.clone()));
         }
         let cut = |text: String| (Ending::StreamCut, Some(text));
-        match (end, &chunks.finish_reason) {
-            (End::Decided | End::Complete, Some(_)) => (Ending::Ok, None),
-            (End::Decided, None) => cut("the stream came to `[DONE]` without a finish reason".to_owned()),
-            (End::Complete, None) => cut("the stream ended without a finish reason".to_owned()),
-            (End::Broken(how), _) => cut(format!("the stream broke: {how}")),
+        match (end, &chunks.finish_reason, &self.body) {
+            (End::Decided | End::Complete, Some(_), _) => (Ending::Ok, None),
+            (End::Broken(how), ..) => cut(format!("the stream broke: {how}")),
+            (_, None, Body::Whole(_)) => cut("the answer has no finish reason".to_owned()),
+            (End::Decided, None, _) => cut("the stream came to `[DONE]` without a finish reason".to_owned()),
+            (End::Complete, None, _) => cut("the stream ended without a finish reason".to_owned()),
         }
     }
 
@@ -126,23 +178,48 @@ impl Chunks {
     /// The chunks that the skimmer cannot judge, or that carry nothing it knows.
     #[cold]
     fn parse(&mut self, event: &[u8], at_ns: i64, watch: &Watch, on_gap: &mut impl FnMut(i64)) {
-        let chunk = match serde_json::from_slice(event) {
-            Ok(chunk @ serde_json::Value::Object(_)) => chunk,
-            Ok(_) => {
-                let text = format!("an event of the stream is no JSON object: {}", shorten(event));
-                return self.fail(Ending::ParseError, text, at_ns);
-            }
-            Err(error) => {
-                let text = format!("an event of the stream is no JSON: {error}: {}", shorten(event));
-                return self.fail(Ending::ParseError, text, at_ns);
-            }
+        match parse_object(event, "an event of the stream") {
+            Ok(chunk) => self.note(&or_alien(skim::read(&chunk), &chunk), event, at_ns, watch, on_gap),
+            Err(text) => self.fail(Ending::ParseError, text, at_ns),
+        }
+    }
+
+    fn take_line(&mut self, line: &[u8], at_ns: i64, watch: &Watch, on_gap: &mut impl FnMut(i64)) {
+        let line = line.trim_ascii();
+        if self.decided_ns.is_some() || line.is_empty() {
+            return;
+        }
+        match skim::skim_line(line) {
+            Ok(facts) => self.note(&facts, line, at_ns, watch, on_gap),
+            Err(_) => match parse_object(line, "a line of the stream") {
+                Ok(value) => self.note(&skim::read_line(&value), line, at_ns, watch, on_gap),
+                Err(text) => self.fail(Ending::ParseError, text, at_ns),
+            },
+        }
+        if self.finish_reason.is_some() {
+            self.decided_ns = self.decided_ns.or(Some(at_ns));
+        }
+    }
+
+    /// An answer that came as one object: nobody knows when its first token was there.
+    fn take_whole(&mut self, body: &[u8], at_ns: i64, watch: &Watch) {
+        if self.decided_ns.is_some() {
+            return;
+        }
+        let answer = match parse_object(body, "the answer") {
+            Ok(answer) => answer,
+            Err(text) => return self.fail(Ending::ParseError, text, at_ns),
         };
-        let mut facts = skim::read(&chunk);
-        let alien = !facts.choice && facts.usage.is_none();
-        facts.error |= alien
-            && chunk["message"].is_string()
-            && (chunk["code"].is_number() || chunk["object"] == "error");
-        self.note(&facts, event, at_ns, watch, on_gap);
+        let facts = or_alien(skim::read_whole(&answer), &answer);
+        if facts.error {
+            return self.fail(Ending::StreamError, server_message(body), at_ns);
+        }
+        if facts.has_token() {
+            watch.chunks.set(1);
+            watch.last_token_ns.set(at_ns);
+        }
+        self.usage = facts.usage.map(Cow::into_owned).unwrap_or_default();
+        self.finish_reason = facts.finish_reason.map(Cow::into_owned);
     }
 
     #[inline]
@@ -182,6 +259,23 @@ impl Chunks {
     }
 }
 
+/// The JSON object that `what` is; else a text that says why it is none.
+fn parse_object(bytes: &[u8], what: &str) -> Result<Value, String> {
+    match serde_json::from_slice(bytes) {
+        Ok(object @ Value::Object(_)) => Ok(object),
+        Ok(_) => Err(format!("{what} is no JSON object: {}", shorten(bytes))),
+        Err(error) => Err(format!("{what} is no JSON: {error}: {}", shorten(bytes))),
+    }
+}
+
+/// The facts, and that the object is an error if it is one of those that are not marked as such.
+fn or_alien<'a>(mut facts: Facts<'a>, object: &Value) -> Facts<'a> {
+    let alien = !facts.choice && facts.usage.is_none();
+    facts.error |=
+        alien && object["message"].is_string() && (object["code"].is_number() || object["object"] == "error");
+    facts
+}
+
 #[inline]
 fn note_token(facts: &Facts<'_>, at_ns: i64, watch: &Watch, on_gap: &mut impl FnMut(i64)) {
     if watch.chunks.get() > 0 {
@@ -206,7 +300,7 @@ fn note_first(point: &std::cell::Cell<i64>, at_ns: i64) {
 
 /// The message in an error body, whichever of the usual shapes it has; else the body itself.
 pub(crate) fn server_message(body: &[u8]) -> String {
-    let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else {
+    let Ok(value) = serde_json::from_slice::<Value>(body) else {
         return shorten(body);
     };
     let error = &value["error"];

@@ -17,6 +17,7 @@ use crate::deadline::{Deadline, after};
 use crate::dial::Dialer;
 use crate::errors::{ClientError, GetError};
 use crate::exchange::{Ending, Exchange, Limits, Watch};
+use crate::form::AnswerForm;
 use crate::pool::Pool;
 use crate::run::{Failure, Run};
 use crate::target::Target;
@@ -30,6 +31,8 @@ pub struct ClientOptions {
     pub bearer: Option<String>,
     /// So many idle connections are kept.
     pub max_idle: usize,
+    /// The form of the answers to [`Client::stream`].
+    pub form: AnswerForm,
 }
 
 impl Default for ClientOptions {
@@ -38,6 +41,7 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(10),
             bearer: None,
             max_idle: 4096,
+            form: AnswerForm::Events,
         }
     }
 }
@@ -49,6 +53,7 @@ impl fmt::Debug for ClientOptions {
             .field("connect_timeout", &self.connect_timeout)
             .field("bearer", &self.bearer.as_ref().map(|_| "***"))
             .field("max_idle", &self.max_idle)
+            .field("form", &self.form)
             .finish()
     }
 }
@@ -63,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) dialer: Dialer,
     pub(crate) pool: Pool,
+    pub(crate) form: AnswerForm,
     target: Target,
     stream_headers: HeaderMap,
     get_headers: HeaderMap,
@@ -88,7 +94,7 @@ impl Client {
         let get_headers = headers(&target, options.bearer.as_deref())?;
         let mut stream_headers = get_headers.clone();
         stream_headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        stream_headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        stream_headers.insert(ACCEPT, HeaderValue::from_static(options.form.media_type()));
         let dialer = Dialer::new(clock, &target, options.connect_timeout)?;
         let pool = Pool::new(options.max_idle);
         let paths = RefCell::default();
@@ -96,6 +102,7 @@ impl Client {
             clock,
             dialer,
             pool,
+            form: options.form,
             target,
             stream_headers,
             get_headers,
@@ -111,10 +118,11 @@ impl Client {
         self.inner.dialer.open_connections()
     }
 
-    /// Sends `body` to `path` and reads the streamed chat completion to its end.
+    /// Sends `body` to `path` and reads the answer, a completion in the client's form, to its end.
     ///
     /// The clock points appear in `watch` while it runs; each gap between two chunks with tokens is given to
-    /// `on_gap`. Dropping the future closes the connection.
+    /// `on_gap`. An answer that comes as a whole has no first token and no gap: of the limits only the total one
+    /// holds for it. Dropping the future closes the connection.
     pub async fn stream(
         &self,
         path: &str,
@@ -126,7 +134,7 @@ impl Client {
         let client = &*self.inner;
         let sleep = pin!(tokio::time::sleep(Duration::ZERO));
         let mut run = Run::new(client, limits, &watch, Deadline::new(client.clock, sleep));
-        let mut answer = Answer::default();
+        let mut answer = Answer::new(client.form);
         let (ending, end_ns, error) = match client.uri(path) {
             None => (
                 Ending::ConnectError,

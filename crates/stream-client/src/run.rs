@@ -16,6 +16,7 @@ use crate::connection::{Connection, RequestBody};
 use crate::deadline::{Deadline, after};
 use crate::dial::out_of_sockets;
 use crate::exchange::{Ending, Limits, NOT_YET, Watch};
+use crate::form::AnswerForm;
 
 /// As much of the body of a refusal is read.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
@@ -55,7 +56,7 @@ impl<'a> Run<'a> {
         self.connect_ns
     }
 
-    /// A streamed exchange: its ending, when that was reached, and the error text.
+    /// An exchange that is measured: its ending, when that was reached, and the error text.
     pub(crate) async fn stream(
         &mut self,
         request: impl Fn() -> Request<RequestBody>,
@@ -66,7 +67,7 @@ impl<'a> Run<'a> {
             Ok(head) => head,
             Err(failure) => return self.failed(&failure),
         };
-        let refusal = Refusal::of(&response);
+        let refusal = Refusal::of(&response, self.client.form);
         let mut body = response.into_body();
         if let Some(refusal) = refusal {
             let text = self.read_refusal(&mut connection, &mut body).await;
@@ -177,7 +178,10 @@ impl<'a> Run<'a> {
                 Ok(Some(piece)) => {
                     answer.feed(&piece, connection.stamps().last_read_ns(), self.watch, on_gap);
                 }
-                Ok(None) => return Ok(End::Complete),
+                Ok(None) => {
+                    answer.complete(connection.stamps().last_read_ns(), self.watch, on_gap);
+                    return Ok(End::Complete);
+                }
                 Err(Failure::Broken(error)) => return Ok(End::Broken(chain(&error))),
                 Err(failure) => return Err(failure),
             }
@@ -234,6 +238,9 @@ impl<'a> Run<'a> {
 
     /// The limit that comes next.
     fn due(&self) -> (i64, Ending) {
+        if self.client.form == AnswerForm::Whole {
+            return (self.limits.total_ns, Ending::TimeoutTotal);
+        }
         let token = if self.watch.first_token_ns.get() == NOT_YET {
             (self.limits.first_token_ns, Ending::TimeoutFirstToken)
         } else {
@@ -259,14 +266,14 @@ impl<'a> Run<'a> {
     }
 }
 
-/// An answer that is not a stream.
+/// An answer that is no completion in the form that was asked for.
 enum Refusal {
     Status(u16),
-    ContentType(String),
+    ContentType { found: String, wanted: &'static str },
 }
 
 impl Refusal {
-    fn of(response: &Response<Incoming>) -> Option<Self> {
+    fn of(response: &Response<Incoming>, form: AnswerForm) -> Option<Self> {
         let status = response.status().as_u16();
         if status != 200 {
             return Some(Self::Status(status));
@@ -277,14 +284,17 @@ impl Refusal {
             .next()
             .unwrap_or_default()
             .trim_ascii();
-        (!media_type.eq_ignore_ascii_case(b"text/event-stream"))
-            .then(|| Self::ContentType(String::from_utf8_lossy(media_type).into_owned()))
+        let wanted = form.media_type();
+        (!media_type.eq_ignore_ascii_case(wanted.as_bytes())).then(|| Self::ContentType {
+            found: String::from_utf8_lossy(media_type).into_owned(),
+            wanted,
+        })
     }
 
     fn ending(&self) -> Ending {
         match self {
             Self::Status(_) => Ending::HttpError,
-            Self::ContentType(_) => Ending::ParseError,
+            Self::ContentType { .. } => Ending::ParseError,
         }
     }
 
@@ -293,8 +303,8 @@ impl Refusal {
         let what = match self {
             Self::Status(_) if !message.is_empty() => return message,
             Self::Status(status) => return format!("HTTP {status} without a text"),
-            Self::ContentType(media_type) => {
-                format!("the answer is `{media_type}`, not the `text/event-stream` that was asked for")
+            Self::ContentType { found, wanted } => {
+                format!("the answer is `{found}`, not the `{wanted}` that was asked for")
             }
         };
         if message.is_empty() {

@@ -10,6 +10,10 @@ use serde_json::Value;
 
 use crate::walker::{FilledStrings, Seen, Unsure, Walker};
 
+pub(crate) use line::{read_line, read_whole, skim_line};
+
+mod line;
+
 /// What one chunk carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts<'a> {

@@ -3,7 +3,7 @@
 use memchr::memchr2;
 
 /// The longest event that is kept: far above any chunk, far below what would hurt.
-const MAX_EVENT_BYTES: usize = 1 << 20;
+pub(crate) const MAX_EVENT_BYTES: usize = 1 << 20;
 
 /// An event of more than a mebibyte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod dialects;
+
 pub(crate) const FIXTURES: [(&str, &str); 8] = [
     ("dynamo", include_str!("../../tests/fixtures/dynamo.sse")),
     ("llamacpp", include_str!("../../tests/fixtures/llamacpp.sse")),
@@ -35,13 +37,17 @@ fn fixture(name: &str) -> &'static str {
 }
 
 /// What is seen of a stream that comes in these pieces, each at its own nanosecond from 0.
-fn summary<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, timed: bool) -> String {
+fn summary<'a>(form: AnswerForm, pieces: impl IntoIterator<Item = &'a [u8]>, timed: bool) -> String {
     let watch = Watch::new();
     let gaps = RefCell::new(Vec::new());
-    let mut answer = Answer::default();
+    let mut answer = Answer::new(form);
+    let mut last_ns = 0;
     for (at_ns, piece) in (0..).zip(pieces) {
-        let at_ns = if timed { at_ns } else { 0 };
-        answer.feed(piece, at_ns, &watch, &mut |gap| gaps.borrow_mut().push(gap));
+        last_ns = if timed { at_ns } else { 0 };
+        answer.feed(piece, last_ns, &watch, &mut |gap| gaps.borrow_mut().push(gap));
+    }
+    if answer.decided_ns().is_none() {
+        answer.complete(last_ns, &watch, &mut |gap| gaps.borrow_mut().push(gap));
     }
     let end = if answer.decided_ns().is_some() {
         End::Decided
@@ -85,20 +91,35 @@ fn summary<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, timed: bool) -> Strin
 }
 
 /// Whole, at each split into two, and byte by byte.
-fn check(stream: &str, expected: &str) {
-    let stream = stream.as_bytes();
-    assert_eq!(summary([stream], false), expected);
-    for at in 0..=stream.len() {
-        let (left, right) = stream.split_at(at);
-        assert_eq!(summary([left, right], false), expected, "split at {at}");
+fn check_form(form: AnswerForm, body: &str, expected: &str) {
+    let bytes = body.as_bytes();
+    assert_eq!(summary(form, [bytes], false), expected, "{body}");
+    for at in 0..=bytes.len() {
+        let (left, right) = bytes.split_at(at);
+        assert_eq!(
+            summary(form, [left, right], false),
+            expected,
+            "split at {at}: {body}"
+        );
     }
-    assert_eq!(summary(stream.chunks(1), false), expected, "byte by byte");
+    assert_eq!(
+        summary(form, bytes.chunks(1), false),
+        expected,
+        "byte by byte: {body}"
+    );
+}
+
+fn check(stream: &str, expected: &str) {
+    check_form(AnswerForm::Events, stream, expected);
 }
 
 /// One event a nanosecond.
 fn check_times(events: &[&str], expected: &str) {
     let events: Vec<String> = events.iter().map(|event| format!("data: {event}\n\n")).collect();
-    assert_eq!(summary(events.iter().map(String::as_bytes), true), expected);
+    assert_eq!(
+        summary(AnswerForm::Events, events.iter().map(String::as_bytes), true),
+        expected
+    );
 }
 
 #[test]
@@ -180,7 +201,7 @@ fn endings() {
 
 #[test]
 fn a_broken_connection_cuts_even_after_the_finish_reason() {
-    let mut answer = Answer::default();
+    let mut answer = Answer::new(AnswerForm::Events);
     let finish = b"data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n";
     answer.feed(finish, 0, &Watch::new(), &mut |_| {});
     let (ending, error) = answer.ending(&End::Broken("reset".to_owned()));
@@ -240,7 +261,7 @@ fn messages_of_servers() {
 
 #[test]
 fn an_event_without_end() {
-    let mut answer = Answer::default();
+    let mut answer = Answer::new(AnswerForm::Events);
     let piece = [b'x'; 4096];
     for at_ns in 0..1000 {
         answer.feed(&piece, at_ns, &Watch::new(), &mut |_| {});
@@ -264,6 +285,9 @@ proptest! {
         cuts.extend([0, stream.len()]);
         cuts.sort_unstable();
         let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect();
-        prop_assert_eq!(summary(pieces, false), summary([stream], false));
+        prop_assert_eq!(
+            summary(AnswerForm::Events, pieces, false),
+            summary(AnswerForm::Events, [stream], false)
+        );
     }
 }

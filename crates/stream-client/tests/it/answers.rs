@@ -1,5 +1,7 @@
 //! All endings of an answer that comes.
 
+use gipfel_stream_client::{AnswerForm, ClientOptions, Limits};
+
 use crate::script::{Step, chunked, head, plain, play, send, until_close};
 use crate::*;
 
@@ -222,4 +224,60 @@ fn what_is_no_stream() {
         let expected = "parse_error 200 [sent head] 0: an event of the stream is longer than 1048576 bytes";
         assert_eq!(show(&outcome), expected);
     });
+}
+
+/// What comes of this answer in this form, its first token due at once.
+fn check_form(form: AnswerForm, answer: Vec<u8>, expected: &str) {
+    run(async move {
+        let server = play(vec![vec![Step::Request, send(answer)]]).await;
+        let caller = Caller::with(&server.url(), ClientOptions { form, ..options() });
+        let limits = match form {
+            AnswerForm::Whole => Limits {
+                first_token_ns: 0,
+                ..caller.limits()
+            },
+            AnswerForm::Events | AnswerForm::Lines => caller.limits(),
+        };
+        assert_eq!(show(&caller.stream_within(limits).await), expected);
+        drop(caller);
+        let accept = server.seen().await[0].requests[0].clone();
+        let media_type = match form {
+            AnswerForm::Events => "text/event-stream",
+            AnswerForm::Lines => "application/x-ndjson",
+            AnswerForm::Whole => "application/json",
+        };
+        assert!(accept.contains(&format!("accept: {media_type}\r\n")), "{accept}");
+    });
+}
+
+#[test]
+fn answers_in_other_forms() {
+    let whole = r#"{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}"#;
+    let json = plain("200 OK", "application/json", whole);
+    check_form(AnswerForm::Whole, json.clone(), "ok 200 [sent head] 1");
+    check_form(
+        AnswerForm::Whole,
+        plain("400 No", "application/json", r#"{"error":"no"}"#),
+        "http_error 400 [sent head] 0: no",
+    );
+    check_form(
+        AnswerForm::Whole,
+        chunked(TOKEN),
+        "parse_error 200 [sent head] 0: the answer is `text/event-stream`, \
+         not the `application/json` that was asked for: data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}",
+    );
+    let mut half = json;
+    half.truncate(half.len() - 9);
+    check_form(
+        AnswerForm::Whole,
+        half,
+        "stream_cut 200 [sent head] 0: the stream broke: error reading a body from connection: \
+         end of file before message length reached",
+    );
+    let lines = "{\"response\":\"a\"}\n{\"response\":\"b\"}\n{\"done\":true,\"eval_count\":2}\n";
+    check_form(
+        AnswerForm::Lines,
+        plain("200 OK", "application/x-ndjson", lines),
+        &format!("ok 200 {ALL} 2"),
+    );
 }
