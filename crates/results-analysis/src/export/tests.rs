@@ -432,7 +432,7 @@ async fn a_level_is_written_as_vllm_writes_it() {
     label: "run-a"
     max_concurrency: null
     max_concurrent_requests: 6
-    mean_e2el_ms: 421.7627118644067
+    mean_e2el_ms: 421.76271186440675
     mean_itl_ms: 50.49919744000001
     mean_tpot_ms: 30.0
     mean_ttft_ms: 121.76271186440678
