@@ -191,7 +191,7 @@ impl AdaptiveSearch {
     }
 
     /// The client did not keep its part in this level: its evidence does not count. After three such levels in succession,
-    /// or four steps of the ramp, the search ends unresolved.
+    /// or six steps of the ramp, the search ends unresolved.
     pub fn invalidate(&mut self, level: u32) {
         if let Some(one) = self.levels.iter_mut().find(|one| one.level == level) {
             one.is_valid = false;

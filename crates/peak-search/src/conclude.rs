@@ -25,7 +25,7 @@ const INTERVAL_DEVIATIONS: f64 = 3.29;
 /// Levels in succession in which the client did not keep its part, after which there is no answer; so many steps of the
 /// ramp, which are short and each of half the rate more.
 const INVALID_TO_STOP: usize = 3;
-const INVALID_STEPS_TO_STOP: usize = 4;
+const INVALID_STEPS_TO_STOP: usize = 6;
 /// So many blocks of the track say something of whether any rate meets the objectives.
 const LEAST_TO_MEET: usize = 6;
 /// One of so many blocks has to meet them.

@@ -1,7 +1,9 @@
 //! The answer of a run, and a sentence that says what it stands on: the peak of a search, the highest passing level of
 //! listed and doubling rates.
 
-use gipfel_model::{ArrivalRate, PeakAnswer, RunState, SearchSpec, Stage, Verdict, slo::Quantile};
+use gipfel_model::{
+    ArrivalRate, LevelState, PeakAnswer, RunState, SearchSpec, Stage, Verdict, slo::Quantile,
+};
 
 use crate::{
     figures::Metric,
@@ -65,7 +67,7 @@ fn searched(
             );
             return (Conclusion::Answered, Some(estimate.peak_qps), with_held(sentence));
         }
-        _ if levels.iter().all(|level| !level.has_figures()) => nothing(standing),
+        _ if levels.iter().all(|level| level.state != LevelState::Complete) => nothing(standing),
         (Some(reason), Some(estimate)) => with_held(format!(
             "unresolved: {reason}; so far {}",
             shown::estimate(estimate)

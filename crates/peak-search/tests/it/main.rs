@@ -303,7 +303,7 @@ fn a_client_that_is_late_ends_the_search() {
         assert!(answer.unresolved.is_some_and(|text| text.contains("the client")));
     };
     check(false, 5);
-    check(true, 6);
+    check(true, 8);
 }
 
 #[test]
