@@ -23,7 +23,7 @@ async fn main() -> anyhow::Result<()> {
     let results_dir = arguments.next().map_or_else(|| "results".into(), PathBuf::from);
 
     let text = fs::read_to_string(&file).with_context(|| format!("failed to read {file}"))?;
-    let plan = gipfel_config::parse_yaml(&text, &file)?;
+    let plan = gipfel_config::parse(&text, &file)?;
     let options = Options {
         results_dir,
         ..Options::default()
