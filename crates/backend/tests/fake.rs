@@ -49,6 +49,7 @@ fn config(run: &RunId) -> RunConfig {
             input_length: length,
             output_length: length,
             seed: 1,
+            requests: gipfel_model::RequestForm::default(),
         },
         schedule: LevelSchedule {
             rates: Rates::Doubling {

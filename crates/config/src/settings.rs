@@ -118,6 +118,7 @@ impl Settings {
             input_length: self.dataset.input_length(),
             output_length: self.dataset.output_length(),
             seed: self.seed.unwrap_or(0),
+            requests: gipfel_model::RequestForm::default(),
         }
     }
 

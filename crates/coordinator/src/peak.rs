@@ -186,6 +186,7 @@ pub fn experiment(arguments: &PeakArguments, schedule: LevelSchedule, found: Fou
         input_length: arguments.input.0,
         output_length: arguments.output_tokens.0,
         seed: arguments.seed,
+        requests: gipfel_model::RequestForm::default(),
     };
     ExperimentSpec {
         dataset_config: gipfel_config::dataset_config(&workload),

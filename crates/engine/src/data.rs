@@ -16,6 +16,7 @@ pub(crate) struct EngineData {
     pub(crate) health_path: String,
     pub(crate) lists_models_when_ready: bool,
     pub(crate) chat_path: String,
+    pub(crate) completions_path: String,
     pub(crate) models_path: String,
     pub(crate) metrics_path: Option<String>,
     pub(crate) version: Option<VersionData>,
@@ -35,10 +36,21 @@ pub(crate) struct VersionData {
     pub(crate) key: String,
 }
 
-/// What a request may hold beyond the common dialect.
+/// The form of requests and answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Dialect {
+    /// OpenAI's.
+    Openai,
+    /// Ollama's own, of lines of JSON.
+    Ollama,
+}
+
+/// The dialect, and what a request may hold beyond what all of the dialect understand.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RequestData {
+    pub(crate) dialect: Dialect,
     pub(crate) ignore_eos: bool,
     pub(crate) min_tokens: bool,
 }
@@ -164,7 +176,12 @@ mod tests {
     fn every_engine_parses() {
         for &kind in BackendKind::ALL {
             let data = parse(kind).unwrap_or_else(|error| panic!("{error}: {error:?}"));
-            for path in [&data.health_path, &data.chat_path, &data.models_path] {
+            for path in [
+                &data.health_path,
+                &data.chat_path,
+                &data.completions_path,
+                &data.models_path,
+            ] {
                 assert!(path.starts_with('/'), "{kind}: {path}");
             }
             assert!(data.log.iter().all(|pattern| !pattern.all.is_empty()), "{kind}");

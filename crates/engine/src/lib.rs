@@ -21,9 +21,10 @@ mod metrics;
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
-use gipfel_model::BackendKind;
+use gipfel_model::{ApiEndpoint, BackendKind};
 
 pub use command::CommandError;
+pub use dialect::Framing;
 pub use log::{LogFinding, LogReason};
 pub use metrics::EngineMetrics;
 
@@ -70,9 +71,12 @@ impl Engine {
         self.data.metrics_path.as_deref()
     }
 
-    /// Where chat completions are asked for.
-    pub fn chat_path(&self) -> &str {
-        &self.data.chat_path
+    /// Where answers of this API are asked for.
+    pub fn api_path(&self, endpoint: ApiEndpoint) -> &str {
+        match endpoint {
+            ApiEndpoint::Chat => &self.data.chat_path,
+            ApiEndpoint::Completions => &self.data.completions_path,
+        }
     }
 
     /// Lists the models.

@@ -60,6 +60,7 @@ pub(crate) fn experiment(model: &str, placement: Placement) -> ExperimentSpec {
             input_length: LengthDistribution::Fixed { value: 8 },
             output_length: LengthDistribution::Fixed { value: 8 },
             seed: 1,
+            requests: gipfel_model::RequestForm::default(),
         },
         schedule: LevelSchedule {
             rates: Rates::Doubling {

@@ -32,6 +32,7 @@ impl ServerProfile {
             input_length: self.input,
             output_length: self.output,
             seed,
+            requests: gipfel_model::RequestForm::default(),
         }
     }
 }

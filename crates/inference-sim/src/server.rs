@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use gipfel_model::ApiEndpoint;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -25,7 +26,7 @@ use crate::{
     model::EngineModel,
     profile::ServerProfile,
     stream::{Handover, Mishap, Ticket, TokenBody, Work},
-    wire::{self, AnswerHead, ApiError, ChatRequest, Served},
+    wire::{self, AnswerHead, ApiError, ApiRequest, Served},
 };
 
 const MAX_BODY_BYTES: usize = 64 << 20;
@@ -155,8 +156,17 @@ impl Server {
     async fn answer(&self, request: Request<Incoming>) -> Response<ServerBody> {
         const GET: Method = Method::GET;
         const POST: Method = Method::POST;
+        const CHAT_PATH: &str = "/v1/chat/completions";
+        const COMPLETIONS_PATH: &str = "/v1/completions";
         match (request.method(), request.uri().path()) {
-            (&POST, "/v1/chat/completions") => self.chat(request).await.unwrap_or_else(refusal),
+            (&POST, CHAT_PATH) => self
+                .complete(ApiEndpoint::Chat, request)
+                .await
+                .unwrap_or_else(refusal),
+            (&POST, COMPLETIONS_PATH) => self
+                .complete(ApiEndpoint::Completions, request)
+                .await
+                .unwrap_or_else(refusal),
             (&GET, "/v1/models") => {
                 respond_json(StatusCode::OK, &wire::render_models(&self.served, self.created))
             }
@@ -170,10 +180,12 @@ impl Server {
             (&GET, "/version") => {
                 respond_json(StatusCode::OK, &json!({"version": env!("CARGO_PKG_VERSION")}))
             }
-            (_, "/v1/chat/completions" | "/v1/models" | "/metrics" | "/health" | "/version") => respond_json(
-                StatusCode::METHOD_NOT_ALLOWED,
-                &json!({"detail": "Method Not Allowed"}),
-            ),
+            (_, CHAT_PATH | COMPLETIONS_PATH | "/v1/models" | "/metrics" | "/health" | "/version") => {
+                respond_json(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    &json!({"detail": "Method Not Allowed"}),
+                )
+            }
             _ => respond_json(StatusCode::NOT_FOUND, &json!({"detail": "Not Found"})),
         }
     }
@@ -187,7 +199,11 @@ impl Server {
         self.faults.fail_after_requests.is_some_and(|limit| seen >= limit)
     }
 
-    async fn chat(&self, request: Request<Incoming>) -> Result<Response<ServerBody>, ApiError> {
+    async fn complete(
+        &self,
+        api: ApiEndpoint,
+        request: Request<Incoming>,
+    ) -> Result<Response<ServerBody>, ApiError> {
         let body = Limited::new(request.into_body(), MAX_BODY_BYTES)
             .collect()
             .await
@@ -195,7 +211,7 @@ impl Server {
                 let message = format!("the body could not be read: {error}");
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "Bad Request", &message, None)
             })?;
-        let mut request = wire::read_chat(&body.to_bytes(), &self.served)?;
+        let mut request = wire::read_request(api, &body.to_bytes(), &self.served)?;
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         if self
             .faults
@@ -218,7 +234,11 @@ impl Server {
         };
         let ticket =
             Ticket::submit(number, work, &self.commands, self.clock).ok_or_else(ApiError::engine_dead)?;
-        let id = format!("chatcmpl-{:08x}{number:08x}", self.created);
+        let kind = match api {
+            ApiEndpoint::Chat => "chatcmpl",
+            ApiEndpoint::Completions => "cmpl",
+        };
+        let id = format!("{kind}-{:08x}{number:08x}", self.created);
         let head = AnswerHead {
             id: &id,
             created: unix_seconds(),
@@ -240,7 +260,7 @@ impl Server {
         ))
     }
 
-    fn mishap(&self, number: u64, request: &ChatRequest) -> Option<Mishap> {
+    fn mishap(&self, number: u64, request: &ApiRequest) -> Option<Mishap> {
         let at = request.output / 2 + 1;
         if self.faults.is_cut(self.seed, number) {
             Some(Mishap::Cut { at })

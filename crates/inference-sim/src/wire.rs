@@ -3,6 +3,7 @@
 use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
+use gipfel_model::ApiEndpoint;
 use http::StatusCode;
 use serde::{
     Deserialize, Deserializer,
@@ -15,12 +16,13 @@ use crate::{model::StepLaw, stream::Chunks};
 /// The text of every token.
 const WORD: &str = " peak";
 
-/// The body of `POST /v1/chat/completions`, as far as the simulator cares; other fields are accepted.
+/// The body of a request, as far as the simulator cares; other fields are accepted.
 #[derive(Debug, Deserialize)]
-struct ChatBody<'a> {
+struct RequestBody<'a> {
     #[serde(borrow)]
     model: Option<Cow<'a, str>>,
-    messages: Vec<Message>,
+    messages: Option<Vec<Message>>,
+    prompt: Option<WordCount>,
     max_tokens: Option<i64>,
     max_completion_tokens: Option<i64>,
     stream: Option<bool>,
@@ -84,7 +86,8 @@ impl<'de> Visitor<'de> for WordCounter {
 
 /// What is asked of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ChatRequest {
+pub(crate) struct ApiRequest {
+    pub(crate) api: ApiEndpoint,
     pub(crate) prompt: u32,
     pub(crate) output: u32,
     /// Tokens of the prompt that a prefix cache holds.
@@ -95,7 +98,7 @@ pub(crate) struct ChatRequest {
     pub(crate) include_usage: bool,
 }
 
-impl ChatRequest {
+impl ApiRequest {
     /// Ends the answer at half its length, whatever the request says of the end of a sequence.
     pub(crate) fn stop_early(&mut self) {
         if self.output > 1 {
@@ -159,9 +162,9 @@ pub(crate) struct Served {
     pub(crate) default_output: u32,
 }
 
-/// Reads and checks a request. An empty prompt counts as one token.
-pub(crate) fn read_chat(body: &[u8], served: &Served) -> Result<ChatRequest, ApiError> {
-    let body: ChatBody<'_> = serde_json::from_slice(body).map_err(|error| {
+/// Reads and checks a request to an API. An empty prompt counts as one token.
+pub(crate) fn read_request(api: ApiEndpoint, body: &[u8], served: &Served) -> Result<ApiRequest, ApiError> {
+    let body: RequestBody<'_> = serde_json::from_slice(body).map_err(|error| {
         let message = format!("1 validation error: {error}");
         ApiError::new(StatusCode::BAD_REQUEST, "Bad Request", &message, None)
     })?;
@@ -177,12 +180,7 @@ pub(crate) fn read_chat(body: &[u8], served: &Served) -> Result<ChatRequest, Api
             Some("model"),
         ));
     }
-    if body.messages.is_empty() {
-        return Err(ApiError::bad_request(
-            "messages must not be empty",
-            Some("messages"),
-        ));
-    }
+    let words = read_words(api, &body)?;
     if body.n.is_some_and(|n| n != 1) {
         return Err(ApiError::bad_request(
             "the simulator answers n = 1 only",
@@ -194,14 +192,14 @@ pub(crate) fn read_chat(body: &[u8], served: &Served) -> Result<ChatRequest, Api
         let message = "Stream options can only be defined when `stream=True`.";
         return Err(ApiError::bad_request(message, Some("stream_options")));
     }
-    let words: u64 = body.messages.iter().map(|message| message.content.0).sum();
     let prompt = u32::try_from(words.max(1)).unwrap_or(u32::MAX);
     let output = read_output(&body, served)?;
     served
         .law
         .check(prompt, output)
         .map_err(|error| ApiError::bad_request(&error.to_string(), Some("input_tokens")))?;
-    Ok(ChatRequest {
+    Ok(ApiRequest {
+        api,
         prompt,
         output,
         cached: 0,
@@ -211,7 +209,24 @@ pub(crate) fn read_chat(body: &[u8], served: &Served) -> Result<ChatRequest, Api
     })
 }
 
-fn read_output(body: &ChatBody<'_>, served: &Served) -> Result<u32, ApiError> {
+fn read_words(api: ApiEndpoint, body: &RequestBody<'_>) -> Result<u64, ApiError> {
+    let missing = |name: &str| {
+        let message = format!("1 validation error: missing field `{name}`");
+        ApiError::new(StatusCode::BAD_REQUEST, "Bad Request", &message, Some(name))
+    };
+    match (api, &body.messages, body.prompt) {
+        (ApiEndpoint::Chat, None, _) => Err(missing("messages")),
+        (ApiEndpoint::Chat, Some(messages), _) if messages.is_empty() => Err(ApiError::bad_request(
+            "messages must not be empty",
+            Some("messages"),
+        )),
+        (ApiEndpoint::Chat, Some(messages), _) => Ok(messages.iter().map(|message| message.content.0).sum()),
+        (ApiEndpoint::Completions, _, None) => Err(missing("prompt")),
+        (ApiEndpoint::Completions, _, Some(words)) => Ok(words.0),
+    }
+}
+
+fn read_output(body: &RequestBody<'_>, served: &Served) -> Result<u32, ApiError> {
     match body.max_completion_tokens.or(body.max_tokens) {
         None => Ok(served.default_output),
         Some(tokens) if tokens < 1 => {
@@ -231,17 +246,27 @@ pub(crate) struct AnswerHead<'a> {
 }
 
 /// Renders all bytes of a streamed answer.
-pub(crate) fn render_chunks(head: &AnswerHead<'_>, request: &ChatRequest) -> Chunks {
+pub(crate) fn render_chunks(head: &AnswerHead<'_>, request: &ApiRequest) -> Chunks {
     // A model's name is arbitrary text.
     let model = Value::from(head.model);
+    let object = match request.api {
+        ApiEndpoint::Chat => "chat.completion.chunk",
+        ApiEndpoint::Completions => "text_completion",
+    };
     let opening = format!(
-        r#"data: {{"id":"{}","object":"chat.completion.chunk","created":{},"model":{model},"choices":["#,
+        r#"data: {{"id":"{}","object":"{object}","created":{},"model":{model},"choices":["#,
         head.id, head.created
     );
-    let role = format!(
-        r#"{opening}{{"index":0,"delta":{{"role":"assistant","content":""}},"logprobs":null,"finish_reason":null}}]}}"#
-    );
-    let choice = format!(r#"{opening}{{"index":0,"delta":{{"content":"{WORD}"}},"logprobs":null,"#);
+    let (role, text) = match request.api {
+        ApiEndpoint::Chat => (
+            format!(
+                r#"{opening}{{"index":0,"delta":{{"role":"assistant","content":""}},"logprobs":null,"finish_reason":null}}]}}"#
+            ) + "\n\n",
+            format!(r#""delta":{{"content":"{WORD}"}}"#),
+        ),
+        ApiEndpoint::Completions => (String::new(), format!(r#""text":"{WORD}""#)),
+    };
+    let choice = format!(r#"{opening}{{"index":0,{text},"logprobs":null,"#);
     let token = format!(r#"{choice}"finish_reason":null}}]}}"#);
     let finish = format!(
         r#"{choice}"finish_reason":"{}","stop_reason":null}}]}}"#,
@@ -253,7 +278,7 @@ pub(crate) fn render_chunks(head: &AnswerHead<'_>, request: &ChatRequest) -> Chu
         String::new()
     };
     Chunks {
-        role: Bytes::from(role + "\n\n"),
+        role: Bytes::from(role),
         token: Bytes::from(token + "\n\n"),
         last: Bytes::from(format!("{finish}\n\n{usage}data: [DONE]\n\n")),
     }
@@ -266,25 +291,35 @@ pub(crate) fn render_error_event() -> Bytes {
 }
 
 /// The answer that is not streamed.
-pub(crate) fn render_answer(head: &AnswerHead<'_>, request: &ChatRequest) -> Value {
+pub(crate) fn render_answer(head: &AnswerHead<'_>, request: &ApiRequest) -> Value {
     let content = WORD.repeat(request.output as usize);
+    let mut choice = json!({
+        "index": 0,
+        "logprobs": null,
+        "finish_reason": request.finish_reason(),
+        "stop_reason": null,
+    });
+    let object = match request.api {
+        ApiEndpoint::Chat => {
+            choice["message"] = json!({"role": "assistant", "content": content});
+            "chat.completion"
+        }
+        ApiEndpoint::Completions => {
+            choice["text"] = Value::from(content);
+            "text_completion"
+        }
+    };
     json!({
         "id": head.id,
-        "object": "chat.completion",
+        "object": object,
         "created": head.created,
         "model": head.model,
-        "choices": [{
-            "index": 0,
-            "message": {"role": "assistant", "content": content},
-            "logprobs": null,
-            "finish_reason": request.finish_reason(),
-            "stop_reason": null,
-        }],
+        "choices": [choice],
         "usage": usage(request),
     })
 }
 
-fn usage(request: &ChatRequest) -> Value {
+fn usage(request: &ApiRequest) -> Value {
     let mut usage = json!({
         "prompt_tokens": request.prompt,
         "total_tokens": u64::from(request.prompt) + u64::from(request.output),
@@ -326,7 +361,7 @@ mod tests {
     }
 
     fn read(body: &str) -> String {
-        match read_chat(body.as_bytes(), &served()) {
+        match read_request(ApiEndpoint::Chat, body.as_bytes(), &served()) {
             Ok(request) => format!("{request:?}"),
             Err(error) => format!("{} {}", error.status.as_u16(), error.body),
         }
@@ -336,7 +371,8 @@ mod tests {
     fn words_are_tokens() {
         let check = |content: &str, expected: u32| {
             let body = format!(r#"{{"messages":[{{"role":"user","content":{content}}}],"max_tokens":1}}"#);
-            let found = read_chat(body.as_bytes(), &served()).map(|request| request.prompt);
+            let found =
+                read_request(ApiEndpoint::Chat, body.as_bytes(), &served()).map(|request| request.prompt);
             assert_eq!(found, Ok(expected), "{content}");
         };
         check(r#""one two  three""#, 3);
@@ -353,11 +389,11 @@ mod tests {
     fn requests_are_read() {
         let request = r#"{"model":"m","messages":[{"content":"a b"},{"content":"c"}],"ignore_eos":true"#;
         let check = |rest: &str| read(&format!("{request}{rest}}}"));
-        insta::assert_snapshot!(check(""), @"ChatRequest { prompt: 3, output: 7, cached: 0, stops_early: false, stream: false, include_usage: false }");
-        insta::assert_snapshot!(check(r#","max_tokens":5,"max_completion_tokens":4,"stream":true"#), @"ChatRequest { prompt: 3, output: 4, cached: 0, stops_early: false, stream: true, include_usage: false }");
+        insta::assert_snapshot!(check(""), @"ApiRequest { api: Chat, prompt: 3, output: 7, cached: 0, stops_early: false, stream: false, include_usage: false }");
+        insta::assert_snapshot!(check(r#","max_tokens":5,"max_completion_tokens":4,"stream":true"#), @"ApiRequest { api: Chat, prompt: 3, output: 4, cached: 0, stops_early: false, stream: true, include_usage: false }");
         insta::assert_snapshot!(
             check(r#","max_tokens":5,"stream":true,"stream_options":{"include_usage":true}"#),
-            @"ChatRequest { prompt: 3, output: 5, cached: 0, stops_early: false, stream: true, include_usage: true }");
+            @"ApiRequest { api: Chat, prompt: 3, output: 5, cached: 0, stops_early: false, stream: true, include_usage: true }");
     }
 
     #[test]
@@ -379,7 +415,8 @@ mod tests {
             created: 9,
             model: "a\"b",
         };
-        let request = ChatRequest {
+        let request = ApiRequest {
+            api: ApiEndpoint::Chat,
             prompt: 3,
             output: 2,
             cached: 0,
@@ -406,7 +443,8 @@ mod tests {
 
     #[test]
     fn what_is_cached_and_what_stops_is_said() {
-        let mut request = ChatRequest {
+        let mut request = ApiRequest {
+            api: ApiEndpoint::Chat,
             prompt: 10,
             output: 5,
             cached: 6,
@@ -424,5 +462,33 @@ mod tests {
         let last = String::from_utf8_lossy(&last).into_owned();
         assert!(last.contains(r#""finish_reason":"stop""#), "{last}");
         insta::assert_snapshot!(render_answer(&head, &request)["usage"], @r#"{"completion_tokens":2,"prompt_tokens":10,"prompt_tokens_details":{"cached_tokens":6},"total_tokens":12}"#);
+    }
+
+    #[test]
+    fn bare_texts_are_completed() {
+        let body = r#"{"model":"m","prompt":"a b c","max_tokens":2,"stream":true}"#;
+        let request = read_request(ApiEndpoint::Completions, body.as_bytes(), &served()).unwrap();
+        assert_eq!((request.prompt, request.output), (3, 2));
+        let head = AnswerHead {
+            id: "cmpl-1",
+            created: 9,
+            model: "m",
+        };
+        let chunks = render_chunks(&head, &request);
+        let stream = [chunks.role, chunks.token, chunks.last].concat();
+        insta::assert_snapshot!(String::from_utf8_lossy(&stream), @r#"
+        data: {"id":"cmpl-1","object":"text_completion","created":9,"model":"m","choices":[{"index":0,"text":" peak","logprobs":null,"finish_reason":null}]}
+
+        data: {"id":"cmpl-1","object":"text_completion","created":9,"model":"m","choices":[{"index":0,"text":" peak","logprobs":null,"finish_reason":"length","stop_reason":null}]}
+
+        data: [DONE]
+        "#);
+        insta::assert_snapshot!(render_answer(&head, &request)["choices"], @r#"[{"finish_reason":"length","index":0,"logprobs":null,"stop_reason":null,"text":" peak peak"}]"#);
+        let chat = read_request(
+            ApiEndpoint::Completions,
+            br#"{"messages":[{"content":"a"}]}"#,
+            &served(),
+        );
+        insta::assert_snapshot!(chat.unwrap_err().body, @r#"{"error":{"code":400,"message":"1 validation error: missing field `prompt`","param":"prompt","type":"Bad Request"}}"#);
     }
 }

@@ -6,7 +6,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use gipfel_engine::Engine;
+use gipfel_engine::{Engine, Framing};
 use gipfel_model::{RunConfig, Secret};
 use gipfel_stream_client::{AnswerForm, ClientOptions, Clock, Target};
 use gipfel_workload::{PromptWriter, Share};
@@ -33,6 +33,15 @@ pub(crate) struct Job<'a> {
     pub(crate) rank: u32,
 }
 
+/// What the request path has to expect of this framing.
+fn answer_form(framing: Framing) -> AnswerForm {
+    match framing {
+        Framing::Events => AnswerForm::Events,
+        Framing::Lines => AnswerForm::Lines,
+        Framing::Whole => AnswerForm::Whole,
+    }
+}
+
 impl Job<'_> {
     /// How a client that keeps so many idle connections reaches the server.
     pub(crate) fn client_options(&self, max_idle: usize) -> ClientOptions {
@@ -40,7 +49,7 @@ impl Job<'_> {
             connect_timeout: self.config.timeouts.connect,
             bearer: self.key.as_ref().map(|key| key.expose().to_owned()),
             max_idle,
-            form: AnswerForm::Events,
+            form: answer_form(self.engine.framing(self.config.workload.requests)),
         }
     }
 

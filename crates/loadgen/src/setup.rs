@@ -25,8 +25,28 @@ pub(crate) fn read_config(path: &Path) -> anyhow::Result<RunConfig> {
     let header = serde_json::from_value(value["header"].clone())
         .with_context(|| format!("`{}` has no format header", path.display()))?;
     RUN_CONFIG_FORMAT.check(&header)?;
-    serde_json::from_value(value)
-        .with_context(|| format!("`{}` is not of the documented form", path.display()))
+    let config: RunConfig = serde_json::from_value(value)
+        .with_context(|| format!("`{}` is not of the documented form", path.display()))?;
+    check_objectives(&config)?;
+    Ok(config)
+}
+
+/// Refuses objectives on what cannot be seen, such as the first token of an answer that comes as a whole: such an
+/// objective would be violated by every request, or by none.
+fn check_objectives(config: &RunConfig) -> anyhow::Result<()> {
+    let form = config.workload.requests;
+    let unseen = config.slos.iter().chain(&config.informational_slos);
+    let unseen: Vec<String> = unseen
+        .filter(|slo| !form.shows(slo))
+        .map(|slo| format!("`{slo}`"))
+        .collect();
+    if unseen.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "requests that are not streamed show no {}; use an objective on `e2e` or stream them",
+        unseen.join(" and no ")
+    )
 }
 
 /// Reads the endpoint's key at the one place that sends it.

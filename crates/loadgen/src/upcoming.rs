@@ -99,9 +99,13 @@ impl Upcoming {
                 .prompts
                 .write(segment, arrival.index, lengths.input, &mut prompt);
             let mut body = Vec::with_capacity(prompt.len() + 256);
-            renderer
-                .engine
-                .chat_body(&renderer.model, &prompt, lengths.output, &mut body);
+            renderer.engine.write_body(
+                renderer.workload.requests,
+                &renderer.model,
+                &prompt,
+                lengths.output,
+                &mut body,
+            );
             self.ready.push_back(Prepared {
                 planned,
                 body: Bytes::from(body),

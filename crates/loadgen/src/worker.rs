@@ -181,7 +181,10 @@ impl Sender {
         let now_ns = self.clock.now_ns();
         let (key, gaps) = self.load.borrow_mut().admit(planned, Rc::clone(&watch), now_ns);
         let (client, load) = (self.client.clone(), Rc::clone(&self.load));
-        let path = self.renderer.engine.chat_path();
+        let path = self
+            .renderer
+            .engine
+            .api_path(self.renderer.workload.requests.endpoint);
         let task = tokio::task::spawn_local(async move {
             let measured = planned.phase == Phase::Measured;
             let on_gap = move |gap_ns: i64| {

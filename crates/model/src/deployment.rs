@@ -69,7 +69,7 @@ names! {
         Dynamo = "dynamo",
         /// llama.cpp's server.
         Llamacpp = "llamacpp",
-        /// Ollama, through its OpenAI-compatible API.
+        /// Ollama, through its own API.
         Ollama = "ollama",
         /// Any other OpenAI-compatible server.
         Openai = "openai",

@@ -33,4 +33,4 @@ pub use units::{
     rate_decimals,
 };
 pub use verdict::{Attainment, ClientHealth, Validity, ValidityFault, Verdict};
-pub use workload::{ArrivalProcess, LengthDistribution, WorkloadSpec};
+pub use workload::{ApiEndpoint, ArrivalProcess, LengthDistribution, RequestForm, WorkloadSpec};

@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::deployment::names;
+use crate::{
+    deployment::names,
+    slo::{LatencyMetric, Slo},
+};
 
 names! {
     /// How the gaps between arrivals are drawn.
@@ -13,6 +16,54 @@ names! {
         Poisson = "poisson",
         /// Equal gaps.
         Constant = "constant",
+    }
+}
+
+names! {
+    /// The API that requests ask.
+    ApiEndpoint {
+        /// A conversation of one message.
+        Chat = "chat",
+        /// A bare text that is continued.
+        Completions = "completions",
+    }
+}
+
+/// In what form requests are sent and answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestForm {
+    /// The API.
+    pub endpoint: ApiEndpoint,
+    /// Whether tokens come as they are made, or all at the end.
+    pub stream: bool,
+}
+
+impl Default for RequestForm {
+    fn default() -> Self {
+        Self {
+            endpoint: ApiEndpoint::Chat,
+            stream: true,
+        }
+    }
+}
+
+impl RequestForm {
+    /// Whether this is the usual one, streamed chat.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether what the objective is about can be seen in such requests: when the first token was there, and how far
+    /// apart tokens were, is known only of streams.
+    pub fn shows(&self, slo: &Slo) -> bool {
+        match slo {
+            Slo::Latency { metric, .. } => match metric {
+                LatencyMetric::E2e => true,
+                LatencyMetric::Ttft | LatencyMetric::Tpot | LatencyMetric::Itl => self.stream,
+            },
+            Slo::ErrorRate { .. } => true,
+        }
     }
 }
 
@@ -101,4 +152,31 @@ pub struct WorkloadSpec {
     pub output_length: LengthDistribution,
     /// Equal seeds give equal arrivals, lengths and prompts (but for the run's nonce).
     pub seed: u64,
+    /// The form of requests and answers.
+    #[serde(default, skip_serializing_if = "RequestForm::is_usual")]
+    pub requests: RequestForm,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_streams_show_when_tokens_came() {
+        let check = |stream, slo: &str, shown| {
+            let form = RequestForm {
+                stream,
+                ..RequestForm::default()
+            };
+            assert_eq!(form.shows(&slo.parse().expect("an objective")), shown, "{slo}");
+        };
+        for slo in ["ttft p95 <= 500ms", "tpot p95 <= 50ms", "itl p99 <= 1s"] {
+            check(true, slo, true);
+            check(false, slo, false);
+        }
+        for slo in ["e2e p95 <= 5s", "error_rate <= 1%"] {
+            check(true, slo, true);
+            check(false, slo, true);
+        }
+    }
 }

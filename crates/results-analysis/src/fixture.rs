@@ -127,6 +127,7 @@ pub(crate) fn config(run_id: &str, slos: &[Slo]) -> RunConfig {
             input_length: LengthDistribution::Fixed { value: 512 },
             output_length: LengthDistribution::Fixed { value: 11 },
             seed: 1,
+            requests: gipfel_model::RequestForm::default(),
         },
         schedule: LevelSchedule {
             rates: Rates::Doubling { first: rate(10.0) },

@@ -317,6 +317,7 @@ fn experiment() -> impl Strategy<Value = ExperimentSpec> {
             input_length,
             output_length,
             seed,
+            requests: gipfel_model::RequestForm::default(),
         },
     );
     let deployment = (text(), backend(), placement(), duration(1)).prop_map(

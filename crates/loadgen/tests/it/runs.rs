@@ -3,7 +3,8 @@
 use std::thread;
 
 use gipfel_model::{
-    ArrivalProcess, CountSource, LengthDistribution, LevelState, Outcome, Phase, Provenance, RunState,
+    ApiEndpoint, ArrivalProcess, CountSource, LengthDistribution, LevelState, Outcome, Phase, Provenance,
+    RequestForm, RunState,
 };
 use hdrhistogram::{Histogram, serialization::Deserializer};
 
@@ -161,4 +162,47 @@ fn any_number_of_workers_sends_the_same_requests() {
     assert!(one.len() > 40, "{}", one.len());
     assert_eq!(one, two);
     assert_eq!(one, four);
+}
+
+#[test]
+fn requests_of_other_forms_are_measured() {
+    let sim = Sim::fast();
+    for (endpoint, stream) in [(ApiEndpoint::Completions, true), (ApiEndpoint::Chat, false)] {
+        let mut config = config(&sim.url, &[20.0], &["e2e p50 <= 3s"]);
+        config.workload.requests = RequestForm { endpoint, stream };
+        let directory = RunDirectory::new(config);
+        assert_eq!(directory.run().expect("a run"), RunState::Completed);
+        let results = directory.results();
+        assert_eq!(results.levels[0].verdict(), Some("accept"), "{endpoint}");
+        let measured = results.levels[0].of_phase(Phase::Measured);
+        assert_eq!(measured.len(), 20);
+        for request in measured {
+            assert_eq!((request.outcome, request.output_tokens), (Outcome::Ok, Some(20)));
+            assert_eq!(request.input_tokens, Some(request.requested_input));
+            assert_eq!(request.first_token_ns.is_some(), stream, "{request:?}");
+            assert!(
+                request.last_token_ns.is_some_and(|last| last <= request.end_ns),
+                "{request:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn objectives_on_what_cannot_be_seen_are_refused() {
+    let mut config = config(
+        "http://127.0.0.1:9",
+        &[20.0],
+        &["ttft p95 <= 500ms", "e2e p50 <= 3s"],
+    );
+    config.informational_slos = vec!["itl p99 <= 1s".parse().expect("an objective")];
+    config.workload.requests.stream = false;
+    let error = RunDirectory::new(config)
+        .run()
+        .expect_err("nothing shows the first token");
+    assert_eq!(
+        format!("{error:#}"),
+        "requests that are not streamed show no `ttft p95 <= 500ms` and no `itl p99 <= 1s`; use an objective on `e2e` \
+         or stream them"
+    );
 }

@@ -11,8 +11,8 @@ use gipfel_inference_sim::{Faults, ServerProfile, SimOptions, StepLaw, serve};
 use gipfel_loadgen::{Options, database_name, run_blocking};
 use gipfel_model::{
     ArrivalProcess, ArrivalRate, BackendKind, DeploymentKind, EndpointSpec, LengthDistribution, LevelRecord,
-    LevelSchedule, Phase, Progress, Provenance, Rates, RequestRecord, RunConfig, RunState, ScrapeRecord,
-    Timeouts, WorkloadSpec, run_config::RUN_CONFIG_FORMAT,
+    LevelSchedule, Phase, Progress, Provenance, Rates, RequestForm, RequestRecord, RunConfig, RunState,
+    ScrapeRecord, Timeouts, WorkloadSpec, run_config::RUN_CONFIG_FORMAT,
 };
 use gipfel_results_db::{ResultsDb, RunRow};
 use tempfile::TempDir;
@@ -145,6 +145,7 @@ pub(crate) fn config(url: &str, rates: &[f64], slos: &[&str]) -> RunConfig {
             input_length: LengthDistribution::Fixed { value: 8 },
             output_length: LengthDistribution::Fixed { value: 20 },
             seed: 7,
+            requests: RequestForm::default(),
         },
         schedule: LevelSchedule {
             rates: Rates::Listed(rates),

@@ -220,6 +220,7 @@ pub(crate) fn config(site: &Site, run: &RunId, seed: u64) -> RunConfig {
             input_length: length,
             output_length: length,
             seed,
+            requests: gipfel_model::RequestForm::default(),
         },
         schedule: LevelSchedule {
             rates: Rates::Doubling {

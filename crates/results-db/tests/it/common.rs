@@ -106,6 +106,7 @@ pub(crate) fn config(run_id: &str) -> RunConfig {
             input_length: LengthDistribution::Fixed { value: 512 },
             output_length: LengthDistribution::Fixed { value: 256 },
             seed: 1,
+            requests: gipfel_model::RequestForm::default(),
         },
         schedule: LevelSchedule {
             rates: Rates::Listed(vec![rate(5.0), rate(10.0)]),

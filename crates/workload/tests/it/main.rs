@@ -22,5 +22,6 @@ fn workload(seed: u64, input_length: LengthDistribution, output_length: LengthDi
         input_length,
         output_length,
         seed,
+        requests: gipfel_model::RequestForm::default(),
     }
 }
