@@ -1,7 +1,7 @@
 //! A plan for people.
 
 use gipfel_model::{
-    ExperimentSpec, Rates, SearchSpec, Slo,
+    ExperimentSpec, Rates, RequestForm, SearchSpec, Slo,
     deployment::{ApiKeySource, Placement},
     format_duration,
     run_config::LevelSchedule,
@@ -56,6 +56,7 @@ fn describe_experiment(experiment: &ExperimentSpec, repeats: u32) -> impl Iterat
         ("objectives", join(&experiment.slos)),
         ("shown too", join(&experiment.informational_slos)),
         ("prompts", prompts(experiment)),
+        ("requests", requests(experiment.workload.requests)),
         ("repeats", repeated(experiment, repeats)),
     ];
     parts
@@ -74,6 +75,19 @@ fn prompts(experiment: &ExperimentSpec) -> String {
         workload.arrivals,
         workload.seed
     )
+}
+
+/// Only what is not usual.
+fn requests(form: RequestForm) -> String {
+    let default = RequestForm::default();
+    let mut parts = Vec::new();
+    if form.endpoint != default.endpoint {
+        parts.push(form.endpoint.to_string());
+    }
+    if form.stream != default.stream {
+        parts.push("answers that come as a whole".to_owned());
+    }
+    parts.join(", ")
 }
 
 fn repeated(experiment: &ExperimentSpec, repeats: u32) -> String {

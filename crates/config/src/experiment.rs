@@ -1,7 +1,7 @@
 //! One experiment of the list.
 
 use gipfel_model::{
-    BackendKind, DeploymentKind, DeploymentSpec, ExperimentSpec, Rates, Slo, format_duration,
+    BackendKind, DeploymentKind, DeploymentSpec, ExperimentSpec, Rates, RequestForm, Slo, format_duration,
     run_config::LevelSchedule,
 };
 use serde_json::{Map, Value};
@@ -58,6 +58,7 @@ pub(crate) fn read(field: &Field<'_>, defaults: &Settings) -> Option<Vec<Experim
     let schedule = settings.schedule(&section);
     let (slos, informational_slos) = settings.objectives.clone().resolve();
     remark_sample(&section, &schedule, &slos);
+    refuse_unseen(&section, workload.requests, &[&slos, &informational_slos]);
     let repeats = settings.repeats();
     remark_repeats(&section, kind, repeats);
     section.finish(&misplaced(backend));
@@ -168,6 +169,27 @@ fn remark_repeats(section: &Section<'_>, kind: Option<DeploymentKind>, repeats: 
              how much fresh deployments differ",
         );
     }
+}
+
+/// An objective on what no answer shows would be violated by every request, or by none.
+fn refuse_unseen(section: &Section<'_>, requests: RequestForm, objectives: &[&[Slo]]) {
+    let unseen: Vec<String> = objectives
+        .iter()
+        .flat_map(|slos| slos.iter())
+        .filter(|slo| !requests.shows(slo))
+        .map(|slo| format!("`{slo}`"))
+        .collect();
+    if unseen.is_empty() {
+        return;
+    }
+    section.reading.fault(
+        section.place_of_key("stream"),
+        format!(
+            "answers that are not streamed show no first token and no gaps, so {} cannot be judged; write `slos` with \
+             objectives on `e2e` or `error_rate`, or stream",
+            unseen.join(" and ")
+        ),
+    );
 }
 
 /// A window too short for its percentile ends unresolved, which is better known before the run.

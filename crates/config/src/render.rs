@@ -3,7 +3,7 @@
 use std::{fmt::Display, time::Duration};
 
 use gipfel_model::{
-    ExperimentSpec, LengthDistribution, LocalSpec, Rates, SearchSpec, Timeouts,
+    ExperimentSpec, LengthDistribution, LocalSpec, Rates, RequestForm, SearchSpec, Timeouts,
     deployment::{ApiKeySource, EndpointSpec, K8sSpec, Placement, SlurmSpec},
     format_duration,
     run_config::LevelSchedule,
@@ -160,6 +160,7 @@ fn write_search(writer: &mut Writer, search: &SearchSpec) {
 fn write_workload(writer: &mut Writer, experiment: &ExperimentSpec) {
     let workload = &experiment.workload;
     writer.entry(2, "arrivals", workload.arrivals);
+    write_requests(writer, workload.requests);
     writer.open(2, "dataset");
     for key in ["sharegpt_fraction", "num_prompts"] {
         if let Some(value) = experiment.dataset_config.get(key) {
@@ -169,6 +170,16 @@ fn write_workload(writer: &mut Writer, experiment: &ExperimentSpec) {
     writer.entry(3, "input_length", length(&workload.input_length));
     writer.entry(3, "output_length", length(&workload.output_length));
     writer.entry(3, "seed", workload.seed);
+}
+
+fn write_requests(writer: &mut Writer, requests: RequestForm) {
+    let default = RequestForm::default();
+    if requests.endpoint != default.endpoint || writer.with_defaults {
+        writer.entry(2, "endpoint", requests.endpoint);
+    }
+    if requests.stream != default.stream || writer.with_defaults {
+        writer.entry(2, "stream", requests.stream);
+    }
 }
 
 fn length(length: &LengthDistribution) -> String {

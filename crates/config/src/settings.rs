@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use gipfel_model::{ArrivalProcess, Rates, SearchSpec, WorkloadSpec, run_config::LevelSchedule};
+use gipfel_model::{
+    ApiEndpoint, ArrivalProcess, Rates, RequestForm, SearchSpec, WorkloadSpec, run_config::LevelSchedule,
+};
 
 use crate::{
     cluster::ClusterSettings, dataset::DatasetSettings, durations::DurationKey, objectives::Objectives,
@@ -42,6 +44,8 @@ pub(crate) struct Settings {
     measurement: Option<Duration>,
     total_time: Option<Duration>,
     arrivals: Option<ArrivalProcess>,
+    endpoint: Option<ApiEndpoint>,
+    stream: Option<bool>,
     seed: Option<u64>,
     repeats: Option<u32>,
     pub(crate) workers: Option<u32>,
@@ -66,6 +70,10 @@ impl Settings {
             arrivals: section
                 .take("arrivals")
                 .as_choice(ArrivalProcess::ALL, ArrivalProcess::as_str),
+            endpoint: section
+                .take("endpoint")
+                .as_choice(ApiEndpoint::ALL, ApiEndpoint::as_str),
+            stream: section.take("stream").as_flag(),
             seed: section.take("seed").as_whole(0..=u64::MAX),
             repeats: section
                 .take("repeats")
@@ -102,6 +110,8 @@ impl Settings {
             measurement: self.measurement.or(defaults.measurement),
             total_time: self.total_time.or(defaults.total_time),
             arrivals: self.arrivals.or(defaults.arrivals),
+            endpoint: self.endpoint.or(defaults.endpoint),
+            stream: self.stream.or(defaults.stream),
             seed: seed.or(defaults.seed).or(defaults.dataset.seed),
             repeats: self.repeats.or(defaults.repeats),
             workers: self.workers.or(defaults.workers),
@@ -118,7 +128,15 @@ impl Settings {
             input_length: self.dataset.input_length(),
             output_length: self.dataset.output_length(),
             seed: self.seed.unwrap_or(0),
-            requests: gipfel_model::RequestForm::default(),
+            requests: self.requests(),
+        }
+    }
+
+    fn requests(&self) -> RequestForm {
+        let default = RequestForm::default();
+        RequestForm {
+            endpoint: self.endpoint.unwrap_or(default.endpoint),
+            stream: self.stream.unwrap_or(default.stream),
         }
     }
 

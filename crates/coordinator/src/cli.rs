@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use gipfel_model::{ArrivalRate, BackendKind, EndpointSpec, Slo, parse_duration};
+use gipfel_model::{ApiEndpoint, ArrivalRate, BackendKind, EndpointSpec, Slo, parse_duration};
 use gipfel_results_analysis::export::Table;
 
 /// Finds the highest request rate that an LLM inference deployment sustains within its latency objectives.
@@ -111,6 +111,12 @@ pub struct PeakArguments {
     /// Answer tokens, in the same forms.
     #[arg(long = "output", default_value = "256", value_name = "TOKENS")]
     pub output_tokens: crate::peak::Length,
+    /// What requests ask: a chat of one message, or the completion of a text.
+    #[arg(long, value_name = "chat|completions", default_value_t = ApiEndpoint::Chat)]
+    pub endpoint: ApiEndpoint,
+    /// Ask for answers that come as a whole; objectives are then on e2e or error_rate.
+    #[arg(long)]
+    pub no_stream: bool,
     /// Time that the search may take: its budget, by default the longer of 15 minutes and 60 median E2E latencies. The
     /// windows of listed rates are cut to fit.
     #[arg(long = "for", value_name = "TOTAL_TIME", value_parser = parse_total_time)]

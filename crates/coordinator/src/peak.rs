@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use gipfel_model::{
     ArrivalProcess, BackendKind, DeploymentSpec, EndpointSpec, ExperimentSpec, LengthDistribution,
-    LevelSchedule, Rates, SearchSpec, Timeouts, WorkloadSpec,
+    LevelSchedule, Rates, RequestForm, SearchSpec, Timeouts, WorkloadSpec,
     deployment::{ApiKeySource, Placement},
 };
 
@@ -186,7 +186,10 @@ pub fn experiment(arguments: &PeakArguments, schedule: LevelSchedule, found: Fou
         input_length: arguments.input.0,
         output_length: arguments.output_tokens.0,
         seed: arguments.seed,
-        requests: gipfel_model::RequestForm::default(),
+        requests: RequestForm {
+            endpoint: arguments.endpoint,
+            stream: !arguments.no_stream,
+        },
     };
     ExperimentSpec {
         dataset_config: gipfel_config::dataset_config(&workload),
@@ -311,6 +314,7 @@ mod tests {
             "",
             "--from 2 --to 40 --precision 5% --for 6min",
             "--rates 40,20 --for 1min --exact-windows",
+            "--endpoint completions",
         ] {
             let arguments = arguments(text);
             let found = Found {

@@ -1,6 +1,6 @@
 //! The keys that `defaults` and an experiment share.
 
-use gipfel_model::ArrivalProcess;
+use gipfel_model::{ApiEndpoint, ArrivalProcess};
 use serde_json::{Map, Value, json};
 
 use super::shapes::{
@@ -60,6 +60,17 @@ pub(super) fn properties() -> Map<String, Value> {
         "arrivals",
         choice(&arrivals.collect::<Vec<_>>()),
         "The gaps between arrivals. Default: poisson.",
+    );
+    let endpoints = ApiEndpoint::ALL.iter().map(|endpoint| endpoint.as_str());
+    add(
+        "endpoint",
+        choice(&endpoints.collect::<Vec<_>>()),
+        "What requests ask: a chat of one message, or the completion of a text. Default: chat.",
+    );
+    add(
+        "stream",
+        flag(),
+        "Whether answers are streamed; one that is not has no first token. Default: true.",
     );
     add(
         "seed",

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use gipfel_config::{Plan, dataset_config, describe, parse_yaml, render_yaml};
 use gipfel_model::{
-    ArrivalProcess, ArrivalRate, BackendKind, DeploymentSpec, ExperimentSpec, LengthDistribution, LocalSpec,
-    Rates, SearchSpec, Slo, Timeouts, WorkloadSpec,
+    ApiEndpoint, ArrivalProcess, ArrivalRate, BackendKind, DeploymentSpec, ExperimentSpec,
+    LengthDistribution, LocalSpec, Rates, RequestForm, SearchSpec, Slo, Timeouts, WorkloadSpec,
     deployment::{ApiKeySource, EndpointSpec, Placement},
     run_config::LevelSchedule,
 };
@@ -309,15 +309,23 @@ fn repeated() -> impl Strategy<Value = Vec<ExperimentSpec>> {
     })
 }
 
+/// Streamed, since what is not streamed has fewer objectives.
+fn requests() -> impl Strategy<Value = RequestForm> {
+    sample::select(ApiEndpoint::ALL.to_vec()).prop_map(|endpoint| RequestForm {
+        endpoint,
+        stream: true,
+    })
+}
+
 fn experiment() -> impl Strategy<Value = ExperimentSpec> {
     let arrivals = sample::select(ArrivalProcess::ALL.to_vec());
-    let workload = (arrivals, length(), length(), any::<u64>()).prop_map(
-        |(arrivals, input_length, output_length, seed)| WorkloadSpec {
+    let workload = (arrivals, length(), length(), any::<u64>(), requests()).prop_map(
+        |(arrivals, input_length, output_length, seed, requests)| WorkloadSpec {
             arrivals,
             input_length,
             output_length,
             seed,
-            requests: gipfel_model::RequestForm::default(),
+            requests,
         },
     );
     let deployment = (text(), backend(), placement(), duration(1)).prop_map(

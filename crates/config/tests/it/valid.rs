@@ -251,6 +251,8 @@ experiments:
         informational_slos:                               # default
           - e2e p95 <= 10s
         arrivals: poisson                                 # default
+        endpoint: chat                                    # default
+        stream: true                                      # default
         dataset:                                          # default
           input_length: { distribution: normal, mean: 512, std: 200, min: 16, max: 1000000 }  # default
           output_length: { distribution: normal, mean: 256, std: 128, min: 2, max: 1000000 }  # default
@@ -277,6 +279,8 @@ experiments:
         informational_slos:                               # bench.yaml:14
           - e2e p95 <= 10s
         arrivals: poisson                                 # default
+        endpoint: chat                                    # default
+        stream: true                                      # default
         dataset:                                          # default
           input_length: { distribution: normal, mean: 512, std: 200, min: 16, max: 1000000 }  # default
           output_length: { distribution: normal, mean: 256, std: 128, min: 2, max: 1000000 }  # default
