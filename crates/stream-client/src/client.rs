@@ -7,7 +7,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use http::{Method, Request, Uri};
 
 use crate::answer::Answer;
@@ -33,6 +35,15 @@ pub struct ClientOptions {
     pub max_idle: usize,
     /// The form of the answers to [`Client::stream`].
     pub form: AnswerForm,
+    /// Headers of one's own, which may be secret; they go before those that the client sends by itself.
+    pub headers: Vec<(String, String)>,
+    /// Certificates in PEM of authorities that are trusted beside the public ones.
+    pub authorities: Option<Vec<u8>>,
+    /// An HTTP proxy. It is asked for a tunnel to `https` servers, else it passes the requests on.
+    pub proxy: Option<Target>,
+    /// HTTP/2 without a fall-back; with `http`, by prior knowledge. The futures of the client must then run in a
+    /// `LocalSet`. Times are taken where an exchange meets the connection that it shares with others.
+    pub http2: bool,
 }
 
 impl Default for ClientOptions {
@@ -42,6 +53,10 @@ impl Default for ClientOptions {
             bearer: None,
             max_idle: 4096,
             form: AnswerForm::Events,
+            headers: Vec::new(),
+            authorities: None,
+            proxy: None,
+            http2: false,
         }
     }
 }
@@ -54,7 +69,9 @@ impl fmt::Debug for ClientOptions {
             .field("bearer", &self.bearer.as_ref().map(|_| "***"))
             .field("max_idle", &self.max_idle)
             .field("form", &self.form)
-            .finish()
+            .field("proxy", &self.proxy)
+            .field("http2", &self.http2)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,6 +87,8 @@ pub(crate) struct Inner {
     pub(crate) pool: Pool,
     pub(crate) form: AnswerForm,
     target: Target,
+    /// Whether requests name the whole URL: HTTP/2 has no other form, and a proxy must know the server.
+    whole_urls: bool,
     stream_headers: HeaderMap,
     get_headers: HeaderMap,
     /// The paths that were asked for, as they go on the wire.
@@ -91,12 +110,16 @@ impl Client {
     /// # Errors
     /// TLS cannot be set up, or the host or the key cannot be sent in a header.
     pub fn new(clock: Clock, target: Target, options: ClientOptions) -> Result<Self, ClientError> {
-        let get_headers = headers(&target, options.bearer.as_deref())?;
+        if options.proxy.as_ref().is_some_and(Target::is_tls) {
+            return Err(ClientError::ProxyScheme);
+        }
+        let get_headers = headers(&target, &options)?;
         let mut stream_headers = get_headers.clone();
         stream_headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         stream_headers.insert(ACCEPT, HeaderValue::from_static(options.form.media_type()));
-        let dialer = Dialer::new(clock, &target, options.connect_timeout)?;
-        let pool = Pool::new(options.max_idle);
+        let dialer = Dialer::new(clock, &target, &options)?;
+        let pool = Pool::new(clock, options.max_idle);
+        let whole_urls = options.http2 || (options.proxy.is_some() && !target.is_tls());
         let paths = RefCell::default();
         let inner = Inner {
             clock,
@@ -104,6 +127,7 @@ impl Client {
             pool,
             form: options.form,
             target,
+            whole_urls,
             stream_headers,
             get_headers,
             paths,
@@ -217,12 +241,12 @@ impl Inner {
         if let Some((_, uri)) = paths.iter().find(|(known, _)| known == path) {
             return Some(uri.clone());
         }
-        let uri: Uri = self
-            .target
-            .path(path)
-            .parse()
-            .ok()
-            .filter(|_| path.starts_with('/'))?;
+        let wire = if self.whole_urls {
+            self.target.absolute(path)
+        } else {
+            self.target.path(path)
+        };
+        let uri: Uri = wire.parse().ok().filter(|_| path.starts_with('/'))?;
         paths.push((path.to_owned(), uri.clone()));
         Some(uri)
     }
@@ -236,19 +260,29 @@ fn request(method: Method, uri: &Uri, headers: &HeaderMap, body: Bytes) -> Reque
     request
 }
 
-fn headers(target: &Target, bearer: Option<&str>) -> Result<HeaderMap, ClientError> {
+fn headers(target: &Target, options: &ClientOptions) -> Result<HeaderMap, ClientError> {
     let mut headers = HeaderMap::with_capacity(8);
-    let authority = target.authority();
-    let host = HeaderValue::try_from(&authority).map_err(|_| ClientError::HostHeader { host: authority })?;
-    headers.insert(HOST, host);
+    if !options.http2 {
+        let authority = target.authority();
+        let host =
+            HeaderValue::try_from(&authority).map_err(|_| ClientError::HostHeader { host: authority })?;
+        headers.insert(HOST, host);
+    }
     headers.insert(
         USER_AGENT,
         HeaderValue::from_static(concat!("gipfel/", env!("CARGO_PKG_VERSION"))),
     );
-    if let Some(bearer) = bearer {
+    if let Some(bearer) = &options.bearer {
         let mut value = HeaderValue::try_from(format!("Bearer {bearer}")).map_err(|_| ClientError::Key)?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
+    }
+    for (name, value) in &options.headers {
+        let unusable = || ClientError::Header { name: name.clone() };
+        let key = HeaderName::try_from(name.as_str()).map_err(|_| unusable())?;
+        let mut value = HeaderValue::try_from(value.as_str()).map_err(|_| unusable())?;
+        value.set_sensitive(true);
+        headers.insert(key, value);
     }
     Ok(headers)
 }

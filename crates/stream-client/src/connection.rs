@@ -1,8 +1,8 @@
-//! One HTTP/1.1 connection, driven by the task that uses it.
+//! What one exchange runs over: an HTTP/1.1 connection of its own, or a stream of a shared HTTP/2 session.
 //!
 //! hyper gives a handle for requests and a future that moves the bytes, and is mostly used with the future in a
-//! task of its own. Here both stand side by side and are polled together: a chunk reaches its reader in the
-//! wake-up that read it, and who drops the connection closes the socket.
+//! task of its own. For HTTP/1.1 both stand side by side here and are polled together: a chunk reaches its reader in
+//! the wake-up that read it, and who drops the connection closes the socket.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -15,33 +15,59 @@ use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio_util::either::Either;
 
+use crate::clock::Clock;
 use crate::io::{Stamps, Transport};
+use crate::session::{Session, Slot};
 
 pub(crate) type RequestBody = Full<Bytes>;
 
+/// The place of one exchange.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    wire: Wire,
+    stamps: Rc<Stamps>,
+}
+
+#[derive(Debug)]
+enum Wire {
+    Http1(Http1),
+    Http2(Slot),
+}
+
+#[derive(Debug)]
+struct Http1 {
     driver: http1::Connection<TokioIo<Transport>, RequestBody>,
     requests: http1::SendRequest<RequestBody>,
-    stamps: Rc<Stamps>,
     ended: bool,
     _open: Open,
 }
 
 impl Connection {
-    pub(crate) async fn new(
+    /// An HTTP/1.1 connection; `stamps` are those of the transport.
+    pub(crate) async fn http1(
         transport: Transport,
         stamps: Rc<Stamps>,
         open: Open,
     ) -> hyper::Result<Box<Self>> {
         let (requests, driver) = http1::handshake(TokioIo::new(transport)).await?;
-        Ok(Box::new(Self {
+        let wire = Wire::Http1(Http1 {
             driver,
             requests,
-            stamps,
             ended: false,
             _open: open,
+        });
+        Ok(Box::new(Self { wire, stamps }))
+    }
+
+    /// A stream of a session, if it takes one more. Its stamps are taken where the exchange meets the session: a
+    /// socket's read cannot be told apart by streams.
+    pub(crate) fn http2(session: &Rc<Session>, clock: Clock) -> Option<Box<Self>> {
+        let slot = Session::slot(session)?;
+        Some(Box::new(Self {
+            wire: Wire::Http2(slot),
+            stamps: Rc::new(Stamps::new(clock)),
         }))
     }
 
@@ -49,12 +75,25 @@ impl Connection {
         &self.stamps
     }
 
+    /// The session of a stream.
+    pub(crate) fn session(&self) -> Option<&Rc<Session>> {
+        match &self.wire {
+            Wire::Http1(_) => None,
+            Wire::Http2(slot) => Some(slot.session()),
+        }
+    }
+
     /// Moves what can be moved and tells whether the connection can take a request.
     ///
     /// Nobody waits for an idle connection, so it is left with a waker that wakes nobody.
     pub(crate) fn is_ready(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        !self.ended && self.requests.is_ready()
+        match &mut self.wire {
+            Wire::Http1(http1) => {
+                http1.drive(&mut Context::from_waker(Waker::noop()));
+                !http1.ended && http1.requests.is_ready()
+            }
+            Wire::Http2(slot) => slot.session().is_open(),
+        }
     }
 
     /// Begins an exchange. The request leaves when the answer is polled.
@@ -63,7 +102,13 @@ impl Connection {
         request: Request<RequestBody>,
     ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
         self.stamps.begin();
-        self.requests.send_request(request)
+        match &mut self.wire {
+            Wire::Http1(http1) => Either::Left(http1.requests.send_request(request)),
+            Wire::Http2(slot) => {
+                self.stamps.wrote();
+                Either::Right(slot.send(request))
+            }
+        }
     }
 
     /// Waits for the head of the answer.
@@ -71,8 +116,17 @@ impl Connection {
     where
         F: Future,
     {
-        self.drive(cx);
-        head.poll(&mut Context::from_waker(Waker::noop()))
+        match &mut self.wire {
+            Wire::Http1(http1) => {
+                http1.drive(cx);
+                head.poll(&mut Context::from_waker(Waker::noop()))
+            }
+            Wire::Http2(_) => {
+                let head = ready!(head.poll(cx));
+                self.stamps.read();
+                Poll::Ready(head)
+            }
+        }
     }
 
     /// Waits for the next piece of the answer's body. `None` is its end.
@@ -83,11 +137,20 @@ impl Connection {
         body: &mut Incoming,
     ) -> Poll<Option<hyper::Result<Bytes>>> {
         loop {
-            self.drive(cx);
-            // The body only moves when the driver does, which has just been polled: there is no need for it to
-            // wake this task.
-            let frame = Pin::new(&mut *body).poll_frame(&mut Context::from_waker(Waker::noop()));
-            match ready!(frame) {
+            let frame = match &mut self.wire {
+                Wire::Http1(http1) => {
+                    http1.drive(cx);
+                    // The body only moves when the driver does, which has just been polled: there is no need for
+                    // it to wake this task.
+                    ready!(Pin::new(&mut *body).poll_frame(&mut Context::from_waker(Waker::noop())))
+                }
+                Wire::Http2(_) => {
+                    let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                    self.stamps.read();
+                    frame
+                }
+            };
+            match frame {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         return Poll::Ready(Some(Ok(data)));
@@ -98,7 +161,9 @@ impl Connection {
             }
         }
     }
+}
 
+impl Http1 {
     #[inline]
     fn drive(&mut self, cx: &mut Context<'_>) {
         if !self.ended {

@@ -4,26 +4,38 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
+use crate::client::ClientOptions;
 use crate::clock::Clock;
 use crate::connection::{Connection, Open};
 use crate::errors::ClientError;
 use crate::io::{Stamped, Stamps, Transport};
+use crate::session::Session;
 use crate::target::Target;
+use crate::tls::Tls;
+use crate::tunnel;
+
+/// What was made.
+pub(crate) enum Dialled {
+    /// For one exchange at a time.
+    Connection(Box<Connection>),
+    /// For many at a time.
+    Session(Rc<Session>),
+}
 
 pub(crate) struct Dialer {
     clock: Clock,
+    /// Of the server, or of the proxy before it.
     host: String,
     port: u16,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// The server's host and port, which a proxy is asked for a tunnel to.
+    tunnel: Option<String>,
+    tls: Option<Tls>,
+    http2: bool,
     timeout: Duration,
     /// The host's addresses; looked up at the first connection, for a lookup per connection would measure
     /// the name server.
@@ -34,13 +46,22 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    pub(crate) fn new(clock: Clock, target: &Target, timeout: Duration) -> Result<Self, ClientError> {
+    pub(crate) fn new(clock: Clock, target: &Target, options: &ClientOptions) -> Result<Self, ClientError> {
+        let first = options.proxy.as_ref().unwrap_or(target);
+        let is_tunnelled = options.proxy.is_some() && (target.is_tls() || options.http2);
+        let authorities = options.authorities.as_deref();
+        let tls = target
+            .is_tls()
+            .then(|| Tls::new(target, authorities, options.http2))
+            .transpose()?;
         Ok(Self {
             clock,
-            host: target.host().to_owned(),
-            port: target.port(),
-            tls: if target.is_tls() { Some(tls(target)?) } else { None },
-            timeout,
+            host: first.host().to_owned(),
+            port: first.port(),
+            tunnel: is_tunnelled.then(|| target.host_and_port()),
+            tls,
+            http2: options.http2,
+            timeout: options.connect_timeout,
             addresses: RefCell::new(Rc::new([])),
             preferred: Cell::new(0),
             open: Rc::new(Cell::new(0)),
@@ -57,7 +78,7 @@ impl Dialer {
 
     /// Makes a connection. The caller keeps the time limit; it is only shared among the addresses here, so
     /// that one that does not answer leaves time for the next.
-    pub(crate) async fn dial(&self) -> io::Result<Box<Connection>> {
+    pub(crate) async fn dial(&self) -> io::Result<Dialled> {
         let started = Instant::now();
         let addresses = self.addresses().await?;
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
@@ -68,9 +89,9 @@ impl Dialer {
                 .dial_address(addresses[index], left, attempt + 1 == addresses.len())
                 .await
             {
-                Ok(connection) => {
+                Ok(dialled) => {
                     self.preferred.set(index);
-                    return Ok(connection);
+                    return Ok(dialled);
                 }
                 Err(error) if out_of_sockets(&error) => return Err(error),
                 Err(error) => failure = error,
@@ -79,12 +100,7 @@ impl Dialer {
         Err(failure)
     }
 
-    async fn dial_address(
-        &self,
-        address: SocketAddr,
-        share: Duration,
-        last: bool,
-    ) -> io::Result<Box<Connection>> {
+    async fn dial_address(&self, address: SocketAddr, share: Duration, last: bool) -> io::Result<Dialled> {
         let connect = TcpStream::connect(address);
         let tcp = if last {
             connect.await?
@@ -94,16 +110,22 @@ impl Dialer {
         tcp.set_nodelay(true)?;
         let open = Open::new(&self.open);
         let stamps = Rc::new(Stamps::new(self.clock));
-        let stamped = Stamped::new(tcp, Rc::clone(&stamps));
+        let mut stamped = Stamped::new(tcp, Rc::clone(&stamps));
+        if let Some(authority) = &self.tunnel {
+            tunnel::open(&mut stamped, authority).await?;
+        }
         let transport = match &self.tls {
             None => Transport::Plain(stamped),
-            Some((connector, name)) => {
-                Transport::Tls(Box::new(connector.connect(name.clone(), stamped).await?))
-            }
+            Some(tls) => Transport::Tls(Box::new(tls.over(stamped).await?)),
         };
-        Connection::new(transport, stamps, open)
-            .await
-            .map_err(io::Error::other)
+        let made = if self.http2 {
+            Session::new(transport, open).await.map(Dialled::Session)
+        } else {
+            Connection::http1(transport, stamps, open)
+                .await
+                .map(Dialled::Connection)
+        };
+        made.map_err(io::Error::other)
     }
 
     async fn addresses(&self) -> io::Result<Rc<[SocketAddr]>> {
@@ -130,57 +152,9 @@ pub(crate) fn out_of_sockets(error: &io::Error) -> bool {
     )
 }
 
-fn tls(target: &Target) -> Result<(TlsConnector, ServerName<'static>), ClientError> {
-    let name = ServerName::try_from(target.host().to_owned()).map_err(|_| ClientError::ServerName {
-        host: target.host().to_owned(),
-    })?;
-    let roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(ClientError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok((TlsConnector::from(Arc::new(config)), name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn dialer(url: &str) -> Result<Dialer, ClientError> {
-        Dialer::new(
-            Clock::start(),
-            &Target::parse(url).unwrap(),
-            Duration::from_secs(1),
-        )
-    }
-
-    #[test]
-    fn https_gets_a_connector_for_its_host() {
-        let dialer = dialer("https://api.example.org").unwrap();
-        let (connector, name) = dialer.tls.as_ref().unwrap();
-        assert_eq!(name.to_str(), "api.example.org");
-        assert_eq!(connector.config().alpn_protocols, [b"http/1.1".to_vec()]);
-        assert_eq!(dialer.port, 443);
-    }
-
-    #[test]
-    fn http_gets_none() {
-        assert!(dialer("http://api.example.org").unwrap().tls.is_none());
-        assert!(dialer("https://127.0.0.1:1").unwrap().tls.is_some());
-    }
-
-    #[test]
-    fn a_host_that_no_certificate_can_name() {
-        assert!(matches!(
-            dialer("https://a_b..c"),
-            Err(ClientError::ServerName { .. })
-        ));
-    }
 
     #[test]
     fn errors_of_this_machine() {

@@ -57,6 +57,18 @@ pub enum ClientError {
         /// The host of the target.
         host: String,
     },
+    /// The certificates of own authorities cannot be read.
+    #[error("the certificates of the authorities are no PEM text, or hold no certificate")]
+    Authorities,
+    /// A header of one's own cannot be sent; its value is not shown.
+    #[error("the header `{name}` has a name or a value that HTTP cannot carry")]
+    Header {
+        /// The header's name.
+        name: String,
+    },
+    /// A proxy that is itself spoken to by TLS.
+    #[error("the proxy's address begins with `https://`; only proxies behind `http://` are used")]
+    ProxyScheme,
     /// The key has characters that no HTTP header can carry.
     #[error("the API key has characters that an HTTP header cannot carry (a line break at its end?)")]
     Key,

@@ -53,6 +53,17 @@ impl Stamps {
         self.received.get()
     }
 
+    /// The exchange's bytes are handed on now, to what is no socket of its own.
+    pub(crate) fn wrote(&self) {
+        self.first_write_ns.set(self.clock.now_ns());
+    }
+
+    /// Something of the exchange has come from what is no socket of its own.
+    pub(crate) fn read(&self) {
+        self.last_read_ns.set(self.clock.now_ns());
+        self.received.set(true);
+    }
+
     fn note_write(&self, started_ns: i64) {
         if self.first_write_ns.get() == NOT_YET {
             self.first_write_ns.set(started_ns);

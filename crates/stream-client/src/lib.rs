@@ -44,10 +44,13 @@ mod lines;
 mod pool;
 mod run;
 mod scanner;
+mod session;
 mod skim;
 mod sse;
 mod target;
 mod timer;
+mod tls;
+mod tunnel;
 mod walker;
 
 pub use client::{Client, ClientOptions};

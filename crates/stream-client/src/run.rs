@@ -14,7 +14,7 @@ use crate::answer::{Answer, End, server_message};
 use crate::client::Inner;
 use crate::connection::{Connection, RequestBody};
 use crate::deadline::{Deadline, after};
-use crate::dial::out_of_sockets;
+use crate::dial::{Dialled, out_of_sockets};
 use crate::exchange::{Ending, Limits, NOT_YET, Watch};
 use crate::form::AnswerForm;
 
@@ -140,9 +140,17 @@ impl<'a> Run<'a> {
         let mut dial = pin!(self.client.dialer.dial());
         let dialled = self.deadline.before(due_ns, |cx| dial.as_mut().poll(cx)).await;
         self.connect_ns = Some(self.client.clock.now_ns() - start_ns);
-        dialled
+        let dialled = dialled
             .ok_or(Failure::TimedOut(ending))?
-            .map_err(Failure::Connect)
+            .map_err(Failure::Connect)?;
+        match dialled {
+            Dialled::Connection(connection) => Ok(connection),
+            Dialled::Session(session) => {
+                let stream = Connection::http2(&session, self.client.clock);
+                self.client.pool.keep(session);
+                stream.ok_or_else(|| Failure::Connect(io::ErrorKind::ConnectionReset.into()))
+            }
+        }
     }
 
     async fn send(

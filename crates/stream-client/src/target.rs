@@ -95,6 +95,21 @@ impl Target {
         }
     }
 
+    /// `host:port`, always with the port.
+    pub(crate) fn host_and_port(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// The URL of a path on the wire.
+    pub(crate) fn absolute(&self, path: &str) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority(), self.path(path))
+    }
+
     /// The path on the wire of an API path such as `/v1/models`.
     ///
     /// Base URLs are often given with the `/v1` that the API paths begin with too; it is not doubled.

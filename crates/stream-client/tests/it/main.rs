@@ -1,5 +1,6 @@
 //! The client against a server that plays scripts.
 
+mod access;
 mod answers;
 mod connections;
 mod script;
