@@ -2,7 +2,7 @@
 
 use gipfel_model::{
     ExperimentSpec, Rates, RequestForm, SearchSpec, Slo,
-    deployment::{ApiKeySource, Placement},
+    deployment::{ApiKeySource, EndpointSpec, Placement},
     format_duration,
     run_config::LevelSchedule,
 };
@@ -108,11 +108,7 @@ fn server(placement: &Placement) -> String {
             (None, 0) => "this machine, a free port".to_owned(),
             (None, port) => format!("this machine, port {port}"),
         },
-        Placement::External(endpoint) => match &endpoint.api_key {
-            ApiKeySource::None => endpoint.url.clone(),
-            ApiKeySource::Environment(name) => format!("{}, key from ${name}", endpoint.url),
-            ApiKeySource::File(path) => format!("{}, key from {}", endpoint.url, path.display()),
-        },
+        Placement::External(endpoint) => describe_endpoint(endpoint),
         Placement::Slurm(slurm) => format!(
             "Slurm, partition {}, {} GPUs per node",
             slurm.partition, slurm.gpus_per_node
@@ -122,6 +118,24 @@ fn server(placement: &Placement) -> String {
             k8s.namespace, k8s.gpus_per_node
         ),
     }
+}
+
+fn describe_endpoint(endpoint: &EndpointSpec) -> String {
+    let mut parts = vec![endpoint.urls().collect::<Vec<_>>().join(" and ")];
+    match &endpoint.api_key {
+        ApiKeySource::None => {}
+        ApiKeySource::Environment(name) => parts.push(format!("key from ${name}")),
+        ApiKeySource::File(path) => parts.push(format!("key from {}", path.display())),
+    }
+    if !endpoint.headers.is_empty() {
+        let names: Vec<&str> = endpoint.headers.keys().map(String::as_str).collect();
+        parts.push(format!("headers {}", names.join(", ")));
+    }
+    parts.extend(endpoint.proxy.iter().map(|proxy| format!("through {proxy}")));
+    if endpoint.http2 {
+        parts.push("HTTP/2".to_owned());
+    }
+    parts.join(", ")
 }
 
 fn source(experiment: &ExperimentSpec) -> String {

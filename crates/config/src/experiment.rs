@@ -98,7 +98,7 @@ fn read_kind(deployment: &Field<'_>) -> Option<DeploymentKind> {
 }
 
 fn require_keys(section: &Section<'_>, kind: DeploymentKind, backend: Option<BackendKind>) {
-    if kind == DeploymentKind::External && !section.has("url") {
+    if kind == DeploymentKind::External && !section.has("url") && !section.has("urls") {
         section.reading.fault(
             section.place_of_key("url"),
             "missing: `deployment: external` needs the server's address",

@@ -52,6 +52,7 @@ mod yaml;
 
 pub use dataset::dataset_config;
 pub use describe::{describe, describe_rates};
+pub use endpoint::{check_header, parse_proxy};
 pub use fault::{Fault, Faults, Place, Unsupported, Warning};
 pub use plan::Plan;
 pub use render::render_yaml;

@@ -4,7 +4,7 @@ use std::{fmt::Display, time::Duration};
 
 use gipfel_model::{
     ExperimentSpec, LengthDistribution, LocalSpec, Rates, RequestForm, SearchSpec, Timeouts,
-    deployment::{ApiKeySource, EndpointSpec, K8sSpec, Placement, SlurmSpec},
+    deployment::{ApiKeySource, EndpointSpec, HeaderSource, K8sSpec, Placement, SlurmSpec},
     format_duration,
     run_config::LevelSchedule,
 };
@@ -14,8 +14,7 @@ use crate::{plan::Plan, repeats};
 
 /// Writes a plan as YAML; [`crate::parse_yaml`] reads the same experiments from it.
 ///
-/// What a plan does not hold cannot be written: the values of endpoint headers and other settings that come with a
-/// later version are left out.
+/// What a plan does not hold cannot be written: settings that come with a later version are left out.
 pub fn render_yaml(plan: &Plan) -> String {
     let mut writer = Writer::default();
     writer.entry(0, "version", 1);
@@ -94,12 +93,39 @@ fn write_local(writer: &mut Writer, local: &LocalSpec) {
 }
 
 fn write_endpoint(writer: &mut Writer, endpoint: &EndpointSpec) {
-    writer.text_entry(2, "url", &endpoint.url);
+    if endpoint.replicas.is_empty() {
+        writer.text_entry(2, "url", &endpoint.url);
+    } else {
+        writer.list(2, "urls", &endpoint.urls().collect::<Vec<_>>());
+    }
     match &endpoint.api_key {
         ApiKeySource::None => {}
         ApiKeySource::Environment(name) => writer.text_entry(2, "api_key_env", name),
         ApiKeySource::File(path) => writer.text_entry(2, "api_key_file", &path.to_string_lossy()),
     }
+    if !endpoint.headers.is_empty() {
+        writer.open(2, "headers");
+        for (name, source) in &endpoint.headers {
+            write_header(writer, name, source);
+        }
+    }
+    if let Some(path) = &endpoint.ca_file {
+        writer.text_entry(2, "ca_file", &path.to_string_lossy());
+    }
+    writer.optional_text(2, "proxy", endpoint.proxy.as_ref());
+    if endpoint.http2 || writer.with_defaults {
+        writer.entry(2, "http2", endpoint.http2);
+    }
+}
+
+fn write_header(writer: &mut Writer, name: &str, source: &HeaderSource) {
+    let (key, value) = match source {
+        HeaderSource::Text(text) => return writer.text_entry(3, name, text),
+        HeaderSource::Environment(variable) => ("env", variable.clone()),
+        HeaderSource::File(path) => ("file", path.to_string_lossy().into_owned()),
+    };
+    writer.open(3, name);
+    writer.text_entry(4, key, &value);
 }
 
 fn write_slurm(writer: &mut Writer, slurm: &SlurmSpec) {

@@ -12,7 +12,7 @@ use gipfel_model::{BackendKind, DeploymentKind};
 use serde_json::{Map, Value, json};
 
 use self::shapes::{
-    about, address, argument, choice, count, filled_list, formed, list, map_of, section, text,
+    about, address, argument, choice, count, filled_list, flag, formed, list, map_of, section, text,
 };
 use crate::{backend_config, experiment, placement};
 
@@ -74,10 +74,13 @@ fn experiment_shape() -> Value {
     shape
 }
 
-fn experiment_properties() -> [(String, Value); 13] {
+/// The name of an environment variable.
+const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
+
+fn experiment_properties() -> [(String, Value); 15] {
     let backends: Vec<&str> = BackendKind::ALL.iter().map(|backend| backend.as_str()).collect();
     let kinds: Vec<&str> = DeploymentKind::ALL.iter().map(|kind| kind.as_str()).collect();
-    let variable = formed("^[A-Za-z_][A-Za-z0-9_]*$");
+    let variable = formed(VARIABLE);
     let mut environment = map_of(argument());
     environment["propertyNames"] = json!({ "pattern": "^[^=]+$" });
     [
@@ -100,9 +103,23 @@ fn experiment_properties() -> [(String, Value); 13] {
             "The environment variable that holds the key.",
         ),
         entry("api_key_file", text(), "The file that holds the key."),
-        entry("headers", map_of(text()), "Comes with a later version."),
-        entry("ca_file", text(), "Comes with a later version."),
-        entry("proxy", text(), "Comes with a later version."),
+        entry(
+            "urls",
+            filled_list(address()),
+            "Several servers in place of one; each request goes to one of them at random.",
+        ),
+        entry("headers", headers(), "Headers of every request."),
+        entry(
+            "ca_file",
+            text(),
+            "Certificates in PEM of authorities that are trusted beside the public ones.",
+        ),
+        entry(
+            "proxy",
+            formed(r"^http://[^/@\s]+/?$"),
+            "The HTTP proxy on the way to the server.",
+        ),
+        entry("http2", flag(), "Whether HTTP/2 is spoken. Default: false."),
         entry(
             "command",
             filled_list(argument()),
@@ -121,13 +138,23 @@ fn experiment_properties() -> [(String, Value); 13] {
     ]
 }
 
+/// A text, or where a secret one is read.
+fn headers() -> Value {
+    let variable = json!({ "env": formed(VARIABLE) });
+    let file = json!({ "file": text() });
+    let source = |properties: Value, key: &str| json!({ "type": "object", "properties": properties, "required": [key], "additionalProperties": false });
+    let mut headers = map_of(json!({ "anyOf": [text(), source(variable, "env"), source(file, "file")] }));
+    headers["propertyNames"] = json!({ "pattern": "^[A-Za-z0-9_.-]+$" });
+    headers
+}
+
 /// What a deployment needs, and the keys that it does not read.
 fn of_deployment(kind: DeploymentKind) -> Value {
     let foreign = placement::keys_of_others(kind);
     let foreign: Map<String, Value> = foreign.map(|key| (key.to_owned(), Value::Bool(false))).collect();
     let mut then = json!({ "properties": foreign });
     if kind == DeploymentKind::External {
-        then["required"] = json!(["url"]);
+        then["anyOf"] = json!([{ "required": ["url"] }, { "required": ["urls"] }]);
     }
     json!({ "if": is("deployment", kind.as_str()), "then": then })
 }

@@ -127,6 +127,18 @@ pub struct PeakArguments {
     /// The environment variable that holds the endpoint's API key.
     #[arg(long, value_name = "NAME")]
     pub api_key_env: Option<String>,
+    /// A header of every request: `NAME: VALUE`, or `NAME=VARIABLE` for a secret that the environment holds.
+    #[arg(long = "header", value_name = "HEADER")]
+    pub headers: Vec<crate::peak::Header>,
+    /// Certificates in PEM of authorities that are trusted beside the public ones.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// The HTTP proxy on the way to the server, such as `http://proxy:3128`.
+    #[arg(long, value_name = "URL", value_parser = gipfel_config::parse_proxy)]
+    pub proxy: Option<String>,
+    /// Speak HTTP/2.
+    #[arg(long)]
+    pub http2: bool,
     /// Seed of arrivals, lengths and prompts.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

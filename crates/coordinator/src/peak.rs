@@ -5,7 +5,7 @@ use std::{str::FromStr, time::Duration};
 use gipfel_model::{
     ArrivalProcess, BackendKind, DeploymentSpec, EndpointSpec, ExperimentSpec, LengthDistribution,
     LevelSchedule, Rates, RequestForm, SearchSpec, Timeouts, WorkloadSpec,
-    deployment::{ApiKeySource, Placement},
+    deployment::{ApiKeySource, HeaderSource, Placement},
 };
 
 use crate::cli::PeakArguments;
@@ -175,12 +175,48 @@ fn search(arguments: &PeakArguments) -> Result<SearchSpec, String> {
     }
 }
 
-/// The experiment that the arguments stand for; `found` is what the server says of itself.
-pub fn experiment(arguments: &PeakArguments, schedule: LevelSchedule, found: Found) -> ExperimentSpec {
-    let mut endpoint = EndpointSpec::new(&arguments.url.0);
-    if let Some(name) = &arguments.api_key_env {
-        endpoint.api_key = ApiKeySource::Environment(name.clone());
+/// The server of the arguments, and the way to it.
+pub fn endpoint(arguments: &PeakArguments) -> EndpointSpec {
+    let key = arguments.api_key_env.clone();
+    EndpointSpec {
+        api_key: key.map_or(ApiKeySource::None, ApiKeySource::Environment),
+        headers: arguments.headers.iter().map(|header| header.0.clone()).collect(),
+        ca_file: arguments.ca_file.clone(),
+        proxy: arguments.proxy.clone(),
+        http2: arguments.http2,
+        ..EndpointSpec::new(&arguments.url.0)
     }
+}
+
+/// A header as the command line spells it: `NAME: VALUE`, or `NAME=VARIABLE` for what the environment holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header(pub (String, HeaderSource));
+
+impl FromStr for Header {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let at = text
+            .find([':', '='])
+            .ok_or("write `NAME: VALUE`, or `NAME=VARIABLE`")?;
+        let (name, value) = (text[..at].trim(), text[at + 1..].trim());
+        let source = if text[at..].starts_with(':') {
+            HeaderSource::Text(value.to_owned())
+        } else {
+            HeaderSource::Environment(value.to_owned())
+        };
+        gipfel_config::check_header(name, &source)?;
+        Ok(Self((name.to_owned(), source)))
+    }
+}
+
+/// The experiment that the arguments stand for; `found` is what the server says of itself.
+pub fn experiment(
+    arguments: &PeakArguments,
+    schedule: LevelSchedule,
+    endpoint: EndpointSpec,
+    found: Found,
+) -> ExperimentSpec {
     let workload = WorkloadSpec {
         arrivals: ArrivalProcess::Poisson,
         input_length: arguments.input.0,
@@ -315,6 +351,7 @@ mod tests {
             "--from 2 --to 40 --precision 5% --for 6min",
             "--rates 40,20 --for 1min --exact-windows",
             "--endpoint completions",
+            "--header X-Team:peak --header X-Key=GATEWAY_KEY --ca-file ca.pem --proxy http://p:1 --http2",
         ] {
             let arguments = arguments(text);
             let found = Found {
@@ -323,7 +360,7 @@ mod tests {
             };
             let schedule = schedule(&arguments).expect("rates");
             let plan = Plan {
-                experiments: vec![experiment(&arguments, schedule, found)],
+                experiments: vec![experiment(&arguments, schedule, endpoint(&arguments), found)],
                 max_parallel_experiments: 1,
                 ..Plan::default()
             };

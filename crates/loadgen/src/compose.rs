@@ -15,6 +15,8 @@ pub(crate) struct Planned {
     pub(crate) second: u32,
     pub(crate) input: u32,
     pub(crate) output: u32,
+    /// The index of the server that it is sent to.
+    pub(crate) endpoint: u32,
 }
 
 /// The record of an exchange that ended by itself.
@@ -51,7 +53,7 @@ pub(crate) fn shed(planned: &Planned, watch: &Watch, now_ns: i64) -> RequestReco
         class: 0,
         session: None,
         turn: 0,
-        endpoint: 0,
+        endpoint: planned.endpoint,
         outcome: Outcome::Shed,
         http_status: Some(watch.http_status.get()).filter(|status| *status != 0),
         scheduled_ns: planned.scheduled_ns,

@@ -7,7 +7,7 @@ use gipfel_engine::engine;
 use gipfel_model::{LevelRecord, Rates, RunConfig, RunState};
 use gipfel_peak_search::{AdaptiveSearch, Command, LevelSearch};
 use gipfel_results_db::ResultsDb;
-use gipfel_stream_client::{Client, Clock, Target};
+use gipfel_stream_client::Clock;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -248,14 +248,15 @@ async fn measure(
         engine: engine(config.backend),
         model: String::new(),
         clock,
-        target: Target::parse(&config.endpoint.url).map_err(anyhow::Error::from)?,
-        key: setup::read_api_key(&config.endpoint.api_key)?,
+        reach: setup::reach(config)?,
         rows: rows.clone(),
         rank: 0,
     };
-    let options = job.client_options(MAX_IDLE_CONNECTIONS);
-    let client = Client::new(clock, job.target.clone(), options).map_err(anyhow::Error::from)?;
-    let waiting = setup::served_model(&client, job.engine, config);
+    let clients = job
+        .reach
+        .clients(clock, MAX_IDLE_CONNECTIONS)
+        .map_err(anyhow::Error::from)?;
+    let waiting = setup::served_model(&clients, job.engine, config);
     job.model = stop.unless(waiting).await??;
     let mut crew = Crew::hire(&job, worker_count(config))
         .context("failed to start the workers")
@@ -267,7 +268,7 @@ async fn measure(
     let gaps = GapsBook::new(crew.len());
     let scraper = Scraper {
         clock,
-        client: client.clone(),
+        clients: clients.clone(),
         engine: job.engine,
         rank: 0,
     };
@@ -280,7 +281,7 @@ async fn measure(
         watcher,
         scraper,
         probe: Probe {
-            client,
+            clients,
             engine: job.engine,
         },
         open_level,

@@ -6,15 +6,16 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use gipfel_engine::{Engine, Framing};
-use gipfel_model::{RunConfig, Secret};
-use gipfel_stream_client::{AnswerForm, ClientOptions, Clock, Target};
+use gipfel_engine::Engine;
+use gipfel_model::RunConfig;
+use gipfel_stream_client::Clock;
 use gipfel_workload::{PromptWriter, Share};
 use tokio::sync::mpsc;
 
 use crate::{
     messages::{Append, Order, Report, Source},
     ranks::Company,
+    reach::Reach,
     stop::StopReason,
     upcoming::Renderer,
     worker::{self, WorkerSetup},
@@ -27,32 +28,12 @@ pub(crate) struct Job<'a> {
     pub(crate) engine: &'static Engine,
     pub(crate) model: String,
     pub(crate) clock: Clock,
-    pub(crate) target: Target,
-    pub(crate) key: Option<Secret>,
+    pub(crate) reach: Reach,
     pub(crate) rows: mpsc::Sender<WriterMessage>,
     pub(crate) rank: u32,
 }
 
-/// What the request path has to expect of this framing.
-fn answer_form(framing: Framing) -> AnswerForm {
-    match framing {
-        Framing::Events => AnswerForm::Events,
-        Framing::Lines => AnswerForm::Lines,
-        Framing::Whole => AnswerForm::Whole,
-    }
-}
-
 impl Job<'_> {
-    /// How a client that keeps so many idle connections reaches the server.
-    pub(crate) fn client_options(&self, max_idle: usize) -> ClientOptions {
-        ClientOptions {
-            connect_timeout: self.config.timeouts.connect,
-            bearer: self.key.as_ref().map(|key| key.expose().to_owned()),
-            max_idle,
-            form: answer_form(self.engine.framing(self.config.workload.requests)),
-        }
-    }
-
     fn setup(
         &self,
         index: usize,
@@ -62,14 +43,14 @@ impl Job<'_> {
         WorkerSetup {
             index,
             clock: self.clock,
-            target: self.target.clone(),
-            options: self.client_options(worker::MAX_IDLE_CONNECTIONS),
+            reach: self.reach.clone(),
             renderer: Renderer {
                 engine: self.engine,
                 model: self.model.clone(),
                 workload: self.config.workload.clone(),
                 prompts: PromptWriter::new(self.config.workload.seed, self.config.run_id.as_str()),
                 rank: self.rank,
+                endpoints: self.reach.len(),
             },
             slos: self.config.slos.clone(),
             timeouts: self.config.timeouts,

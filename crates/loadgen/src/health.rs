@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use futures_util::future::join_all;
 use gipfel_engine::Engine;
 use gipfel_stream_client::{Client, GetError};
 use tokio::time::Instant;
@@ -27,15 +28,22 @@ enum Health {
 /// Looks at the server beside the load.
 #[derive(Clone)]
 pub(crate) struct Probe {
-    pub(crate) client: Client,
+    /// In the order of the endpoints.
+    pub(crate) clients: Vec<Client>,
     pub(crate) engine: &'static Engine,
 }
 
 impl Probe {
-    /// Whether nobody listens any more. An overloaded server, which is only slow to answer, is not gone.
+    /// Whether nobody listens any more at one of the addresses. An overloaded server, which is only slow to answer, is
+    /// not gone.
     pub(crate) async fn is_gone(&self) -> bool {
+        let gone = join_all(self.clients.iter().map(|client| self.is_one_gone(client)));
+        gone.await.contains(&true)
+    }
+
+    async fn is_one_gone(&self, client: &Client) -> bool {
         for refusal in 1..=REFUSALS {
-            if self.look(QUICK).await != Health::Refuses {
+            if self.look(client, QUICK).await != Health::Refuses {
                 return false;
             }
             if refusal < REFUSALS {
@@ -45,13 +53,18 @@ impl Probe {
         true
     }
 
-    /// Whether the server, whose load is gone, answers within `limit`.
+    /// Whether every server, whose load is gone, answers within `limit`.
     pub(crate) async fn answers(&self, limit: Duration) -> bool {
+        let answer = join_all(self.clients.iter().map(|client| self.one_answers(client, limit)));
+        !answer.await.contains(&false)
+    }
+
+    async fn one_answers(&self, client: &Client, limit: Duration) -> bool {
         let give_up = Instant::now() + limit;
         let mut refusals = 0;
         loop {
             let left = give_up.saturating_duration_since(Instant::now());
-            match self.look(left.min(PATIENT)).await {
+            match self.look(client, left.min(PATIENT)).await {
                 Health::Answers => return true,
                 Health::Refuses => refusals += 1,
                 Health::Silent => refusals = 0,
@@ -63,12 +76,8 @@ impl Probe {
         }
     }
 
-    async fn look(&self, timeout: Duration) -> Health {
-        match self
-            .client
-            .get(self.engine.health_path(), timeout, MAX_BYTES)
-            .await
-        {
+    async fn look(&self, client: &Client, timeout: Duration) -> Health {
+        match client.get(self.engine.health_path(), timeout, MAX_BYTES).await {
             // Any other status is the word of a server that lives, also if it knows no such path.
             Ok((status, _)) if status < 500 => Health::Answers,
             Err(GetError::TooLong { .. }) => Health::Answers,
@@ -98,7 +107,7 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let target = Target::parse(&format!("http://{address}")).expect("a URL");
         Probe {
-            client: Client::new(Clock::start(), target, ClientOptions::default()).expect("a client"),
+            clients: vec![Client::new(Clock::start(), target, ClientOptions::default()).expect("a client")],
             engine: engine(BackendKind::Sim),
         }
     }

@@ -34,6 +34,7 @@ mod load;
 mod messages;
 mod pace;
 mod ranks;
+mod reach;
 mod scrape;
 #[cfg(test)]
 mod scripted;

@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
+use futures_util::future::join_all;
 use gipfel_engine::Engine;
 use gipfel_model::ScrapeRecord;
 use gipfel_stream_client::{Client, Clock};
@@ -14,32 +15,37 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// A vLLM page is 60 KB; this bounds what a wrong address can make us read.
 const MAX_BYTES: usize = 8 << 20;
 
-/// Reads `/metrics` of one server.
+/// Reads `/metrics` of the servers.
 #[derive(Clone)]
 pub(crate) struct Scraper {
     pub(crate) clock: Clock,
-    pub(crate) client: Client,
+    /// In the order of the endpoints.
+    pub(crate) clients: Vec<Client>,
     pub(crate) engine: &'static Engine,
     pub(crate) rank: u32,
 }
 
 impl Scraper {
-    /// One look; `None` when the server exports no metrics or did not answer.
-    pub(crate) async fn look(&self, level: u32) -> Option<ScrapeRecord> {
+    /// One look at a server; `None` when it exports no metrics or did not answer.
+    async fn look(&self, endpoint: usize, level: u32) -> Option<ScrapeRecord> {
         let path = self.engine.metrics_path()?;
         let at_ns = self.clock.now_ns();
-        let (status, body) = self.client.get(path, TIMEOUT, MAX_BYTES).await.ok()?;
+        let (status, body) = self.clients[endpoint].get(path, TIMEOUT, MAX_BYTES).await.ok()?;
         if status != 200 {
             return None;
         }
         let text = std::str::from_utf8(&body).ok()?;
-        let empty = ScrapeRecord {
+        Some(read(self.engine, text, self.empty(endpoint, level, at_ns)))
+    }
+
+    fn empty(&self, endpoint: usize, level: u32, at_ns: i64) -> ScrapeRecord {
+        ScrapeRecord {
             rank: self.rank,
+            endpoint: u32::try_from(endpoint).unwrap_or(u32::MAX),
             level,
             at_ns,
             ..ScrapeRecord::default()
-        };
-        Some(read(self.engine, text, empty))
+        }
     }
 
     /// Looks each second until the task is dropped. A failed look is a row without values: counted, never fatal.
@@ -47,45 +53,48 @@ impl Scraper {
         if self.engine.metrics_path().is_none() {
             return;
         }
+        let each = (0..self.clients.len()).map(|endpoint| self.watch(endpoint, &level, &rows));
+        join_all(each).await;
+    }
+
+    async fn watch(&self, endpoint: usize, level: &Cell<Option<u32>>, rows: &mpsc::Sender<WriterMessage>) {
         let mut ticker = tokio::time::interval(INTERVAL);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticker.tick().await;
             let Some(level) = level.get() else { continue };
             let at_ns = self.clock.now_ns();
-            let row = self.look(level).await.unwrap_or(ScrapeRecord {
-                rank: self.rank,
-                level,
-                at_ns,
-                ..ScrapeRecord::default()
-            });
+            let look = self.look(endpoint, level).await;
+            let row = look.unwrap_or_else(|| self.empty(endpoint, level, at_ns));
             if rows.send(WriterMessage::Scrape(row)).await.is_err() {
                 return;
             }
         }
     }
 
-    /// Waits until the server has no request left, at most `limit`; a server that does not say gets two seconds.
+    /// Waits until the servers have no request left, at most `limit`; one that does not say gets two seconds.
     pub(crate) async fn until_idle(&self, level: u32, limit: Duration) {
-        let idle = async {
-            loop {
-                let look = self.look(level).await;
-                let Some(busy) = look.as_ref().and_then(busy) else {
-                    // Nothing to observe: the two seconds of the level procedure.
-                    tokio::time::sleep(Duration::from_secs(2)).await;
-                    return;
-                };
-                if busy <= 0.0 {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        };
+        let idle = join_all((0..self.clients.len()).map(|endpoint| self.until_one_is_idle(endpoint, level)));
         if tokio::time::timeout(limit, idle).await.is_err() {
             tracing::warn!(
                 "the server still has requests {} s after they were cancelled",
                 limit.as_secs()
             );
+        }
+    }
+
+    async fn until_one_is_idle(&self, endpoint: usize, level: u32) {
+        loop {
+            let look = self.look(endpoint, level).await;
+            let Some(busy) = look.as_ref().and_then(busy) else {
+                // Nothing to observe: the two seconds of the level procedure.
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                return;
+            };
+            if busy <= 0.0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 }

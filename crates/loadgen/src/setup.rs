@@ -3,12 +3,12 @@
 use std::{fmt::Write, fs, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
-use gipfel_engine::Engine;
-use gipfel_model::{
-    DeploymentKind, Provenance, RunConfig, Secret, deployment::ApiKeySource, run_config::RUN_CONFIG_FORMAT,
-};
+use gipfel_engine::{Engine, engine};
+use gipfel_model::{DeploymentKind, Provenance, RunConfig, run_config::RUN_CONFIG_FORMAT};
 use gipfel_stream_client::Client;
 use sha2::{Digest, Sha256};
+
+use crate::reach::Reach;
 
 /// How long the endpoint may take to answer its first call; whoever started us has already seen it ready.
 const FIRST_ANSWER: Duration = Duration::from_mins(1);
@@ -49,35 +49,38 @@ fn check_objectives(config: &RunConfig) -> anyhow::Result<()> {
     )
 }
 
-/// Reads the endpoint's key at the one place that sends it.
-pub(crate) fn read_api_key(source: &ApiKeySource) -> anyhow::Result<Option<Secret>> {
-    match source {
-        ApiKeySource::None => Ok(None),
-        ApiKeySource::Environment(name) => match std::env::var(name) {
-            Ok(value) => Ok(Some(Secret::new(&value))),
-            Err(_) => bail!("the environment variable `{name}` with the API key is not set"),
-        },
-        ApiKeySource::File(path) => {
-            let text = fs::read_to_string(path)
-                .with_context(|| format!("failed to read the API key from `{}`", path.display()))?;
-            Ok(Some(Secret::new(&text)))
-        }
-    }
+/// The way to the run's endpoints.
+pub(crate) fn reach(config: &RunConfig) -> anyhow::Result<Reach> {
+    let framing = engine(config.backend).framing(config.workload.requests);
+    Reach::new(&config.endpoint, config.timeouts.connect, framing)
 }
 
 /// The name that requests carry: the configured one, else what `/v1/models` lists.
 ///
-/// Waits for the endpoint's first answer, so that it also proves the endpoint alive.
+/// Waits for the first answer of every endpoint, so that it also proves the endpoints alive.
 pub(crate) async fn served_model(
-    client: &Client,
+    clients: &[Client],
     engine: &Engine,
     config: &RunConfig,
 ) -> anyhow::Result<String> {
-    let listed = ready_listing(client, engine, &config.endpoint.url, FIRST_ANSWER).await?;
-    if let Some(name) = &config.served_model {
-        return Ok(name.clone());
+    let mut chosen: Option<(&str, String)> = None;
+    for (client, url) in clients.iter().zip(config.endpoint.urls()) {
+        let listed = ready_listing(client, engine, url, FIRST_ANSWER).await?;
+        let model = match &config.served_model {
+            Some(name) => name.clone(),
+            None => choose_model(&config.model, config.deployment, &listed)?,
+        };
+        match &chosen {
+            Some((first, other)) if *other != model => {
+                bail!(
+                    "the servers call the model by different names: `{other}` at {first}, `{model}` at {url}"
+                )
+            }
+            _ => chosen = Some((url, model)),
+        }
     }
-    choose_model(&config.model, config.deployment, &listed)
+    let (_, model) = chosen.context("the run has no endpoint")?;
+    Ok(model)
 }
 
 /// A server of ours may call its one model by another name; of anybody else's, a model that is not listed is refused:

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use gipfel_engine::Engine;
 use gipfel_model::{ArrivalProcess, WorkloadSpec};
-use gipfel_workload::{Arrival, Arrivals, PromptWriter, Segment, Share, draw_lengths};
+use gipfel_workload::{Arrival, Arrivals, PromptWriter, Segment, Share, draw_endpoint, draw_lengths};
 
 use crate::{compose::Planned, messages::Append};
 
@@ -19,6 +19,8 @@ pub(crate) struct Renderer {
     pub(crate) workload: WorkloadSpec,
     pub(crate) prompts: PromptWriter,
     pub(crate) rank: u32,
+    /// How many servers there are.
+    pub(crate) endpoints: u32,
 }
 
 /// A request that waits for its time.
@@ -93,6 +95,7 @@ impl Upcoming {
                 second: second(arrival.scheduled_ns - piece.seconds_from_ns),
                 input: lengths.input,
                 output: lengths.output,
+                endpoint: draw_endpoint(self.seed, segment, arrival.index, renderer.endpoints),
             };
             let mut prompt = String::new();
             renderer

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, io, rc::Rc, time::Duration};
 
 use gipfel_model::{Phase, Slo, Timeouts};
-use gipfel_stream_client::{Client, ClientOptions, Clock, DeadlineTimer, Limits, Target, Watch};
+use gipfel_stream_client::{Client, Clock, DeadlineTimer, Limits, Watch};
 use tokio::{sync::mpsc, task::LocalSet, time::MissedTickBehavior};
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     cpu,
     load::Load,
     messages::{Order, Report, Source},
+    reach::Reach,
     upcoming::{Prepared, Renderer, Upcoming},
     writer::WriterMessage,
 };
@@ -24,14 +25,13 @@ const MAX_PENDING_RECORDS: usize = 200_000;
 /// A rank that slept for so long is given up by rank 0: what it then finds overdue belongs to no level any more.
 const OVERSLEPT_NS: i64 = 4_000_000_000;
 /// Connections that a worker keeps open while idle.
-pub(crate) const MAX_IDLE_CONNECTIONS: usize = 1024;
+const MAX_IDLE_CONNECTIONS: usize = 1024;
 
 /// What a worker needs to begin.
 pub(crate) struct WorkerSetup {
     pub(crate) index: usize,
     pub(crate) clock: Clock,
-    pub(crate) target: Target,
-    pub(crate) options: ClientOptions,
+    pub(crate) reach: Reach,
     pub(crate) renderer: Renderer,
     pub(crate) slos: Vec<Slo>,
     pub(crate) timeouts: Timeouts,
@@ -76,8 +76,7 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
     let WorkerSetup {
         index,
         clock,
-        target,
-        options,
+        reach,
         renderer,
         slos,
         timeouts,
@@ -85,14 +84,16 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
         reports,
         rows,
     } = setup;
-    let client = Client::new(clock, target, options).map_err(io::Error::other)?;
+    let clients = reach
+        .clients(clock, MAX_IDLE_CONNECTIONS)
+        .map_err(io::Error::other)?;
     let mut timer = DeadlineTimer::new(clock)?;
     let mut ticker = tokio::time::interval(REPORT_INTERVAL);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sender = Sender {
         index,
         clock,
-        client,
+        clients,
         upcoming: Upcoming::new(&renderer.workload),
         load: Rc::new(RefCell::new(Load::new(slos.into()))),
         timeouts,
@@ -119,7 +120,8 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
 struct Sender {
     index: usize,
     clock: Clock,
-    client: Client,
+    /// In the order of the endpoints.
+    clients: Vec<Client>,
     renderer: Renderer,
     timeouts: Timeouts,
     reports: mpsc::UnboundedSender<Report>,
@@ -180,7 +182,8 @@ impl Sender {
         };
         let now_ns = self.clock.now_ns();
         let (key, gaps) = self.load.borrow_mut().admit(planned, Rc::clone(&watch), now_ns);
-        let (client, load) = (self.client.clone(), Rc::clone(&self.load));
+        let client = self.clients[planned.endpoint as usize].clone();
+        let load = Rc::clone(&self.load);
         let path = self
             .renderer
             .engine

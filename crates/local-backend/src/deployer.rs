@@ -271,7 +271,7 @@ pub(crate) struct Facts<'a> {
 
 /// What is known of a server once it is ready.
 async fn probe(engine: &Engine, endpoint: &EndpointSpec) -> Result<Option<Provenance>, ProbeError> {
-    let probe = Probe::new(&endpoint.url, None)?;
+    let probe = Probe::new(&endpoint.url)?;
     let healthy = probe
         .get(engine.health_path())
         .await

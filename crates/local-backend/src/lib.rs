@@ -32,7 +32,7 @@ use gipfel_model::Provenance;
 
 use crate::{launch::Children, machine::Machine};
 
-pub use url::UrlDeployer;
+pub use url::{UrlDeployer, listed_models};
 
 /// Starts, observes and ends servers and load generators on this machine.
 #[derive(Debug)]

@@ -3,9 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use gipfel_engine::Engine;
-use gipfel_model::Secret;
-use reqwest::{Client, Response, StatusCode, redirect};
-use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
+use gipfel_model::{Access, EndpointSpec};
+use reqwest::{
+    Client, Proxy, Response, StatusCode,
+    header::{HeaderMap, HeaderName, HeaderValue},
+    redirect,
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 
 /// A server that does not answer in this time is not ready, or too busy to say so.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -16,8 +23,6 @@ const MOST: usize = 1 << 20;
 /// An answer that did not come.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProbeError {
-    #[error("no TLS provider is installed, which `https` needs; the program installs one at its start")]
-    NoProvider,
     #[error("the TLS settings are refused")]
     Tls(#[source] rustls::Error),
     #[error("nothing answers at {url}")]
@@ -26,6 +31,12 @@ pub(crate) enum ProbeError {
         #[source]
         source: reqwest::Error,
     },
+    #[error("the header `{0}` has a name or a value that HTTP cannot carry")]
+    Header(String),
+    #[error("the certificates of `ca_file` are no PEM text")]
+    Authorities(#[source] rustls::pki_types::pem::Error),
+    #[error("the proxy's address cannot be used")]
+    Proxy(#[source] reqwest::Error),
     #[error("the answer of {0} is longer than {MOST} bytes")]
     TooLong(String),
 }
@@ -42,29 +53,36 @@ pub(crate) struct Answer {
 pub(crate) struct Probe<'a> {
     client: Client,
     base: &'a str,
-    key: Option<&'a Secret>,
 }
 
 impl<'a> Probe<'a> {
-    /// For the server at `base`, with a key if it wants one.
-    pub(crate) fn new(base: &'a str, key: Option<&'a Secret>) -> Result<Self, ProbeError> {
-        // The load generator uses no proxy and follows no redirect, so what answers here must be the server itself.
-        let builder = Client::builder()
+    /// For a server of this machine at `base`.
+    pub(crate) fn new(base: &'a str) -> Result<Self, ProbeError> {
+        let spec = EndpointSpec::new(base);
+        Self::of(base, &spec, &Access::default())
+    }
+
+    /// For the server at `base`, one of the endpoint's.
+    pub(crate) fn of(base: &'a str, spec: &EndpointSpec, access: &Access) -> Result<Self, ProbeError> {
+        // The load generator knows no proxy but the endpoint's own and follows no redirect, so what answers here must
+        // be what answers there.
+        let mut builder = Client::builder()
             .no_proxy()
             .redirect(redirect::Policy::none())
-            .timeout(TIMEOUT);
-        let builder = if base.starts_with("https:") {
-            CryptoProvider::get_default().ok_or(ProbeError::NoProvider)?;
-            builder
-        } else {
-            // Without TLS settings of our own, reqwest asks for a provider even when none is needed.
-            builder.tls_backend_preconfigured(no_tls().map_err(ProbeError::Tls)?)
-        };
+            .timeout(TIMEOUT)
+            .default_headers(headers(access)?);
+        if let Some(proxy) = &spec.proxy {
+            builder = builder.proxy(Proxy::all(proxy).map_err(ProbeError::Proxy)?);
+        }
+        if spec.http2 {
+            builder = builder.http2_prior_knowledge();
+        }
+        let builder = builder.tls_backend_preconfigured(tls(base, access)?);
         let client = builder.build().map_err(|source| ProbeError::Http {
             url: base.to_owned(),
             source,
         })?;
-        Ok(Self { client, base, key })
+        Ok(Self { client, base })
     }
 
     /// The answer of a path.
@@ -74,11 +92,7 @@ impl<'a> Probe<'a> {
             url: url.clone(),
             source: source.without_url(),
         };
-        let mut request = self.client.get(&url);
-        if let Some(key) = self.key {
-            request = request.bearer_auth(key.expose());
-        }
-        let mut response: Response = request.send().await.map_err(failed)?;
+        let mut response: Response = self.client.get(&url).send().await.map_err(failed)?;
         let status = response.status();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
@@ -101,12 +115,40 @@ impl<'a> Probe<'a> {
     }
 }
 
-fn no_tls() -> Result<ClientConfig, rustls::Error> {
+/// The key as a bearer token, and the endpoint's own headers, which go before it.
+fn headers(access: &Access) -> Result<HeaderMap, ProbeError> {
+    let key = access
+        .key
+        .as_ref()
+        .map(|key| ("authorization", format!("Bearer {}", key.expose())));
+    let own = access.headers.iter();
+    let own = own.map(|(name, value)| (name.as_str(), value.expose().to_owned()));
+    let mut headers = HeaderMap::new();
+    for (name, value) in key.into_iter().chain(own) {
+        let unusable = || ProbeError::Header(name.to_owned());
+        let header = HeaderName::try_from(name).map_err(|_| unusable())?;
+        let mut value = HeaderValue::try_from(value).map_err(|_| unusable())?;
+        value.set_sensitive(true);
+        headers.insert(header, value);
+    }
+    Ok(headers)
+}
+
+/// The trust of the load generator: the public authorities and the endpoint's own, not those of this machine.
+fn tls(base: &str, access: &Access) -> Result<ClientConfig, ProbeError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth())
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(ProbeError::Tls)?;
+    let mut roots = RootCertStore::empty();
+    if base.starts_with("https:") {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        for certificate in CertificateDer::pem_slice_iter(access.authorities.as_deref().unwrap_or_default()) {
+            let certificate = certificate.map_err(ProbeError::Authorities)?;
+            roots.add(certificate).map_err(ProbeError::Tls)?;
+        }
+    }
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// Whether an answer of `/v1/models` names a model.
@@ -130,12 +172,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_needs_no_provider_for_http() {
-        assert!(matches!(
-            Probe::new("https://h", None),
-            Err(ProbeError::NoProvider)
-        ));
-        let probe = Probe::new("http://127.0.0.1:1", None).unwrap();
+    async fn a_client_needs_no_installed_provider() {
+        Probe::new("https://h").unwrap();
+        let probe = Probe::new("http://127.0.0.1:1").unwrap();
         let error = probe.get("/health").await.unwrap_err();
         assert_eq!(error.to_string(), "nothing answers at http://127.0.0.1:1/health");
     }

@@ -8,8 +8,8 @@ use gipfel_backend::{
 };
 use gipfel_engine::engine;
 use gipfel_model::{
-    BackendKind, CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, Provenance, RunId, Secret,
-    deployment::{ApiKeySource, Placement},
+    Access, BackendKind, CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, Provenance, RunId,
+    deployment::Placement,
 };
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -40,52 +40,66 @@ impl UrlDeployer {
     }
 }
 
+/// What the first server of an endpoint says of its models, absent if it has no list that can be read.
+///
+/// # Errors
+/// The server cannot be reached, or wants another key; a server error is one, too.
+pub async fn listed_models(endpoint: &EndpointSpec) -> Result<Option<serde_json::Value>, BackendError> {
+    let access = access(endpoint)?;
+    let probe = probe(&endpoint.url, endpoint, &access)?;
+    let answer = models(&probe, &endpoint.url, BackendKind::Openai, &access).await?;
+    if answer.status.is_server_error() {
+        let failed = UrlError::ServerError(answer.status.as_u16());
+        return Err(BackendError::transient(format!("reach {}", endpoint.url), failed));
+    }
+    Ok(answer
+        .status
+        .is_success()
+        .then(|| serde_json::from_slice(&answer.body).ok())
+        .flatten())
+}
+
 /// Why a URL cannot be used.
 #[derive(Debug, thiserror::Error)]
 enum UrlError {
-    #[error("the environment variable `{0}`, which holds the API key, is not set")]
-    NoVariable(String),
-    #[error("the file of the API key, {0}, cannot be read")]
-    KeyFile(String, #[source] std::io::Error),
+    #[error("the server answers with HTTP status {0}")]
+    ServerError(u16),
     #[error("{0} wants an API key: give `api_key_env` or `api_key_file`")]
     KeyWanted(String),
     #[error("{0} refuses the API key")]
     KeyRefused(String),
 }
 
-fn key(source: &ApiKeySource) -> Result<Option<Secret>, UrlError> {
-    match source {
-        ApiKeySource::None => Ok(None),
-        ApiKeySource::Environment(name) => env::var(name)
-            .map(|key| Some(Secret::new(&key)))
-            .map_err(|_| UrlError::NoVariable(name.clone())),
-        ApiKeySource::File(path) => {
-            let text = fs::read_to_string(path);
-            text.map(|key| Some(Secret::new(&key)))
-                .map_err(|error| UrlError::KeyFile(path.display().to_string(), error))
-        }
-    }
+/// What opens the endpoint.
+fn access(endpoint: &EndpointSpec) -> Result<Access, BackendError> {
+    endpoint
+        .access(|name| env::var(name).ok(), |path| fs::read(path))
+        .map_err(|error| BackendError::permanent(format!("reach {}", endpoint.url), error))
 }
 
 /// The answer of the list of models, which every OpenAI-compatible server has and which asks for the key.
-async fn models(detail: &Detail) -> Result<(Answer, Option<Secret>), BackendError> {
-    let Detail { backend, endpoint } = detail;
-    let operation = || format!("reach {}", endpoint.url);
-    let permanent = |error: UrlError| BackendError::permanent(operation(), error);
-    let key = key(&endpoint.api_key).map_err(permanent)?;
-    let probe = Probe::new(&endpoint.url, key.as_ref())
-        .map_err(|error| BackendError::permanent(operation(), error))?;
-    let answer = probe.get(engine(*backend).models_path()).await;
+async fn models(
+    probe: &Probe<'_>,
+    url: &str,
+    backend: BackendKind,
+    access: &Access,
+) -> Result<Answer, BackendError> {
+    let operation = || format!("reach {url}");
+    let answer = probe.get(engine(backend).models_path()).await;
     let answer = answer.map_err(|error| BackendError::transient(operation(), error))?;
-    if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        let url = endpoint.url.clone();
-        return Err(permanent(if key.is_some() {
-            UrlError::KeyRefused(url)
-        } else {
-            UrlError::KeyWanted(url)
-        }));
+    if !matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        return Ok(answer);
     }
-    Ok((answer, key))
+    let refused = if access.key.is_some() || !access.headers.is_empty() {
+        UrlError::KeyRefused(url.to_owned())
+    } else {
+        UrlError::KeyWanted(url.to_owned())
+    };
+    Err(BackendError::permanent(operation(), refused))
+}
+
+fn probe<'a>(url: &'a str, endpoint: &EndpointSpec, access: &Access) -> Result<Probe<'a>, BackendError> {
+    Probe::of(url, endpoint, access).map_err(|error| BackendError::permanent(format!("reach {url}"), error))
 }
 
 async fn ensure_url(id: &str, spec: &DeploymentSpec) -> Result<Handle, Box<EnsureError>> {
@@ -101,7 +115,7 @@ async fn ensure_url(id: &str, spec: &DeploymentSpec) -> Result<Handle, Box<Ensur
         backend: spec.backend,
         endpoint: endpoint.clone(),
     };
-    models(&detail).await.map_err(refuse)?;
+    ask_all(&detail).await.map_err(refuse)?;
     let detail = serde_json::to_string(&detail)
         .map_err(|error| refuse(BackendError::permanent(format!("take up `{id}`"), error)))?;
     Ok(Handle {
@@ -111,37 +125,54 @@ async fn ensure_url(id: &str, spec: &DeploymentSpec) -> Result<Handle, Box<Ensur
     })
 }
 
+/// Whether every server of the endpoint can be asked.
+async fn ask_all(detail: &Detail) -> Result<(), BackendError> {
+    let Detail { backend, endpoint } = detail;
+    let access = access(endpoint)?;
+    for url in endpoint.urls() {
+        models(&probe(url, endpoint, &access)?, url, *backend, &access).await?;
+    }
+    Ok(())
+}
+
+/// Whether a server is ready.
+async fn is_ready(
+    probe: &Probe<'_>,
+    url: &str,
+    backend: BackendKind,
+    access: &Access,
+) -> Result<bool, BackendError> {
+    let answer = models(probe, url, backend, access).await?;
+    if answer.status.is_success() {
+        return Ok(lists_a_model(&answer.body));
+    }
+    if !matches!(
+        answer.status,
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
+    ) {
+        return Ok(false);
+    }
+    // A server without the list is ready when it says that it is healthy.
+    let health = probe.get(engine(backend).health_path()).await;
+    Ok(health.is_ok_and(|answer| answer.status.is_success()))
+}
+
 async fn observe_url(handle: &Handle) -> Result<DeploymentStatus, BackendError> {
     let operation = || format!("observe `{}`", handle.name);
     let detail: Detail =
         serde_json::from_str(&handle.detail).map_err(|error| BackendError::permanent(operation(), error))?;
-    let (answer, key) = models(&detail).await?;
     let Detail { backend, endpoint } = detail;
-    let engine = engine(backend);
-    let probe = Probe::new(&endpoint.url, key.as_ref())
-        .map_err(|error| BackendError::permanent(operation(), error))?;
-    let ready = if answer.status.is_success() {
-        lists_a_model(&answer.body)
-    } else if matches!(
-        answer.status,
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
-    ) {
-        // A server without the list is ready when it says that it is healthy.
-        probe
-            .get(engine.health_path())
-            .await
-            .is_ok_and(|answer| answer.status.is_success())
-    } else {
-        false
-    };
-    if !ready {
-        return Ok(DeploymentStatus::Starting);
+    let access = access(&endpoint)?;
+    for url in endpoint.urls() {
+        if !is_ready(&probe(url, &endpoint, &access)?, url, backend, &access).await? {
+            return Ok(DeploymentStatus::Starting);
+        }
     }
     let mut provenance = Provenance::default();
-    provenance.set(
-        Provenance::ENGINE_VERSION,
-        probe.version(engine).await.unwrap_or_default(),
-    );
+    let version = probe(&endpoint.url, &endpoint, &access)?
+        .version(engine(backend))
+        .await;
+    provenance.set(Provenance::ENGINE_VERSION, version.unwrap_or_default());
     Ok(DeploymentStatus::Ready { endpoint, provenance })
 }
 

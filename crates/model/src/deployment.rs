@@ -103,26 +103,72 @@ pub enum ApiKeySource {
     File(PathBuf),
 }
 
+/// Where a header's value is read. What is secret stands in no file of ours, so it is read at the place that sends it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum HeaderSource {
+    /// The value itself, which is no secret.
+    Text(String),
+    /// An environment variable of this name.
+    Environment(String),
+    /// A file whose text is the value.
+    File(PathBuf),
+}
+
 /// An OpenAI-compatible endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointSpec {
     /// The server's base URL without a trailing slash and without `/v1`, such as `http://127.0.0.1:8000`.
     pub url: String,
+    /// Base URLs of further servers of the same kind; each request goes to one of them or to `url`, at random.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<String>,
     /// Where the key is read.
     pub api_key: ApiKeySource,
+    /// Headers that every request carries, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, HeaderSource>,
+    /// A file of certificates in PEM of authorities that are trusted beside the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// The HTTP proxy on the way, such as `http://proxy:3128`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// Whether HTTP/2 is spoken; without TLS, by prior knowledge.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub http2: bool,
 }
 
 impl EndpointSpec {
     /// An endpoint without a key; a trailing slash or `/v1` of `url` is dropped.
     pub fn new(url: &str) -> Self {
-        let url = url.trim_end_matches('/');
-        let url = url.strip_suffix("/v1").unwrap_or(url).trim_end_matches('/');
         Self {
-            url: url.to_owned(),
+            url: base(url),
+            replicas: Vec::new(),
             api_key: ApiKeySource::None,
+            headers: BTreeMap::new(),
+            ca_file: None,
+            proxy: None,
+            http2: false,
         }
     }
+
+    /// The base URLs of all servers; their places in this order are their indices.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.url)
+            .chain(&self.replicas)
+            .map(String::as_str)
+    }
+}
+
+/// A base URL without a trailing slash and without `/v1`.
+pub fn base(url: &str) -> String {
+    let url = url.trim_end_matches('/');
+    url.strip_suffix("/v1")
+        .unwrap_or(url)
+        .trim_end_matches('/')
+        .to_owned()
 }
 
 /// How a server is started on this machine.

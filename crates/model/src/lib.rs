@@ -2,6 +2,7 @@
 //!
 //! This crate is the vocabulary that every other crate speaks. It does no I/O, reads no clock and knows no SQL.
 
+pub mod access;
 pub mod deployment;
 pub mod format;
 pub mod ids;
@@ -16,6 +17,7 @@ pub mod units;
 pub mod verdict;
 pub mod workload;
 
+pub use access::{Access, AccessError};
 pub use deployment::{BackendKind, DeploymentKind, DeploymentSpec, EndpointSpec, LocalSpec};
 pub use format::{FormatError, FormatHeader};
 pub use ids::{CampaignId, DeploymentId, IdError, RunId};

@@ -19,7 +19,7 @@ use crate::{
 pub const RUN_CONFIG_FORMAT: Format = Format {
     name: "gipfel-run-config",
     major: 1,
-    minor: 0,
+    minor: 1,
 };
 
 /// Which rates are offered.

@@ -31,6 +31,7 @@ pub(crate) struct Connection {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a connection is boxed as a whole")]
 enum Wire {
     Http1(Http1),
     Http2(Slot),

@@ -32,6 +32,8 @@
 //! `round(mean + std · z)` with `z = sqrt(−2 · ln(unit)) · cos(2π · unit)`, the units in this order. *Log-normal* is
 //! `round(median · exp(sigma · z))`. All are clamped to `[min, max]`, never drawn again.
 //!
+//! **Servers**: of *n* servers a request goes to `⌊u64 · n / 2⁶⁴⌋`; one of one server draws nothing.
+//!
 //! **Prompts** of *n* words: a nonce and n − 1 words of a list of 512, separated by single spaces. A word's index is the
 //! upper nine bits of a `u32`. The nonce mixes `id = segment · 2³² + arrival` with the first three `u64` k₀, k₁, k₂ of
 //! its stream, in arithmetic modulo 2⁶⁴: `x = (id ⊕ k₀) · (k₁ | 1)`, `x = x ⊕ (x >> 32)`, `x = x · (k₂ | 1)`,
@@ -39,12 +41,14 @@
 //! step can be undone, so no two requests of a run have the same nonce (a segment has fewer than 2³² arrivals).
 
 mod arrivals;
+mod endpoints;
 mod lengths;
 mod prompts;
 mod stream;
 mod words;
 
 pub use arrivals::{Arrival, Arrivals, Segment, SegmentEnd, Share, count_arrivals};
+pub use endpoints::draw_endpoint;
 pub use lengths::{Lengths, draw_lengths};
 pub use prompts::PromptWriter;
 

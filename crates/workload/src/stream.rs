@@ -13,6 +13,7 @@ pub(crate) enum Purpose {
     OutputLength = 3,
     Words = 4,
     Nonces = 5,
+    Endpoints = 16,
 }
 
 /// The address of a stream.

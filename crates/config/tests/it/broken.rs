@@ -288,3 +288,30 @@ fn objectives_that_no_answer_shows() {
     unseen.yaml:6:83: experiments[2].endpoint: found `embeddings`; allowed: chat, completions
     ");
 }
+
+#[test]
+fn ways_to_a_server() {
+    let found = faults("access.yaml");
+    assert!(!found.contains("hunter2"), "{found}");
+    assert_snapshot!(found, @"
+    access.yaml:6:5: experiments[0].urls: given beside `url`; one server has a `url`, several have `urls`
+    access.yaml:8:22: experiments[0].headers.Authorization: a secret does not stand in a configuration or a command; give the name of an environment variable that holds it (`NAME: { env: VARIABLE }`, or `--header NAME=VARIABLE`) or a file (`NAME: { file: PATH }`)
+    access.yaml:9:18: experiments[0].headers.X-Api-Key: a secret does not stand in a configuration or a command; give the name of an environment variable that holds it (`NAME: { env: VARIABLE }`, or `--header NAME=VARIABLE`) or a file (`NAME: { file: PATH }`)
+    access.yaml:10:13: experiments[0].headers.Host: the client writes this header by itself
+    access.yaml:11:17: experiments[0].headers.X Team: the name of a header has letters, digits, hyphens and underscores only
+    access.yaml:12:15: experiments[0].headers.X-Team: a header's value is a text of printable ASCII characters
+    access.yaml:13:23: experiments[0].headers.X-Token.env: found a text that is not shown here; allowed: the name of an environment variable, such as `TEAM_TOKEN`
+    access.yaml:13:45: experiments[0].headers.X-Token.file: given beside `env`; the value is read at one place
+    access.yaml:14:7: experiments[0].headers.X-Other: found a map; allowed: `env` with the name of a variable, or `file` with a path
+    access.yaml:14:18: experiments[0].headers.X-Other.variable: unknown key; allowed: env, file
+    access.yaml:15:7: experiments[0].headers.X-Empty: found a map; allowed: `env` with the name of a variable, or `file` with a path
+    access.yaml:16:5: experiments[0].ca_file: found a list; allowed: the path of a file of certificates in PEM
+    access.yaml:17:12: experiments[0].proxy: found a text that is not shown here; allowed: a proxy's address without user and password, which would be stored; proxies that ask for them are not used
+    access.yaml:18:12: experiments[0].http2: found `maybe`; allowed: true, false
+    access.yaml:22:23: experiments[1].urls[1]: the address http://h1/v1 is listed twice
+    access.yaml:22:37: experiments[1].urls[2]: found `h2`; allowed: an address such as `http://127.0.0.1:8000` or `https://host/prefix`
+    access.yaml:23:12: experiments[1].proxy: found `https://proxy`; allowed: a proxy's address, such as `http://proxy.example.org:3128`
+    access.yaml:24:56: experiments[2].urls: an empty list; name at least one server
+    access.yaml:25:5: experiments[3].url: missing: `deployment: external` needs the server's address
+    ");
+}

@@ -6,7 +6,7 @@ use gipfel_config::{Plan, dataset_config, describe, parse_yaml, render_yaml};
 use gipfel_model::{
     ApiEndpoint, ArrivalProcess, ArrivalRate, BackendKind, DeploymentSpec, ExperimentSpec,
     LengthDistribution, LocalSpec, Rates, RequestForm, SearchSpec, Slo, Timeouts, WorkloadSpec,
-    deployment::{ApiKeySource, EndpointSpec, Placement},
+    deployment::{ApiKeySource, EndpointSpec, HeaderSource, Placement},
     run_config::LevelSchedule,
 };
 use proptest::{collection, option, prelude::*, sample};
@@ -251,9 +251,26 @@ fn placement() -> impl Strategy<Value = Placement> {
         text().prop_map(|path| ApiKeySource::File(path.into())),
     ];
     let url = "https?://[a-z]{1,8}(:[1-9][0-9]{0,3})?(/[a-z]{1,5}){0,2}";
-    let external = (url, key).prop_map(|(url, api_key)| {
+    let header = prop_oneof![
+        "[a-z]{1,8}".prop_map(HeaderSource::Text),
+        name.prop_map(HeaderSource::Environment),
+        text().prop_map(|path| HeaderSource::File(path.into())),
+    ];
+    let way = (
+        collection::btree_map("X-[A-Za-z]{1,5}", header, 0..3),
+        option::of(text().prop_map(Into::into)),
+        option::of("http://[a-z]{1,8}:[1-9][0-9]{0,3}"),
+        any::<bool>(),
+        collection::btree_set("http://n[0-9]{1,3}:1", 0..3),
+    );
+    let external = (url, key, way).prop_map(|(url, api_key, (headers, ca_file, proxy, http2, replicas))| {
         Placement::External(EndpointSpec {
             api_key,
+            headers,
+            ca_file,
+            proxy,
+            http2,
+            replicas: replicas.into_iter().collect(),
             ..EndpointSpec::new(&url)
         })
     });

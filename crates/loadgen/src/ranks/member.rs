@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow, bail};
 use gipfel_engine::engine;
 use gipfel_model::{RunConfig, RunState};
 use gipfel_results_db::ResultsDb;
-use gipfel_stream_client::{Clock, Target};
+use gipfel_stream_client::Clock;
 use tokio::{
     sync::{mpsc, oneshot},
     time::MissedTickBehavior,
@@ -309,8 +309,7 @@ impl Member<'_> {
             engine: engine(self.config.backend),
             model,
             clock: self.clock,
-            target: Target::parse(&self.config.endpoint.url).map_err(anyhow::Error::from)?,
-            key: setup::read_api_key(&self.config.endpoint.api_key)?,
+            reach: setup::reach(self.config)?,
             rows: self.rows.clone(),
             rank: self.rank,
         };

@@ -1,6 +1,6 @@
 //! Runs that come to their end.
 
-use std::thread;
+use std::{collections::BTreeSet, thread};
 
 use gipfel_model::{
     ApiEndpoint, ArrivalProcess, CountSource, LengthDistribution, LevelState, Outcome, Phase, Provenance,
@@ -204,5 +204,40 @@ fn objectives_on_what_cannot_be_seen_are_refused() {
         format!("{error:#}"),
         "requests that are not streamed show no `ttft p95 <= 500ms` and no `itl p99 <= 1s`; use an objective on `e2e` \
          or stream them"
+    );
+}
+
+#[test]
+fn several_servers_share_the_requests() {
+    let (one, two) = (Sim::fast(), Sim::fast());
+    let mut config = config(&one.url, &[20.0], &["ttft p50 <= 3s"]);
+    config.endpoint.replicas = vec![two.url.clone()];
+    let directory = RunDirectory::new(config);
+    assert_eq!(directory.run().expect("a run"), RunState::Completed);
+    let results = directory.results();
+    let measured = results.levels[0].of_phase(Phase::Measured);
+    let second = measured.iter().filter(|request| request.endpoint == 1).count();
+    assert!(measured.iter().all(|request| request.outcome == Outcome::Ok));
+    assert_eq!(measured.len(), 20);
+    assert!(
+        (4..=16).contains(&second),
+        "{second} of 20 went to the second server"
+    );
+    let scraped: BTreeSet<u32> = results.scrapes.iter().map(|scrape| scrape.endpoint).collect();
+    assert_eq!(scraped, BTreeSet::from([0, 1]));
+}
+
+#[test]
+fn servers_with_different_models_are_refused() {
+    let (one, two) = (Sim::fast(), Sim::of("another"));
+    let mut config = config(&one.url, &[20.0], &["ttft p50 <= 3s"]);
+    config.endpoint.replicas = vec![two.url.clone()];
+    let error = RunDirectory::new(config)
+        .run()
+        .expect_err("another model would be measured");
+    let error = format!("{error:#}");
+    assert!(
+        error.contains("does not list the model") && error.contains("another"),
+        "{error}"
     );
 }

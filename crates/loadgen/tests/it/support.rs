@@ -58,14 +58,23 @@ impl Sim {
         Self::start(1e6, 512, Faults::default())
     }
 
+    /// Such a server of another model.
+    pub(crate) fn of(model: &str) -> Self {
+        Self::serve(model, 1e6, 512, Faults::default())
+    }
+
     /// Four requests at a time, of which each token takes five milliseconds.
     pub(crate) fn narrow() -> Self {
         Self::start(5e6, 4, Faults::default())
     }
 
     pub(crate) fn start(base_ns: f64, max_seqs: u32, faults: Faults) -> Self {
+        Self::serve("test-model", base_ns, max_seqs, faults)
+    }
+
+    fn serve(model: &str, base_ns: f64, max_seqs: u32, faults: Faults) -> Self {
         let profile = ServerProfile {
-            name: "test-model".to_owned(),
+            name: model.to_owned(),
             law: StepLaw {
                 base_ns,
                 token_ns: 1_000.0,

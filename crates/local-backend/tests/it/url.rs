@@ -87,7 +87,7 @@ async fn a_url_that_cannot_be_used_is_refused() {
         "`GIPFEL_NO_SUCH`",
     )
     .await;
-    check(closed(ApiKeySource::File(file.clone())), "cannot be read").await;
+    check(closed(ApiKeySource::File(file.clone())), "cannot read").await;
     fs::write(&file, "open\n").unwrap();
     check(closed(ApiKeySource::File(file.clone())), "refuses the API key").await;
     fs::write(&file, "sesame\n").unwrap();
