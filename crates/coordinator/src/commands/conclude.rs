@@ -5,36 +5,46 @@ use gipfel_results_analysis::{Conclusion, Summary};
 
 use crate::{
     campaign::Finished,
-    cli::OutputArguments,
-    commands::{results, run},
+    cli::ShowArguments,
+    commands::results,
     display::{self, Display},
     exit::Exit,
     failure::Failure,
+    words,
 };
 
 /// Says how the campaign ended and chooses the exit code.
 pub(crate) fn conclude(
     finished: &Finished,
-    output: &OutputArguments,
+    output: &ShowArguments,
     display: &Display,
 ) -> Result<Exit, Failure> {
     display.clear();
     let state = &finished.state;
-    state
-        .live()
-        .iter()
-        .filter(|live| !live.kept)
-        .for_each(|live| display.note(&format!("still lives: {live}")));
+    let live = state.live();
+    let lives: Vec<_> = live.iter().filter(|live| !live.kept).collect();
+    for live in &lives {
+        display.note(&format!("still lives: {live}"));
+    }
     for trouble in &finished.not_merged {
         display.note(trouble);
     }
     show_failures(finished, display);
     let exit = show_answer(finished, output, display)?;
     if state.is_unfinished() && finished.left != Left::Finished {
-        display.note(&format!(
-            "{} goes on",
-            run::resume_command(&state.campaign_id, output)
-        ));
+        let command = |verb: &str| {
+            let words = format!("{verb} {}", state.campaign_id);
+            words::command(&words, &output.results_dir)
+        };
+        display.note(&if lives.is_empty() {
+            format!("nothing of it lives; {} goes on", command("resume"))
+        } else {
+            format!(
+                "{} goes on with it, {} ends it",
+                command("resume"),
+                command("cancel")
+            )
+        });
     }
     let failed = |outcome: Option<&RunOutcome>| matches!(outcome, Some(RunOutcome::Failed(_)));
     let uncollected = state
@@ -50,7 +60,7 @@ pub(crate) fn conclude(
 }
 
 /// Prints the table of this campaign's runs, from their own databases.
-fn show_answer(finished: &Finished, output: &OutputArguments, display: &Display) -> Result<Exit, Failure> {
+fn show_answer(finished: &Finished, output: &ShowArguments, display: &Display) -> Result<Exit, Failure> {
     let mut all: Option<Summary> = None;
     for database in finished.databases.iter().filter(|database| database.exists()) {
         match results::read_summary(database, &[]) {

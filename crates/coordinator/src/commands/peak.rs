@@ -21,6 +21,9 @@ const MODELS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Finds the peak of the server behind a URL, or prints the configuration that does.
 pub(crate) fn peak(arguments: &PeakArguments) -> Result<Exit, Failure> {
+    if let Some(exit) = run::hand_over(&arguments.output)? {
+        return Ok(exit);
+    }
     let schedule = peak::schedule(arguments).map_err(|problem| Failure::usage(anyhow!(problem)))?;
     let found = results::runtime()?.block_on(ask_models(arguments))?;
     let experiment = peak::experiment(arguments, schedule, found);
@@ -38,7 +41,7 @@ pub(crate) fn peak(arguments: &PeakArguments) -> Result<Exit, Failure> {
         vec![experiment],
         &options,
         &arguments.output,
-        &Display::of(&arguments.output),
+        &Display::of(&arguments.output.show),
     )
 }
 
