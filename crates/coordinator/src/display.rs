@@ -200,6 +200,15 @@ impl Display {
         }
     }
 
+    /// Says what an interrupt of this process does from now on.
+    pub(crate) fn footer(&self, footer: &'static str) {
+        let mut state = self.state.borrow_mut();
+        if let Some(watched) = &mut state.watched {
+            watched.footer = footer;
+        }
+        state.draw();
+    }
+
     /// Takes the table away that is written over; what follows is printed below.
     pub(crate) fn clear(&self) {
         let mut state = self.state.borrow_mut();

@@ -10,7 +10,7 @@ use crate::{
     display::{self, Display},
     exit::Exit,
     failure::Failure,
-    words,
+    only, words,
 };
 
 /// Says how the campaign ended and chooses the exit code.
@@ -29,7 +29,7 @@ pub(crate) fn conclude(
     for trouble in &finished.not_merged {
         display.note(trouble);
     }
-    show_failures(finished, display);
+    show_failures(finished, output, display);
     let exit = show_answer(finished, output, display)?;
     if state.is_unfinished() && finished.left != Left::Finished {
         let command = |verb: &str| {
@@ -82,21 +82,32 @@ fn show_answer(finished: &Finished, output: &ShowArguments, display: &Display) -
     Ok(answer(&summary))
 }
 
-fn show_failures(finished: &Finished, display: &Display) {
-    for (deployment, run) in finished.state.runs() {
+fn show_failures(finished: &Finished, output: &ShowArguments, display: &Display) {
+    let mut failed = false;
+    for (_, run) in finished.state.runs() {
+        let label = only::label(&run.experiment);
         if let Some(RunOutcome::Failed(failure)) = run.outcome() {
-            let words = display::failure_words(failure);
-            display.note(&format!("{} on {}: {words}", run.id, deployment.id));
-            for line in failure.log_tail.lines() {
+            failed = true;
+            display.note(&format!("{label}: failed: {}", display::failure_words(failure)));
+            // The load generator's last words are the message itself.
+            let tail = failure.log_tail.lines();
+            for line in tail.filter(|line| !line.ends_with(&failure.message)) {
                 display.note(&format!("  | {line}"));
             }
         }
         if let Some(error) = &run.collect_error {
             display.note(&format!(
-                "run {}: its database could not be collected: {error}",
+                "{label}: the database of run {} could not be collected: {error}",
                 run.id
             ));
         }
+    }
+    if failed {
+        let logs = words::command(
+            &format!("logs {}", finished.state.campaign_id),
+            &output.results_dir,
+        );
+        display.note(&format!("{logs} prints what servers and load generators said"));
     }
     for deployment in &finished.state.deployments {
         if let DeploymentPhase::Kept { handle, endpoint } = &deployment.phase {

@@ -193,6 +193,7 @@ pub(crate) fn hand_over(output: &OutputArguments) -> Result<Option<Exit>, Failur
 
 /// What the line under the table says that an interrupt does.
 const FOOTER: &str = "ctrl-C ends what runs and keeps what was measured";
+const ENDING_FOOTER: &str = "ending; ctrl-C leaves at once";
 
 fn drive(campaign: Campaign, output: &OutputArguments, display: &Display) -> Result<Exit, Failure> {
     let id = campaign.state().campaign_id.clone();
@@ -242,6 +243,7 @@ async fn carry_out(
         };
         if command == Command::Interrupt {
             interrupts += 1;
+            display.footer(ENDING_FOOTER);
         }
         display.note(match (command, interrupts) {
             (Command::Detach, _) => "the terminal is gone: gipfel leaves and everything lives on",
