@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, anyhow};
-use gipfel_experiment::{Campaign as State, Left, Limits, Update};
+use gipfel_experiment::{Campaign as State, Driver, Left, Limits, Update};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -41,6 +41,9 @@ pub(crate) fn attach(arguments: &AttachArguments) -> Result<Exit, Failure> {
     let ended = if chosen.driver.is_some() {
         results::runtime()?.block_on(watch(&chosen, snapshot, &display))?
     } else {
+        for experiment in snapshot.experiments(Driver::unix_now_ms()) {
+            display.note(&format!("{}: {}", experiment.label(), experiment.state));
+        }
         true
     };
     if !ended {
