@@ -1,5 +1,11 @@
 //! A campaign from its plan to its merged results: the facade for embedders.
 //!
+//! A [`Campaign`] holds its results directory from the moment at which it is planned or taken up until it is dropped:
+//! one process at a time drives a campaign in a results directory, and one campaign. What happens is told as a stream of
+//! [`Update`]s to the function that [`Campaign::run`] is given; it is called from within that future, in order, and
+//! should return soon. [`Command`]s go the other way: one interrupt ends what runs and keeps what was measured, the second
+//! leaves at once, and `Detach` leaves everything alive for a later [`Campaign::resume`].
+//!
 //! ```no_run
 //! # async fn example(plan: gipfel_config::Plan) -> anyhow::Result<()> {
 //! use gipfel::campaign::{Campaign, Options};
@@ -27,6 +33,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     ids::{FreshIds, now_iso},
+    occupancy::Occupancy,
     wiring,
 };
 
@@ -59,6 +66,7 @@ pub struct Campaign {
     state: State,
     journal: Journal,
     options: Options,
+    occupancy: Occupancy,
 }
 
 /// A campaign after its driver has left.
@@ -70,35 +78,61 @@ pub struct Finished {
     pub left: Left,
     /// The databases of the runs that were collected.
     pub databases: Vec<PathBuf>,
-    /// The merged database of the results directory.
+    /// The merged database of the results directory; it is left as it was when something lives that was not waited for.
     pub results: PathBuf,
     /// What could not be merged into it, with the reason.
     pub not_merged: Vec<String>,
 }
 
 impl Campaign {
-    /// Plans the experiments and begins the journal; nothing is started yet.
+    /// Plans the experiments, takes the results directory and begins the journal; nothing is started yet.
+    ///
+    /// # Errors
+    ///
+    /// An [`OccupancyError`](crate::occupancy::OccupancyError) when another process uses the directory or it cannot be
+    /// written, a `JournalError` when the journal cannot, a `PlanError` when the experiments make no campaign.
     pub fn plan(experiments: Vec<ExperimentSpec>, options: &Options) -> anyhow::Result<Self> {
         let state = plan_state(experiments, options)?;
+        let occupancy = Occupancy::take(&options.results_dir, &state.campaign_id)?;
         let journal = Journal::create(&options.results_dir, &state)?;
         Ok(Self {
             state,
             journal,
             options: options.clone(),
+            occupancy,
         })
     }
 
     /// Takes up a campaign that was left unfinished.
     pub fn resume(id: &CampaignId, options: &Options) -> anyhow::Result<Self> {
+        Self::take_up(id, options, |state, now, limits| {
+            let mut ids = FreshIds::now();
+            state.resume(now, limits, &mut |spec| ids.deployment(spec));
+        })
+    }
+
+    /// Takes up a campaign that nobody drives in order to end it: when it is run, it starts nothing, ends what lives and
+    /// keeps what was measured. It can be resumed later.
+    pub fn call_off(id: &CampaignId, options: &Options) -> anyhow::Result<Self> {
+        Self::take_up(id, options, State::call_off)
+    }
+
+    fn take_up(
+        id: &CampaignId,
+        options: &Options,
+        change: impl FnOnce(&mut State, i64, &Limits),
+    ) -> anyhow::Result<Self> {
+        // A directory without this campaign is left as it is.
+        Journal::load(&options.results_dir, id)?;
+        let occupancy = Occupancy::take(&options.results_dir, id)?;
         let (journal, mut state) = Journal::open(&options.results_dir, id)?;
-        let (limits, mut ids) = (Limits::default(), FreshIds::now());
-        let now = Driver::unix_now_ms();
-        state.resume(now, &limits, &mut |spec| ids.deployment(spec));
+        change(&mut state, Driver::unix_now_ms(), &Limits::default());
         journal.write(&state)?;
         Ok(Self {
             state,
             journal,
             options: options.clone(),
+            occupancy,
         })
     }
 
@@ -130,16 +164,19 @@ impl Campaign {
             left,
         } = driver.run(commands, updates).await?;
         let results = results_dir.join("results.db");
+        // Who leaves while something lives is in a hurry; a later resume merges.
+        let in_a_hurry = left != Left::Finished && state.live().iter().any(|live| !live.kept);
         let directory = results_dir.join(state.campaign_id.as_str());
         let databases = state.runs().filter_map(|(_, run)| run.database.as_ref());
         let databases: Vec<PathBuf> = databases.map(|database| directory.join(database)).collect();
         let mut not_merged = Vec::new();
-        if !databases.is_empty() {
+        if !databases.is_empty() && !in_a_hurry {
             match merge(&results, &databases).await {
                 Ok(report) => not_merged.extend(report.refused.iter().map(refusal_words)),
                 Err(error) => not_merged.push(format!("not merged: {}", chain_words(&error))),
             }
         }
+        drop(self.occupancy);
         Ok(Finished {
             state,
             left,

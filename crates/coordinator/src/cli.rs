@@ -24,6 +24,16 @@ pub enum Command {
     Peak(PeakArguments),
     /// Go on with an unfinished campaign.
     Resume(ResumeArguments),
+    /// Say where a campaign stands and what of it lives.
+    Status(StatusArguments),
+    /// Show a campaign that another gipfel drives, until it ends.
+    Attach(AttachArguments),
+    /// End a campaign and keep what was measured.
+    Cancel(CancelArguments),
+    /// Print what servers and load generators have printed.
+    Logs(LogsArguments),
+    /// List the campaigns of a results directory.
+    List(ListArguments),
     /// Merge and summarise result databases.
     #[command(subcommand)]
     Results(ResultsCommand),
@@ -40,9 +50,9 @@ pub enum Command {
 /// Where results are kept unless the user says otherwise.
 pub const DEFAULT_RESULTS_DIR: &str = "results";
 
-/// Where results go and how progress is shown.
+/// Where results are and how progress is shown.
 #[derive(Clone, Debug, Args)]
-pub struct OutputArguments {
+pub struct ShowArguments {
     /// Where campaigns, runs and the merged database are kept.
     #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
     pub results_dir: PathBuf,
@@ -52,6 +62,20 @@ pub struct OutputArguments {
     /// Print plain progress lines, also on a terminal.
     #[arg(long)]
     pub no_live: bool,
+}
+
+/// How a campaign is driven.
+#[derive(Clone, Debug, Args)]
+pub struct OutputArguments {
+    /// Where results go and how progress is shown.
+    #[command(flatten)]
+    pub show: ShowArguments,
+    /// Drive on in the background: return as soon as the campaign is planned.
+    #[arg(long)]
+    pub detach: bool,
+    /// This is the process in the background.
+    #[arg(long, hide = true, conflicts_with = "detach")]
+    pub in_background: bool,
     /// Seconds between two looks at remote jobs; processes of this machine are looked at each second.
     #[arg(long, value_name = "SECONDS", default_value_t = 15.0)]
     pub poll_interval: f64,
@@ -65,8 +89,12 @@ pub struct RunArguments {
     /// Synthetic prompts, whatever the configuration says of data sets.
     #[arg(long)]
     pub synthetic: bool,
+    /// Only the experiments whose model, backend or deployment holds this text, or is matched by it if it has `*` or `?`;
+    /// repeat it for several. `--dry-run` lists them.
+    #[arg(long, value_name = "PATTERN")]
+    pub only: Vec<String>,
     /// Write what would be started, and start nothing.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "detach")]
     pub dry_run: bool,
     /// Leave the servers running at the end.
     #[arg(long)]
@@ -143,7 +171,7 @@ pub struct PeakArguments {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Print the configuration file that this command stands for, and do nothing.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "detach")]
     pub print_config: bool,
     /// Output.
     #[command(flatten)]
@@ -158,6 +186,86 @@ pub struct ResumeArguments {
     /// Output.
     #[command(flatten)]
     pub output: OutputArguments,
+}
+
+/// Which campaign a command is about.
+#[derive(Clone, Debug, Args)]
+pub struct CampaignArguments {
+    /// The campaign, or a part of its name that no other has; by default the one that is driven now, else the latest.
+    pub campaign: Option<String>,
+}
+
+/// `gipfel status`.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArguments {
+    /// Which one.
+    #[command(flatten)]
+    pub campaign: CampaignArguments,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Where the campaigns are.
+    #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
+    pub results_dir: PathBuf,
+}
+
+/// `gipfel attach`.
+#[derive(Clone, Debug, Args)]
+pub struct AttachArguments {
+    /// Which one.
+    #[command(flatten)]
+    pub campaign: CampaignArguments,
+    /// Output.
+    #[command(flatten)]
+    pub show: ShowArguments,
+}
+
+/// `gipfel cancel`.
+#[derive(Clone, Debug, Args)]
+pub struct CancelArguments {
+    /// Which one.
+    #[command(flatten)]
+    pub campaign: CampaignArguments,
+    /// Where the campaigns are.
+    #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
+    pub results_dir: PathBuf,
+}
+
+/// `gipfel logs`.
+#[derive(Clone, Debug, Args)]
+pub struct LogsArguments {
+    /// A campaign, a run or a server, or a part of its name that no other has; by default the campaign that is driven
+    /// now, else the latest.
+    pub name: Option<String>,
+    /// Only what servers printed.
+    #[arg(long, conflicts_with_all = ["load", "all"])]
+    pub server: bool,
+    /// Only what load generators printed.
+    #[arg(long, conflicts_with = "all")]
+    pub load: bool,
+    /// Both, and what a detached gipfel printed; the default.
+    #[arg(long)]
+    pub all: bool,
+    /// Go on with what is printed from now on, until the campaign ends.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// So many lines of the end of each log.
+    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+    pub lines: usize,
+    /// Where the campaigns are.
+    #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
+    pub results_dir: PathBuf,
+}
+
+/// `gipfel list`.
+#[derive(Clone, Debug, Args)]
+pub struct ListArguments {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Where the campaigns are.
+    #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
+    pub results_dir: PathBuf,
 }
 
 /// `gipfel results …`.

@@ -3,28 +3,37 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use gipfel_backend::Failure;
-use gipfel_experiment::{DeploymentPhase, RunOutcome, RunPhase, Update};
-use gipfel_model::{Phase, Progress, RunState, Stage};
+use gipfel_experiment::{Campaign, DeploymentPhase, Driver, Limits, RunOutcome, RunPhase, Update};
+use gipfel_model::{Phase, Progress, RunId, RunState, Stage};
 use gipfel_results_analysis::Summary;
-use serde_json::json;
 
 use crate::{
-    cli::OutputArguments,
+    cli::ShowArguments,
+    events,
+    exit::Exit,
     progress_words::{closed, standing},
-    status_line::StatusLine,
+    terminal::LiveLines,
+    view::{
+        Group, Snapshot,
+        files::CampaignFiles,
+        lines::{Line, Style},
+        table::{self, Size},
+    },
+    words::clock,
 };
 
 /// Plain lines say where a level stands at most this often.
 const LEVEL_LINE_INTERVAL: Duration = Duration::from_secs(5);
-/// And where a search stands.
+/// And where a search stands, or what is waited for.
 const SEARCH_LINE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Prints what happens: lines on standard error, or one JSON object per event on standard output. On a terminal, where
-/// everything stands now is one line that is written over.
+/// everything stands now is a table below those lines that is written over.
 pub struct Display {
     json: bool,
     state: RefCell<State>,
@@ -32,8 +41,17 @@ pub struct Display {
 
 struct State {
     started: Instant,
-    line: StatusLine,
-    runs: BTreeMap<String, RunLines>,
+    lines: LiveLines,
+    runs: BTreeMap<RunId, RunLines>,
+    watched: Option<Watched>,
+}
+
+/// The campaign whose experiments are shown.
+struct Watched {
+    files: CampaignFiles,
+    snapshot: Snapshot,
+    /// What an interrupt of this process does.
+    footer: &'static str,
 }
 
 /// What was said of a run.
@@ -42,8 +60,8 @@ struct RunLines {
     levels_shown: usize,
     /// What the last line said where it stands, and when.
     said: Option<(Place, Instant)>,
-    /// Where it stands now.
-    status: String,
+    /// When something was last said of what it waits for.
+    waited: Option<Instant>,
 }
 
 /// Where a run stands, as far as a change of it is worth a line.
@@ -54,12 +72,13 @@ enum Place {
 }
 
 impl Display {
-    /// A display of the chosen form; `live` asks for the line that is written over.
+    /// A display of the chosen form; `live` asks for the table that is written over.
     pub fn new(json: bool, live: bool) -> Self {
         let state = State {
             started: Instant::now(),
-            line: StatusLine::new(live && !json),
+            lines: LiveLines::new(live && !json),
             runs: BTreeMap::new(),
+            watched: None,
         };
         Self {
             json,
@@ -67,14 +86,58 @@ impl Display {
         }
     }
 
-    pub(crate) fn of(output: &OutputArguments) -> Self {
-        Self::new(output.json, !output.no_live)
+    pub(crate) fn of(show: &ShowArguments) -> Self {
+        Self::new(show.json, !show.no_live)
+    }
+
+    /// Says which campaign is shown from now on, which process drives it, and what an interrupt of this one does.
+    pub(crate) fn begin(&self, campaign: &Campaign, results_dir: &Path, driver: u32, footer: &'static str) {
+        let files = CampaignFiles::new(results_dir, &campaign.campaign_id);
+        let directory = files.directory();
+        self.state.borrow_mut().watched = Some(Watched {
+            files,
+            snapshot: Snapshot::new(campaign.clone()),
+            footer,
+        });
+        if self.json {
+            self.event(&events::campaign(campaign, &directory, driver));
+        } else {
+            let count = match campaign.runs().count() {
+                1 => "1 experiment".to_owned(),
+                n => format!("{n} experiments"),
+            };
+            let (id, results_dir) = (&campaign.campaign_id, results_dir.display());
+            self.line(&format!("campaign {id} in {results_dir}: {count}"));
+        }
+    }
+
+    /// Begins with what happened before: programs are told all of it, people see it in the table.
+    pub(crate) fn take_up(&self, snapshot: &Snapshot) {
+        if self.json {
+            let changes = snapshot.campaign.changes_since(None, &Limits::default());
+            changes.iter().for_each(|change| self.show(change));
+            return;
+        }
+        let mut state = self.state.borrow_mut();
+        for (id, progress) in &snapshot.progress {
+            state.runs.entry(id.clone()).or_default().levels_shown = progress.levels.len();
+        }
+        if let Some(watched) = &mut state.watched {
+            watched.snapshot = snapshot.clone();
+        }
+        if !state.lines.is_live() {
+            let experiments = snapshot.experiments(Driver::unix_now_ms());
+            for experiment in experiments {
+                state.print(&format!("{}: {}", experiment.label(), experiment.state));
+            }
+        }
+        state.draw();
     }
 
     /// Says one thing that is no update of the driver.
     pub fn note(&self, text: &str) {
         if self.json {
-            self.event(&json!({"event": "note", "message": text}));
+            self.event(&events::note(text));
         } else {
             self.line(text);
         }
@@ -82,19 +145,23 @@ impl Display {
 
     /// Shows an update.
     pub fn show(&self, update: &Update) {
+        self.state.borrow_mut().learn(update);
         if self.json {
-            self.event(&event(update));
+            self.event(&events::update(update));
             return;
         }
+        let is_live = self.state.borrow().lines.is_live();
         match update {
+            // The table shows what is under way, so only what stays is a line then.
+            Update::Deployment { phase, .. } if is_live && is_passing(phase) => {}
+            Update::Run { phase, .. } if is_live && !phase.is_over() => {}
             Update::Deployment { id, phase } => self.line(&deployment_line(id.as_str(), phase)),
-            Update::Run { id, phase } => {
-                if matches!(phase, RunPhase::Ended(_)) {
-                    self.state.borrow_mut().end(id.as_str());
-                }
-                self.line(&run_line(id.as_str(), phase));
+            Update::Run { id, phase } => self.line(&run_line(id.as_str(), phase)),
+            Update::Progress { progress, .. } => {
+                let mut state = self.state.borrow_mut();
+                let lines = state.take(progress);
+                lines.iter().for_each(|line| state.print(line));
             }
-            Update::Progress { progress, .. } => self.progress(progress),
             Update::Trouble { about, message } => self.line(&format!("{about}: {message}")),
             Update::Unreachable { about } => {
                 self.line(&format!(
@@ -102,28 +169,51 @@ impl Display {
                 ));
             }
         }
+        self.state.borrow_mut().draw();
     }
 
-    /// Prints the summary as the last event.
-    #[expect(clippy::unused_self, reason = "one of the display's events")]
+    /// Lets time pass: what counts seconds goes on, and what is waited for is said again.
+    pub(crate) fn tick(&self) {
+        if self.json {
+            return;
+        }
+        let mut state = self.state.borrow_mut();
+        state.read_last_lines();
+        if state.lines.is_live() {
+            state.draw();
+        } else {
+            let lines = state.waits();
+            lines.iter().for_each(|line| state.print(line));
+        }
+    }
+
+    /// Prints the summary as an event.
     pub(crate) fn summary(&self, summary: &Summary) -> anyhow::Result<()> {
-        let event = json!({"event": "summary", "summary": serde_json::to_value(summary)?});
-        crate::print(&format!("{event}\n"))
+        self.event(&events::summary(summary)?);
+        Ok(())
     }
 
-    /// Takes the line away that is written over; what follows is printed below.
-    pub(crate) fn clear(&self) {
-        let mut state = self.state.borrow_mut();
-        state.runs.clear();
-        state.draw();
+    /// Prints how the program ends, as the last event.
+    pub(crate) fn end(&self, exit: Exit) {
+        if self.json {
+            self.event(&events::end(exit));
+        }
     }
 
-    fn progress(&self, progress: &Progress) {
+    /// Says what an interrupt of this process does from now on.
+    pub(crate) fn footer(&self, footer: &'static str) {
         let mut state = self.state.borrow_mut();
-        for line in state.take(progress) {
-            state.print(&line);
+        if let Some(watched) = &mut state.watched {
+            watched.footer = footer;
         }
         state.draw();
+    }
+
+    /// Takes the table away that is written over; what follows is printed below.
+    pub(crate) fn clear(&self) {
+        let mut state = self.state.borrow_mut();
+        state.watched = None;
+        state.lines.set(&[]);
     }
 
     fn line(&self, text: &str) {
@@ -138,10 +228,36 @@ impl Display {
 }
 
 impl State {
+    /// Keeps the snapshot up to date with what is told.
+    fn learn(&mut self, update: &Update) {
+        let Some(Watched { files, snapshot, .. }) = &mut self.watched else {
+            return;
+        };
+        match update {
+            Update::Progress { id, progress } => {
+                snapshot.progress.insert(id.clone(), (**progress).clone());
+            }
+            // The journal is written before anybody is told. One that cannot be read now can be at the next change.
+            Update::Deployment { .. } | Update::Run { .. } | Update::Unreachable { .. } => {
+                if let Ok(campaign) = files.journal() {
+                    snapshot.campaign = campaign;
+                }
+            }
+            Update::Trouble { .. } => {}
+        }
+    }
+
+    fn read_last_lines(&mut self) {
+        if let Some(Watched { files, snapshot, .. }) = &mut self.watched {
+            files.read_last_lines(snapshot);
+        }
+    }
+
     /// Takes the progress of a run; the lines that stay of it.
     fn take(&mut self, progress: &Progress) -> Vec<String> {
-        let is_live = self.line.is_live();
-        let run = self.runs.entry(progress.run_id.to_string()).or_default();
+        let is_live = self.lines.is_live();
+        let label = self.label(&progress.run_id);
+        let run = self.runs.entry(progress.run_id.clone()).or_default();
         let mut lines: Vec<String> = progress
             .levels
             .iter()
@@ -150,34 +266,75 @@ impl State {
             .collect();
         run.levels_shown = run.levels_shown.max(progress.levels.len());
         let status = standing(progress).filter(|_| progress.state == RunState::Running);
-        if !is_live && let (Some(status), Some(place)) = (&status, place(progress)) {
-            lines.extend(run.is_due(place).then(|| status.clone()));
+        if let (false, Some(status), Some(place)) = (is_live, status, place(progress))
+            && run.is_due(place)
+        {
+            lines.push(status);
         }
-        run.status = status.unwrap_or_default();
-        lines
+        lines.iter().map(|line| format!("  {label}{line}")).collect()
     }
 
-    /// The run is over; it stands nowhere any more.
-    fn end(&mut self, run: &str) {
-        self.runs.remove(run);
-        self.draw();
+    /// Which experiment a line is about, where there are several.
+    fn label(&self, id: &RunId) -> String {
+        let watched = self.watched.as_ref();
+        let several = watched.filter(|watched| watched.snapshot.campaign.runs().nth(1).is_some());
+        let experiments = several.map(|watched| watched.snapshot.experiments(Driver::unix_now_ms()));
+        let mut experiments = experiments.into_iter().flatten();
+        let found = experiments.find(|experiment| experiment.run == *id);
+        found.map_or_else(String::new, |experiment| format!("{}: ", experiment.label()))
+    }
+
+    /// Plain lines about what has been waited for since the last one.
+    fn waits(&mut self) -> Vec<String> {
+        let Some(watched) = &self.watched else {
+            return Vec::new();
+        };
+        let experiments = watched.snapshot.experiments(Driver::unix_now_ms());
+        let waiting = experiments
+            .iter()
+            .filter(|experiment| experiment.group == Group::Running && experiment.figures.is_none());
+        let mut lines = Vec::new();
+        for experiment in waiting {
+            let run = self.runs.entry(experiment.run.clone()).or_default();
+            let since = run.waited.get_or_insert_with(Instant::now);
+            if since.elapsed() >= SEARCH_LINE_INTERVAL {
+                run.waited = Some(Instant::now());
+                lines.push(format!("{}: {}", experiment.label(), experiment.state));
+            }
+        }
+        lines
     }
 
     fn print(&mut self, text: &str) {
         let seconds = self.started.elapsed().as_secs();
-        self.line.print(&stamped(seconds, text));
+        self.lines.print(&stamped(seconds, text));
     }
 
     fn draw(&mut self) {
-        let statuses = self.runs.values().map(|run| run.status.trim());
-        let statuses: Vec<&str> = statuses.filter(|status| !status.is_empty()).collect();
-        if statuses.is_empty() {
-            self.line.set("");
-        } else {
-            let seconds = self.started.elapsed().as_secs();
-            self.line.set(&stamped(seconds, &statuses.join(" | ")));
-        }
+        let Some(watched) = self.watched.as_ref().filter(|_| self.lines.is_live()) else {
+            return;
+        };
+        let elapsed = clock(self.started.elapsed().as_secs_f64());
+        let footer = format!(" {elapsed}  {}", watched.footer);
+        let lines = table_lines(
+            &watched.snapshot,
+            &footer,
+            LiveLines::size(),
+            Driver::unix_now_ms(),
+        );
+        self.lines.set(&lines);
     }
+}
+
+/// The table at the bottom of a terminal; it takes half of its height at most.
+fn table_lines(snapshot: &Snapshot, footer: &str, size: Size, now: i64) -> Vec<Line> {
+    let room = Size {
+        rows: (size.rows / 2).saturating_sub(2).clamp(1, 20),
+        ..size
+    };
+    let mut lines = table::render(&snapshot.experiments(now), room);
+    lines.push(Line::of(footer, Style::Dim).cut(size.columns));
+    lines
 }
 
 impl RunLines {
@@ -205,6 +362,22 @@ fn place(progress: &Progress) -> Option<Place> {
 
 fn stamped(seconds: u64, text: &str) -> String {
     format!("[{:3}:{:02}] {text}", seconds / 60, seconds % 60)
+}
+
+/// Whether a server is on its way to another phase, of which nothing needs to be known later.
+fn is_passing(phase: &DeploymentPhase) -> bool {
+    match phase {
+        DeploymentPhase::Pending
+        | DeploymentPhase::Submitting { .. }
+        | DeploymentPhase::Settling { .. }
+        | DeploymentPhase::Starting { .. }
+        | DeploymentPhase::Ending { .. }
+        | DeploymentPhase::Ended(_) => true,
+        DeploymentPhase::Ready { .. }
+        | DeploymentPhase::Diagnosing { .. }
+        | DeploymentPhase::Kept { .. }
+        | DeploymentPhase::Lost { .. } => false,
+    }
 }
 
 fn deployment_line(id: &str, phase: &DeploymentPhase) -> String {
@@ -244,20 +417,6 @@ fn run_line(id: &str, phase: &RunPhase) -> String {
 /// The failure's class and sentence; its log tail is shown once, at the end.
 pub(crate) fn failure_words(failure: &Failure) -> String {
     format!("{}: {}", failure.reason, failure.message)
-}
-
-fn event(update: &Update) -> serde_json::Value {
-    match update {
-        Update::Deployment { id, phase } => {
-            json!({"event": "deployment", "deployment": id, "phase": phase.name(), "detail": phase})
-        }
-        Update::Run { id, phase } => {
-            json!({"event": "run", "run": id, "phase": phase.name(), "detail": phase})
-        }
-        Update::Progress { id, progress } => json!({"event": "progress", "run": id, "progress": progress}),
-        Update::Trouble { about, message } => json!({"event": "trouble", "about": about, "message": message}),
-        Update::Unreachable { about } => json!({"event": "unreachable", "about": about}),
-    }
 }
 
 #[cfg(test)]

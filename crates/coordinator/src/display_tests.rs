@@ -5,6 +5,7 @@ use gipfel_model::{
 };
 
 use super::*;
+use crate::view::samples;
 
 #[test]
 fn a_failed_run_names_the_class() {
@@ -17,19 +18,12 @@ fn a_failed_run_names_the_class() {
     insta::assert_snapshot!(run_line("r", &phase), @"run r failed: server-failed: the server's process 7 is gone");
 }
 
-#[test]
-fn an_update_is_one_json_object() {
-    let update = Update::Unreachable {
-        about: "d-1".to_owned(),
-    };
-    insta::assert_snapshot!(event(&update), @r#"{"about":"d-1","event":"unreachable"}"#);
-}
-
 fn state() -> State {
     State {
         started: Instant::now(),
-        line: StatusLine::new(false),
+        lines: LiveLines::new(false),
         runs: BTreeMap::new(),
+        watched: None,
     }
 }
 
@@ -98,11 +92,63 @@ fn plain_lines_come_with_what_changes() {
 }
 
 #[test]
-fn a_run_that_is_over_stands_nowhere() {
+fn a_line_names_its_experiment_where_there_are_several() {
     let mut state = state();
-    state.take(&search(Stage::Ramp, 0));
-    let id = "20261121-224312_m_sim_local_0a1f";
-    assert!(state.runs[id].status.contains("search: rising, at 25.0 req/s"));
-    state.end(id);
-    assert!(state.runs.is_empty());
+    let mut progress = samples::level(32.0, 30.0, Some(101.0));
+    assert_eq!(
+        state.take(&progress)[0],
+        "  24 req/s: TTFT p95 88 ms, completed 23.90 req/s: passes"
+    );
+    state.watched = Some(Watched {
+        files: CampaignFiles::new(Path::new("results"), &"c-1".parse().expect("a campaign")),
+        snapshot: samples::snapshot(),
+        footer: "",
+    });
+    progress.run_id = "r-1".parse().expect("a run");
+    assert!(
+        state.take(&progress)[0].starts_with("  swiss-ai/Apertus-70B-Instruct-2509 on sglang: 24 req/s: ")
+    );
+}
+
+#[test]
+fn plain_lines_say_what_is_waited_for() {
+    let mut state = state();
+    state.watched = Some(Watched {
+        files: CampaignFiles::new(Path::new("results"), &"c-1".parse().expect("a campaign")),
+        snapshot: samples::snapshot(),
+        footer: "",
+    });
+    assert_eq!(state.waits(), Vec::<String>::new(), "not at once");
+    let long_ago = Instant::now()
+        .checked_sub(SEARCH_LINE_INTERVAL)
+        .expect("the machine is up for longer");
+    for run in state.runs.values_mut() {
+        run.waited = Some(long_ago);
+    }
+    let lines = state.waits();
+    assert!(lines[0].starts_with("llama-405b on vllm: loading "), "{lines:?}");
+    assert_eq!(lines.len(), 1);
+    assert_eq!(state.waits(), Vec::<String>::new(), "not twice");
+}
+
+#[test]
+fn the_table_takes_half_of_the_terminal() {
+    let size = Size {
+        columns: 80,
+        rows: 10,
+    };
+    let lines = table_lines(
+        &samples::snapshot(),
+        " 3:12  interrupt to end it",
+        size,
+        samples::NOW,
+    );
+    let text: Vec<String> = lines.iter().map(|line| line.render(false)).collect();
+    insta::assert_snapshot!(text.join("\n"), @"
+    Model             Backend State      Rate TTFT p95   QPS       Peak req/s  Left
+    apertus-8b-instr… vllm    near peak  25.4   172 ms  24.4 25.3 (24.1–26.4)  8:12
+    Apertus-70B-Inst… sglang  measuring  3.25   412 ms  2.23           ≥ 24.0  4:00
+    + 1 run, 1 wait, 2 done
+    3:12  interrupt to end it
+    ");
 }

@@ -7,7 +7,7 @@ use gipfel_engine::engine;
 use gipfel_experiment::Campaign as State;
 use gipfel_model::{DeploymentSpec, EndpointSpec, deployment::Placement};
 
-use crate::wiring;
+use crate::{only, wiring};
 
 /// Writes the run configurations and server commands under `results_dir` and says what they are.
 pub(crate) fn write(state: &State, results_dir: &Path) -> anyhow::Result<String> {
@@ -25,8 +25,9 @@ pub(crate) fn write(state: &State, results_dir: &Path) -> anyhow::Result<String>
             let experiment = &run.experiment;
             let _ = writeln!(
                 text,
-                "run {}: {} on {}; {}",
+                "run {}: {}; {} at {}; {}",
                 run.id,
+                only::label(experiment),
                 slos(&experiment.slos),
                 endpoint.url,
                 gipfel_config::describe_rates(&experiment.schedule)

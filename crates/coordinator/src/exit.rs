@@ -24,6 +24,24 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    const ALL: [Self; 8] = [
+        Self::Done,
+        Self::Internal,
+        Self::Usage,
+        Self::NoRate,
+        Self::ExperimentFailed,
+        Self::Unresolved,
+        Self::Worse,
+        Self::Interrupted,
+    ];
+
+    /// The end that a process's exit code stands for.
+    pub(crate) fn of_code(code: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|exit| *exit as i32 == code)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

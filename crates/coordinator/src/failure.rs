@@ -1,8 +1,10 @@
 //! Errors as people see them: `error:`, `caused by:`, `hint:` and an exit code.
 
-use std::fmt::Write;
+use std::{fmt::Write, io};
 
-use crate::exit::Exit;
+use gipfel_experiment::JournalError;
+
+use crate::{exit::Exit, occupancy::OccupancyError};
 
 /// A failure with the exit code that it stands for and, if there is one, what to do about it.
 #[derive(Debug)]
@@ -22,6 +24,20 @@ impl Failure {
             exit: Exit::Usage,
             error: error.into(),
             hint: None,
+        }
+    }
+
+    /// A campaign that cannot be driven in its results directory.
+    pub(crate) fn campaign(error: anyhow::Error) -> Self {
+        let hint = match (error.downcast_ref(), error.downcast_ref()) {
+            (Some(occupancy), _) => Some(OccupancyError::hint(occupancy)),
+            (None, Some(journal)) => journal_hint(journal),
+            (None, None) => None,
+        };
+        Self {
+            exit: Exit::Usage,
+            error,
+            hint,
         }
     }
 
@@ -62,6 +78,26 @@ impl From<anyhow::Error> for Failure {
             error,
             hint: None,
         }
+    }
+}
+
+fn journal_hint(error: &JournalError) -> Option<String> {
+    match error {
+        JournalError::Io { source, .. } => Some(directory_hint(source).to_owned()),
+        JournalError::NoCampaign { .. } => {
+            Some("`gipfel list` names those that there are; --results-dir looks elsewhere".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// What to do about a results directory that refuses.
+pub(crate) fn directory_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space, or keep results on another disk with --results-dir"
+        }
+        _ => "choose a directory that can be written with --results-dir",
     }
 }
 

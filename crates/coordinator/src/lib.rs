@@ -2,19 +2,26 @@
 //!
 //! [`campaign::Campaign`] carries out a plan; [`main`] is the whole program.
 
+mod background;
 pub mod campaign;
 pub mod cli;
 mod commands;
 pub mod display;
 mod dry_run;
+mod events;
 pub mod exit;
 pub mod failure;
 mod ids;
+pub mod occupancy;
+mod only;
 mod output;
 pub mod peak;
 mod progress_words;
-mod status_line;
+mod signals;
+mod terminal;
+mod view;
 mod wiring;
+mod words;
 
 use std::{ffi::OsString, io::Write, process::ExitCode};
 
@@ -72,6 +79,11 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Peak(arguments) => commands::peak::peak(&arguments),
         Command::Resume(arguments) => commands::run::resume(&arguments),
+        Command::Status(arguments) => commands::status::status(&arguments),
+        Command::Attach(arguments) => commands::attach::attach(&arguments),
+        Command::Cancel(arguments) => commands::cancel::cancel(&arguments),
+        Command::Logs(arguments) => commands::logs::logs(&arguments),
+        Command::List(arguments) => commands::list::list(&arguments),
         Command::Results(ResultsCommand::Merge {
             sources,
             into,

@@ -21,14 +21,14 @@ pub(crate) fn standing(progress: &Progress) -> Option<String> {
 pub(crate) fn closed(level: &LevelSummary) -> String {
     match level.stage {
         Stage::Level => format!(
-            "  {}: TTFT p95 {}, completed {:.2} req/s: {}",
+            "{}: TTFT p95 {}, completed {:.2} req/s: {}",
             level.rate,
             milliseconds(level.ttft_p95_ms),
             level.completed_rate,
             level.verdict.as_ref().map(verdict_words).unwrap_or_default()
         ),
         Stage::Ramp | Stage::Bracket | Stage::Track => format!(
-            "  {} {} req/s: {}",
+            "{} {} req/s: {}",
             level.stage,
             format_rate(level.rate.get()),
             step_words(level)
@@ -76,7 +76,7 @@ fn search_line(search: &SearchProgress, current: Option<&LevelProgress>) -> Stri
     if let Some(failed) = current.map(|current| current.failed).filter(|failed| *failed > 0) {
         parts.push(format!("{failed} failed"));
     }
-    format!("  search: {}", parts.join(", "))
+    format!("search: {}", parts.join(", "))
 }
 
 /// How long it may take still.
@@ -110,7 +110,7 @@ fn level_line(current: &LevelProgress) -> String {
         String::new()
     };
     format!(
-        "  {}: {phase}, {:.0} of {:.0} s, {} in flight{failed}{ttft}",
+        "{}: {phase}, {:.0} of {:.0} s, {} in flight{failed}{ttft}",
         current.rate, current.elapsed_s, current.planned_s, current.in_flight
     )
 }
@@ -166,10 +166,10 @@ mod tests {
 
     #[test]
     fn a_level_is_told_in_one_line() {
-        assert_snapshot!(level_line(&level(Phase::Warmup, 0)), @"  20 req/s: warm-up, 12 of 90 s, 8 in flight");
+        assert_snapshot!(level_line(&level(Phase::Warmup, 0)), @"20 req/s: warm-up, 12 of 90 s, 8 in flight");
         assert_snapshot!(
             level_line(&level(Phase::Measured, 3)),
-            @"  20 req/s: measuring, 12 of 90 s, 8 in flight, 3 failed, TTFT p95 so far 123 ms"
+            @"20 req/s: measuring, 12 of 90 s, 8 in flight, 3 failed, TTFT p95 so far 123 ms"
         );
     }
 
@@ -179,12 +179,12 @@ mod tests {
             rate: rate(per_second),
             ..level(Phase::Measured, failed)
         };
-        assert_snapshot!(search_line(&search(Stage::Ramp, 40.2), Some(&at(12.8, 0))), @r"  search: rising, at 12.8 req/s, 0:40 of 15:00, at most 15 min left");
+        assert_snapshot!(search_line(&search(Stage::Ramp, 40.2), Some(&at(12.8, 0))), @r"search: rising, at 12.8 req/s, 0:40 of 15:00, at most 15 min left");
         let bracket = SearchProgress {
             bracket: Some((20.1, 27.24)),
             ..search(Stage::Bracket, 100.0)
         };
-        assert_snapshot!(search_line(&bracket, Some(&at(23.456, 2))), @r"  search: narrowing down, at 23.5 req/s, peak between 20.1 and 27.2 req/s, 1:40 of 15:00, at most 14 min left, 2 failed");
+        assert_snapshot!(search_line(&bracket, Some(&at(23.456, 2))), @r"search: narrowing down, at 23.5 req/s, peak between 20.1 and 27.2 req/s, 1:40 of 15:00, at most 14 min left, 2 failed");
         let estimate = PeakEstimate {
             peak_qps: 25.3,
             mean: 25.5,
@@ -197,9 +197,9 @@ mod tests {
             estimate: Some(estimate.clone()),
             ..search(Stage::Track, elapsed_s)
         };
-        assert_snapshot!(search_line(&track(372.0), Some(&at(25.4, 0))), @r"  search: near the peak, at 25.4 req/s, peak 25.3 req/s (90 % interval 24.1–26.4), 6:12 of 15:00, at most 9 min left");
-        assert_snapshot!(search_line(&track(850.5), None), @r"  search: near the peak, peak 25.3 req/s (90 % interval 24.1–26.4), 14:10 of 15:00, at most 50 s left");
-        assert_snapshot!(search_line(&track(901.0), None), @r"  search: near the peak, peak 25.3 req/s (90 % interval 24.1–26.4), 15:01 of 15:00, ends soon");
+        assert_snapshot!(search_line(&track(372.0), Some(&at(25.4, 0))), @r"search: near the peak, at 25.4 req/s, peak 25.3 req/s (90 % interval 24.1–26.4), 6:12 of 15:00, at most 9 min left");
+        assert_snapshot!(search_line(&track(850.5), None), @r"search: near the peak, peak 25.3 req/s (90 % interval 24.1–26.4), 14:10 of 15:00, at most 50 s left");
+        assert_snapshot!(search_line(&track(901.0), None), @r"search: near the peak, peak 25.3 req/s (90 % interval 24.1–26.4), 15:01 of 15:00, ends soon");
     }
 
     #[test]
@@ -224,12 +224,12 @@ mod tests {
                 verdict,
             })
         };
-        assert_snapshot!(over(Stage::Track, Some(&worst), None), @r"  track 25.4 req/s: 3.1 % over ttft p95 <= 500ms");
-        assert_snapshot!(over(Stage::Ramp, None, None), @r"  ramp 25.4 req/s: nothing is decided");
+        assert_snapshot!(over(Stage::Track, Some(&worst), None), @r"track 25.4 req/s: 3.1 % over ttft p95 <= 500ms");
+        assert_snapshot!(over(Stage::Ramp, None, None), @r"ramp 25.4 req/s: nothing is decided");
         let invalid = Verdict::Invalid {
             reason: "the client was late".to_owned(),
         };
-        assert_snapshot!(over(Stage::Track, Some(&worst), Some(invalid)), @r"  track 25.4 req/s: invalid: the client was late");
-        assert_snapshot!(over(Stage::Level, Some(&worst), Some(Verdict::Accept)), @r"  25.4137 req/s: TTFT p95 312 ms, completed 25.10 req/s: passes");
+        assert_snapshot!(over(Stage::Track, Some(&worst), Some(invalid)), @r"track 25.4 req/s: invalid: the client was late");
+        assert_snapshot!(over(Stage::Level, Some(&worst), Some(Verdict::Accept)), @r"25.4137 req/s: TTFT p95 312 ms, completed 25.10 req/s: passes");
     }
 }

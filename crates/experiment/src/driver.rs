@@ -2,6 +2,7 @@
 
 mod backends;
 mod call;
+mod changes;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -270,47 +271,9 @@ impl<U: Fn(Update)> Shift<U> {
 
     /// Tells the display what has changed since `before`; everything without it.
     fn report(&self, before: Option<&Campaign>) {
-        for deployment in &self.campaign.deployments {
-            let old = before
-                .and_then(|before| before.deployment(&deployment.id))
-                .map(|old| &old.phase);
-            let (id, phase) = (deployment.id.clone(), deployment.phase.clone());
-            if old.is_none_or(|old| old.name() != phase.name()) {
-                (self.updates)(Update::Deployment {
-                    id: id.clone(),
-                    phase,
-                });
-            }
-            self.report_missed(
-                old.map_or(0, DeploymentPhase::missed),
-                deployment.phase.missed(),
-                id.as_str(),
-            );
-            for run in &deployment.runs {
-                let old = before
-                    .and_then(|before| before.run(&run.id))
-                    .map(|(_, old)| &old.phase);
-                if old.is_none_or(|old| old.name() != run.phase.name()) {
-                    (self.updates)(Update::Run {
-                        id: run.id.clone(),
-                        phase: run.phase.clone(),
-                    });
-                }
-                self.report_missed(
-                    old.map_or(0, RunPhase::missed),
-                    run.phase.missed(),
-                    run.id.as_str(),
-                );
-            }
-        }
-    }
-
-    fn report_missed(&self, before: u32, now: u32, about: &str) {
-        let bound = self.options.limits.unreachable_after;
-        if before < bound && now >= bound {
-            (self.updates)(Update::Unreachable {
-                about: about.to_owned(),
-            });
-        }
+        self.campaign
+            .changes_since(before, &self.options.limits)
+            .into_iter()
+            .for_each(&self.updates);
     }
 }

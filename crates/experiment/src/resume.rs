@@ -6,6 +6,7 @@ use gipfel_model::{DeploymentId, DeploymentSpec};
 use crate::{
     campaign::Campaign,
     deployment::{Deployment, DeploymentPhase},
+    event::Event,
     limits::{Limits, milliseconds},
     run::{Run, RunPhase},
 };
@@ -55,6 +56,16 @@ impl Campaign {
                     .unwrap_or_else(|| fresh_id(&deployment.spec))
             });
         }
+    }
+}
+
+impl Campaign {
+    /// Takes up the whole campaign to end it: after [`Campaign::recover`], everything is called off as by an interrupt.
+    /// The driver then starts nothing and ends what lives.
+    pub fn call_off(&mut self, now: i64, limits: &Limits) {
+        self.recover(now, limits);
+        // What follows from the phases is asked for again when the driver begins.
+        drop(self.step(Event::Interrupt, now, limits));
     }
 }
 

@@ -11,6 +11,7 @@ mod deployer;
 mod detail;
 mod files;
 mod finder;
+mod identity;
 mod launch;
 mod machine;
 mod mark;
@@ -32,6 +33,7 @@ use gipfel_model::Provenance;
 
 use crate::{launch::Children, machine::Machine};
 
+pub use identity::ProcessIdentity;
 pub use url::{UrlDeployer, listed_models};
 
 /// Starts, observes and ends servers and load generators on this machine.

@@ -33,8 +33,8 @@ experiments:
       profile: quickstart
 ";
 /// Four levels of four seconds and what lies between them.
-const WHOLE_RUN: Duration = Duration::from_secs(24);
-const LIMIT: Duration = Duration::from_mins(2);
+pub(super) const WHOLE_RUN: Duration = Duration::from_secs(24);
+pub(super) const LIMIT: Duration = Duration::from_mins(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Victim {
@@ -90,16 +90,9 @@ impl Run {
         self.world.find("run_", ".db").ok()?.into_iter().next()
     }
 
-    /// Levels that are complete now, and how many request rows each has.
     fn complete_levels(&self) -> Vec<(i64, i64)> {
-        let sql = "SELECT level, (SELECT count(*) FROM request q WHERE q.level = l.level) AS rows \
-                   FROM level l WHERE state = 'complete' ORDER BY level";
-        let Some(rows) = self.database().and_then(|database| query(&database, sql).ok()) else {
-            return Vec::new();
-        };
-        rows.iter()
-            .filter_map(|row| Some((row["level"].as_i64()?, row["rows"].as_i64()?)))
-            .collect()
+        self.database()
+            .map_or_else(Vec::new, |database| complete_levels(&database))
     }
 
     fn wait(&mut self) -> anyhow::Result<()> {
@@ -108,6 +101,16 @@ impl Run {
         })?;
         Ok(())
     }
+}
+
+/// Levels of a database that are complete now, and how many request rows each has.
+pub(super) fn complete_levels(database: &Path) -> Vec<(i64, i64)> {
+    let sql = "SELECT level, (SELECT count(*) FROM request q WHERE q.level = l.level) AS rows \
+               FROM level l WHERE state = 'complete' ORDER BY level";
+    let rows = query(database, sql).unwrap_or_default();
+    rows.iter()
+        .filter_map(|row| Some((row["level"].as_i64()?, row["rows"].as_i64()?)))
+        .collect()
 }
 
 fn kill_once(victim: Victim, round: u32, after: Duration) -> anyhow::Result<()> {
@@ -151,7 +154,17 @@ fn check(run: &Run, before: &[(i64, i64)]) -> anyhow::Result<()> {
         databases.len() == 1,
         "expected one run database, found {databases:?}"
     );
-    let database = &databases[0];
+    check_database(&databases[0])?;
+    let after = run.complete_levels();
+    ensure!(
+        before.iter().all(|level| after.contains(level)),
+        "completed levels changed: {before:?} then, {after:?} now"
+    );
+    merged_summary(&run.world.results(), 1)
+}
+
+/// The database is whole, and holds each rate complete exactly once.
+pub(super) fn check_database(database: &Path) -> anyhow::Result<()> {
     let integrity = query(database, "PRAGMA integrity_check")?;
     ensure!(
         integrity.len() == 1 && integrity[0]["integrity_check"] == "ok",
@@ -168,18 +181,13 @@ fn check(run: &Run, before: &[(i64, i64)]) -> anyhow::Result<()> {
         "SELECT count(*) FROM level WHERE state NOT IN ('complete', 'broken')",
     )?;
     ensure!(open == 0, "{open} levels are neither complete nor broken");
-    let after = run.complete_levels();
-    ensure!(
-        before.iter().all(|level| after.contains(level)),
-        "completed levels changed: {before:?} then, {after:?} now"
-    );
-    merged_summary(&run.world.results())
+    Ok(())
 }
 
-fn merged_summary(results: &Path) -> anyhow::Result<()> {
+pub(super) fn merged_summary(results: &Path, expected: i64) -> anyhow::Result<()> {
     let database = results.join("results.db");
     let runs = number(&database, "SELECT count(*) FROM experiments")?;
-    ensure!(runs == 1, "the merged database has {runs} runs");
+    ensure!(runs == expected, "the merged database has {runs} runs");
     Ok(())
 }
 
@@ -212,10 +220,10 @@ fn kill_server() -> anyhow::Result<()> {
 }
 
 /// Reproducible moments: a linear congruential generator is random enough to choose when to kill.
-struct Moments(u64);
+pub(super) struct Moments(pub(super) u64);
 
 impl Moments {
-    fn next(&mut self, within: Duration) -> Duration {
+    pub(super) fn next(&mut self, within: Duration) -> Duration {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)

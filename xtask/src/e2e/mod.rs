@@ -6,6 +6,7 @@ mod chromium;
 mod dynamo;
 mod faults;
 mod kill;
+mod kill_parallel;
 mod llamacpp;
 mod processes;
 mod quickstart;
@@ -71,6 +72,9 @@ pub(crate) enum Scenario {
         /// Seed of the moments.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Three experiments at the same time against three servers; only gipfel is killed, in each round twice.
+        #[arg(long)]
+        parallel: bool,
     },
 }
 
@@ -86,6 +90,11 @@ pub(crate) fn run(scenario: &Scenario) -> anyhow::Result<()> {
         Scenario::Faults { only, budget } => faults::play(only, budget),
         Scenario::Report { database } => report::play(database.as_deref()),
         Scenario::Verdicts { profiles, rounds } => verdicts::play(profiles, *rounds),
-        Scenario::Kill { rounds, seed } => kill::play(*rounds, *seed),
+        Scenario::Kill {
+            rounds,
+            seed,
+            parallel: true,
+        } => kill_parallel::play(*rounds, *seed),
+        Scenario::Kill { rounds, seed, .. } => kill::play(*rounds, *seed),
     }
 }

@@ -5,36 +5,46 @@ use gipfel_results_analysis::{Conclusion, Summary};
 
 use crate::{
     campaign::Finished,
-    cli::OutputArguments,
-    commands::{results, run},
+    cli::ShowArguments,
+    commands::results,
     display::{self, Display},
     exit::Exit,
     failure::Failure,
+    only, words,
 };
 
 /// Says how the campaign ended and chooses the exit code.
 pub(crate) fn conclude(
     finished: &Finished,
-    output: &OutputArguments,
+    output: &ShowArguments,
     display: &Display,
 ) -> Result<Exit, Failure> {
     display.clear();
     let state = &finished.state;
-    state
-        .live()
-        .iter()
-        .filter(|live| !live.kept)
-        .for_each(|live| display.note(&format!("still lives: {live}")));
+    let live = state.live();
+    let lives: Vec<_> = live.iter().filter(|live| !live.kept).collect();
+    for live in &lives {
+        display.note(&format!("still lives: {live}"));
+    }
     for trouble in &finished.not_merged {
         display.note(trouble);
     }
-    show_failures(finished, display);
+    show_failures(finished, output, display);
     let exit = show_answer(finished, output, display)?;
     if state.is_unfinished() && finished.left != Left::Finished {
-        display.note(&format!(
-            "{} goes on",
-            run::resume_command(&state.campaign_id, output)
-        ));
+        let command = |verb: &str| {
+            let words = format!("{verb} {}", state.campaign_id);
+            words::command(&words, &output.results_dir)
+        };
+        display.note(&if lives.is_empty() {
+            format!("nothing of it lives; {} goes on", command("resume"))
+        } else {
+            format!(
+                "{} goes on with it, {} ends it",
+                command("resume"),
+                command("cancel")
+            )
+        });
     }
     let failed = |outcome: Option<&RunOutcome>| matches!(outcome, Some(RunOutcome::Failed(_)));
     let uncollected = state
@@ -50,7 +60,7 @@ pub(crate) fn conclude(
 }
 
 /// Prints the table of this campaign's runs, from their own databases.
-fn show_answer(finished: &Finished, output: &OutputArguments, display: &Display) -> Result<Exit, Failure> {
+fn show_answer(finished: &Finished, output: &ShowArguments, display: &Display) -> Result<Exit, Failure> {
     let mut all: Option<Summary> = None;
     for database in finished.databases.iter().filter(|database| database.exists()) {
         match results::read_summary(database, &[]) {
@@ -72,21 +82,32 @@ fn show_answer(finished: &Finished, output: &OutputArguments, display: &Display)
     Ok(answer(&summary))
 }
 
-fn show_failures(finished: &Finished, display: &Display) {
-    for (deployment, run) in finished.state.runs() {
+fn show_failures(finished: &Finished, output: &ShowArguments, display: &Display) {
+    let mut failed = false;
+    for (_, run) in finished.state.runs() {
+        let label = only::label(&run.experiment);
         if let Some(RunOutcome::Failed(failure)) = run.outcome() {
-            let words = display::failure_words(failure);
-            display.note(&format!("{} on {}: {words}", run.id, deployment.id));
-            for line in failure.log_tail.lines() {
+            failed = true;
+            display.note(&format!("{label}: failed: {}", display::failure_words(failure)));
+            // The load generator's last words are the message itself.
+            let tail = failure.log_tail.lines();
+            for line in tail.filter(|line| !line.ends_with(&failure.message)) {
                 display.note(&format!("  | {line}"));
             }
         }
         if let Some(error) = &run.collect_error {
             display.note(&format!(
-                "run {}: its database could not be collected: {error}",
+                "{label}: the database of run {} could not be collected: {error}",
                 run.id
             ));
         }
+    }
+    if failed {
+        let logs = words::command(
+            &format!("logs {}", finished.state.campaign_id),
+            &output.results_dir,
+        );
+        display.note(&format!("{logs} prints what servers and load generators said"));
     }
     for deployment in &finished.state.deployments {
         if let DeploymentPhase::Kept { handle, endpoint } = &deployment.phase {

@@ -1,12 +1,18 @@
 //! The subcommands.
 
+pub(crate) mod attach;
+pub(crate) mod cancel;
+pub(crate) mod choose;
 pub(crate) mod compare;
 pub(crate) mod conclude;
 pub(crate) mod config;
 pub(crate) mod export;
+pub(crate) mod list;
 pub(crate) mod loadgen;
+pub(crate) mod logs;
 pub(crate) mod peak;
 pub(crate) mod report;
 pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod sim;
+pub(crate) mod status;

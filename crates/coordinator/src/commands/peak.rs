@@ -17,6 +17,9 @@ use crate::{
 
 /// Finds the peak of the server behind a URL, or prints the configuration that does.
 pub(crate) fn peak(arguments: &PeakArguments) -> Result<Exit, Failure> {
+    if let Some(exit) = run::hand_over(&arguments.output)? {
+        return Ok(exit);
+    }
     let schedule = peak::schedule(arguments).map_err(|problem| Failure::usage(anyhow!(problem)))?;
     let endpoint = peak::endpoint(arguments);
     let found = results::runtime()?.block_on(ask_models(arguments, &endpoint))?;
@@ -35,7 +38,7 @@ pub(crate) fn peak(arguments: &PeakArguments) -> Result<Exit, Failure> {
         vec![experiment],
         &options,
         &arguments.output,
-        &Display::of(&arguments.output),
+        &Display::of(&arguments.output.show),
     )
 }
 

@@ -1,13 +1,16 @@
 //! `gipfel results …`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use gipfel_model::Slo;
 use gipfel_results_analysis::{Summary, TableOptions, render_table, summarize_with};
 use gipfel_results_db::ResultsDb;
 
-use crate::{campaign::refusal_words, exit::Exit, failure::Failure, print};
+use crate::{campaign::refusal_words, exit::Exit, failure::Failure, print, terminal};
 
 /// Columns that a table may take when the terminal does not say how wide it is.
 pub(crate) const TABLE_WIDTH: u16 = 110;
@@ -99,7 +102,7 @@ pub(crate) fn print_summary(summary: &Summary, form: Form) -> Result<(), Failure
         serde_json::to_string_pretty(summary).context("failed to write the summary as JSON")? + "\n"
     } else {
         let options = TableOptions {
-            width: TABLE_WIDTH,
+            width: table_width(),
             all_levels: form.all_levels,
             ..TableOptions::default()
         };
@@ -107,6 +110,19 @@ pub(crate) fn print_summary(summary: &Summary, form: Form) -> Result<(), Failure
     };
     print(&text)?;
     Ok(())
+}
+
+/// As wide as the terminal; a narrower one than this breaks the lines, which reads better than columns of a few letters.
+const NARROWEST_TABLE: usize = 80;
+
+/// Columns that a table on standard output may take.
+pub(crate) fn table_width() -> u16 {
+    let stdout = std::io::stdout();
+    if !stdout.is_terminal() {
+        return TABLE_WIDTH;
+    }
+    let columns = terminal::size_of(&stdout).columns.max(NARROWEST_TABLE);
+    u16::try_from(columns).unwrap_or(TABLE_WIDTH).min(TABLE_WIDTH)
 }
 
 /// The databases `run_*.db` of every campaign under the directory, sorted.

@@ -1,6 +1,6 @@
 //! `gipfel run` and `resume`, and what `peak` shares with them.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, anyhow};
 use gipfel_config::Plan;
@@ -13,25 +13,32 @@ use tokio::{
 };
 
 use crate::{
+    background,
     campaign::{self, Campaign, Options},
-    cli::{BaseUrl, DEFAULT_RESULTS_DIR, OutputArguments, ResumeArguments, RunArguments},
-    commands::{conclude, config, results},
+    cli::{BaseUrl, OutputArguments, ResumeArguments, RunArguments},
+    commands::{choose, conclude, config, results},
     display::Display,
     dry_run,
     exit::Exit,
     failure::Failure,
-    print,
+    only, print,
+    signals::Signals,
+    words,
 };
 
 /// `gipfel run`.
 pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
+    if let Some(exit) = hand_over(&arguments.output)? {
+        return Ok(exit);
+    }
     let mut plan = config::load(&arguments.config)?;
+    plan.experiments = only::choose(plan.experiments, &arguments.only).map_err(Failure::usage)?;
     if arguments.synthetic {
         for experiment in &mut plan.experiments {
             experiment.dataset_config = gipfel_config::dataset_config(&experiment.workload);
         }
     }
-    let display = Display::of(&arguments.output);
+    let display = Display::of(&arguments.output.show);
     for warning in &plan.warnings {
         display.note(&format!("warning: {warning}"));
     }
@@ -55,11 +62,12 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
 
 /// `gipfel resume`.
 pub(crate) fn resume(arguments: &ResumeArguments) -> Result<Exit, Failure> {
-    let results_dir = &arguments.output.results_dir;
+    if let Some(exit) = hand_over(&arguments.output)? {
+        return Ok(exit);
+    }
+    let results_dir = &arguments.output.show.results_dir;
     let id: CampaignId = match &arguments.campaign {
-        Some(text) => text
-            .parse()
-            .map_err(|error: gipfel_model::IdError| Failure::usage(error))?,
+        Some(text) => choose::named(results_dir, text)?,
         None => Journal::latest_unfinished(results_dir)
             .map_err(Failure::usage)?
             .ok_or_else(|| {
@@ -67,11 +75,15 @@ pub(crate) fn resume(arguments: &ResumeArguments) -> Result<Exit, Failure> {
                     "there is no unfinished campaign under `{}`",
                     results_dir.display()
                 ))
+                .hint(format!(
+                    "{} says what became of the others",
+                    words::command("list", results_dir)
+                ))
             })?,
     };
     let options = options(&arguments.output)?;
-    let display = Display::of(&arguments.output);
-    let campaign = Campaign::resume(&id, &options).map_err(Failure::usage)?;
+    let display = Display::of(&arguments.output.show);
+    let campaign = Campaign::resume(&id, &options).map_err(Failure::campaign)?;
     drive(campaign, &arguments.output, &display)
 }
 
@@ -81,7 +93,7 @@ pub(crate) fn start(
     output: &OutputArguments,
     display: &Display,
 ) -> Result<Exit, Failure> {
-    let campaign = Campaign::plan(experiments, options).map_err(Failure::usage)?;
+    let campaign = Campaign::plan(experiments, options).map_err(Failure::campaign)?;
     drive(campaign, output, display)
 }
 
@@ -143,7 +155,7 @@ pub(crate) fn options(output: &OutputArguments) -> Result<Options, Failure> {
             ))
         })?;
     Ok(Options {
-        results_dir: output.results_dir.clone(),
+        results_dir: output.show.results_dir.clone(),
         poll_interval,
         ..Options::default()
     })
@@ -162,7 +174,7 @@ fn servers(arguments: &RunArguments) -> Result<ServerChoice, Failure> {
         }
         Some(name) => {
             let borrowed =
-                Journal::find_server(&arguments.output.results_dir, name).map_err(Failure::usage)?;
+                Journal::find_server(&arguments.output.show.results_dir, name).map_err(Failure::usage)?;
             Ok(ServerChoice::Borrowed {
                 handle: borrowed.handle,
                 spec: Box::new(borrowed.spec),
@@ -171,76 +183,89 @@ fn servers(arguments: &RunArguments) -> Result<ServerChoice, Failure> {
     }
 }
 
+/// With `--detach` lets another process drive; that process leaves the terminal before it does anything.
+pub(crate) fn hand_over(output: &OutputArguments) -> Result<Option<Exit>, Failure> {
+    if output.in_background {
+        background::leave_terminal()?;
+    }
+    output.detach.then(|| background::start(output)).transpose()
+}
+
+/// What the line under the table says that an interrupt does.
+const FOOTER: &str = "ctrl-C ends what runs and keeps what was measured";
+const ENDING_FOOTER: &str = "ending; ctrl-C leaves at once";
+
 fn drive(campaign: Campaign, output: &OutputArguments, display: &Display) -> Result<Exit, Failure> {
     let id = campaign.state().campaign_id.clone();
-    display.note(&format!(
-        "campaign {id} in {}",
-        output.results_dir.join(id.as_str()).display()
-    ));
-    let finished = results::runtime()?.block_on(async {
-        let (commands, listen) = mpsc::channel(4);
-        let listening = tokio::spawn(forward_signals(commands));
-        let finished = campaign.run(listen, |update| display.show(&update)).await;
-        listening.abort();
-        finished
-    });
-    match finished {
-        Ok(finished) => conclude::conclude(&finished, output, display),
-        Err(error) => {
-            if let Some(DriverError::Journal { live, .. }) = error.downcast_ref() {
-                for live in live {
-                    display.note(&format!("still lives: {live}"));
-                }
-            }
-            Err(Failure::experiment(error)
-                .hint(format!("{} takes up what lives", resume_command(&id, output))))
-        }
+    let results_dir = &output.show.results_dir;
+    if output.in_background {
+        let directory = results_dir.join(id.as_str());
+        background::settle(&directory, &id)?;
     }
-}
-
-/// The command that goes on with a campaign, as it is to be typed.
-pub(crate) fn resume_command(id: &CampaignId, output: &OutputArguments) -> String {
-    if output.results_dir.as_os_str() == DEFAULT_RESULTS_DIR {
-        format!("`gipfel resume {id}`")
-    } else {
-        format!(
-            "`gipfel resume {id} --results-dir {}`",
-            output.results_dir.display()
-        )
-    }
-}
-
-/// Interrupt and terminate end the campaign; a closed terminal lets it live on.
-async fn forward_signals(commands: mpsc::Sender<Command>) -> anyhow::Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    // Under `nohup` the signal is ignored, and listening would take that back.
-    let mut hangup = if ignores_hangup() {
-        None
-    } else {
-        Some(signal(SignalKind::hangup())?)
+    display.begin(campaign.state(), results_dir, std::process::id(), FOOTER);
+    let runtime = results::runtime()?;
+    let finished = runtime.block_on(carry_out(campaign, display))?;
+    let Some(finished) = finished else {
+        // Whatever the runtime still waits for is not worth another second to a user who has asked three times.
+        runtime.shutdown_background();
+        display.clear();
+        let resume = words::command(&format!("resume {id}"), results_dir);
+        display.note(&format!("left at once; {resume} takes up what lives"));
+        return Ok(Exit::Interrupted);
     };
+    let exit = match finished {
+        Ok(finished) => conclude::conclude(&finished, &output.show, display),
+        Err(error) => Err(given_up(error, &id, results_dir, display)),
+    };
+    if let Ok(exit) = exit {
+        display.end(exit);
+    }
+    exit
+}
+
+/// Drives the campaign, shows what happens and passes on what the user wants; nothing if the user did not wait.
+async fn carry_out(
+    campaign: Campaign,
+    display: &Display,
+) -> anyhow::Result<Option<anyhow::Result<campaign::Finished>>> {
+    let mut signals = Signals::listen().context("failed to listen to signals")?;
+    let mut clock = tokio::time::interval(Duration::from_secs(1));
+    let mut resized = signal(SignalKind::window_change()).context("failed to listen to signals")?;
+    let (commands, listen) = mpsc::channel(4);
+    let mut interrupts = 0;
+    let mut running = std::pin::pin!(campaign.run(listen, |update| display.show(&update)));
     loop {
-        let hung_up = async {
-            match &mut hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
-            }
-        };
         let command = tokio::select! {
-            _ = interrupt.recv() => Command::Interrupt,
-            _ = terminate.recv() => Command::Interrupt,
-            _ = hung_up => Command::Detach,
+            finished = &mut running => return Ok(Some(finished)),
+            command = signals.next() => command,
+            _ = clock.tick() => { display.tick(); continue }
+            _ = resized.recv() => { display.tick(); continue }
         };
-        if commands.send(command).await.is_err() {
-            return Ok(());
+        if command == Command::Interrupt {
+            interrupts += 1;
+            display.footer(ENDING_FOOTER);
         }
+        display.note(match (command, interrupts) {
+            (Command::Detach, _) => "the terminal is gone: gipfel leaves and everything lives on",
+            (Command::Interrupt, 1) => {
+                "interrupted: ending what runs and keeping what was measured; interrupt again to leave at once"
+            }
+            (Command::Interrupt, 2) => "interrupted again: leaving at once",
+            (Command::Interrupt, _) => return Ok(None),
+        });
+        // The driver has left if it does not listen; its results are being merged then.
+        let _ = commands.try_send(command);
     }
 }
 
-/// Whether SIGHUP, the first signal, is ignored; where the system does not say so, it is not.
-fn ignores_hangup() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .is_some_and(|mask| mask & 1 == 1)
+/// The driver could not go on.
+fn given_up(error: anyhow::Error, id: &CampaignId, results_dir: &Path, display: &Display) -> Failure {
+    display.clear();
+    if let Some(DriverError::Journal { live, .. }) = error.downcast_ref() {
+        for live in live {
+            display.note(&format!("still lives: {live}"));
+        }
+    }
+    let resume = words::command(&format!("resume {id}"), results_dir);
+    Failure::experiment(error).hint(format!("{resume} takes up what lives"))
 }

@@ -1,3 +1,5 @@
-//! Tests of the program as a whole.
+//! The program as its user runs it.
 
+mod campaigns;
 mod output;
+mod world;

@@ -138,3 +138,26 @@ fn an_interrupted_run_that_is_still_stopping_goes_on_after_resume() {
         ",
     );
 }
+
+#[test]
+fn what_nobody_drives_is_ended_and_nothing_is_started() {
+    let mut campaign = running();
+    campaign.call_off(0, &limits());
+    check(
+        &mut campaign,
+        "
+        start: look d-1, stop r-1, look r-1 => d-1 ready r-1 stopping
+        r-1 stopped: fetch r-1, end d-1 => d-1 ending r-1 collecting
+        r-1 fetched: end r-1 => d-1 ending r-1 ending
+        r-1 ended: => d-1 ending r-1 stopped
+        d-1 ended: => d-1 done r-1 stopped
+        ",
+    );
+    let mut campaign = two();
+    campaign.call_off(0, &limits());
+    check(&mut campaign, "start: => d-1 stopped r-1 stopped r-2 stopped");
+    let mut campaign = one();
+    quietly(&mut campaign, &["start", "d-1 submitted"]);
+    campaign.call_off(0, &limits());
+    check(&mut campaign, "start: end d-1 => d-1 ending r-1 stopped");
+}

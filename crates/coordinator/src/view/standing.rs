@@ -1,0 +1,191 @@
+//! Where an experiment stands, and what it waits for, in words.
+
+use gipfel_experiment::{Deployment, DeploymentPhase, Run, RunOutcome, RunPhase};
+use gipfel_model::{Phase, Progress, RunState, Stage};
+
+use super::experiment::{Group, Snapshot};
+use crate::words::clock;
+
+/// What is looked at.
+pub(super) struct Subject<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) deployment: &'a Deployment,
+    /// Among the runs of its server.
+    pub(super) place: usize,
+    pub(super) run: &'a Run,
+    pub(super) progress: Option<&'a Progress>,
+    /// Unix time in milliseconds.
+    pub(super) now: i64,
+}
+
+/// Where it stands.
+pub(super) struct Standing {
+    pub(super) group: Group,
+    pub(super) words: String,
+    /// The words are few, and there are figures beside them.
+    pub(super) measures: bool,
+    pub(super) failed: bool,
+}
+
+pub(super) fn of(subject: &Subject<'_>) -> Standing {
+    match &subject.run.phase {
+        RunPhase::Waiting => before_its_run(subject),
+        RunPhase::Submitting { .. } => runs("its load generator is being started"),
+        RunPhase::Settling { .. } => runs("its load generator may have been started; looking for it"),
+        RunPhase::Running { failures, .. } if *failures > 0 => runs(&format!(
+            "its load generator does not answer ({failures} looks); it is still ours and looked for"
+        )),
+        RunPhase::Running { .. } => at_work(subject.progress),
+        RunPhase::Checking { .. } => runs("its load generator has ended; looking at its server"),
+        RunPhase::Stopping { .. } => runs("stops; what was measured is kept"),
+        RunPhase::Ending { .. } => runs("its load generator is being ended"),
+        RunPhase::Collecting { .. } => runs("its results are being collected"),
+        RunPhase::Lost { message, .. } => Standing {
+            failed: true,
+            ..over(&format!(
+                "its load generator could not be ended and may live: {message}"
+            ))
+        },
+        RunPhase::Ended(outcome) => ended(subject, outcome),
+    }
+}
+
+fn ended(subject: &Subject<'_>, outcome: &RunOutcome) -> Standing {
+    let measures = subject
+        .progress
+        .is_some_and(|progress| !progress.levels.is_empty());
+    let words = match outcome {
+        RunOutcome::Completed => "complete",
+        RunOutcome::Stopped => "stopped",
+        RunOutcome::Failed(failure) => {
+            return Standing {
+                failed: true,
+                ..over(&format!("failed: {}: {}", failure.reason, failure.message))
+            };
+        }
+    };
+    Standing {
+        measures,
+        ..over(words)
+    }
+}
+
+fn before_its_run(subject: &Subject<'_>) -> Standing {
+    match &subject.deployment.phase {
+        DeploymentPhase::Pending if subject.deployment.attempt > 0 => {
+            waits("its server did not start and is tried again")
+        }
+        DeploymentPhase::Pending if subject.snapshot.is_full() => waits(&format!(
+            "waits for its turn: number {} in line, {} at once",
+            subject.snapshot.turn(&subject.deployment.id),
+            subject.snapshot.campaign.max_parallel
+        )),
+        DeploymentPhase::Pending => waits("is about to start"),
+        phase if is_next(subject) => runs(&server_words(subject, phase)),
+        _ => waits("waits for the experiment before it on the same server"),
+    }
+}
+
+/// Whether it is the first of its server that has not begun, and none is under way.
+fn is_next(subject: &Subject<'_>) -> bool {
+    let mut before = subject.deployment.runs.iter().take(subject.place);
+    before.all(|run| run.phase.is_over())
+}
+
+fn server_words(subject: &Subject<'_>, phase: &DeploymentPhase) -> String {
+    let since = |since: i64| clock((subject.now - since) as f64 / 1000.0);
+    match phase {
+        DeploymentPhase::Pending => "waits for its server".to_owned(),
+        DeploymentPhase::Submitting { since: at } => format!("its server is being started {}", since(*at)),
+        DeploymentPhase::Settling { .. } => "its server may have been started; looking for it".to_owned(),
+        DeploymentPhase::Starting { failures, .. } if *failures > 0 => {
+            format!("its server cannot be looked at ({failures} looks); it is still ours and looked for")
+        }
+        DeploymentPhase::Starting {
+            since: at,
+            give_up_at,
+            ..
+        } => loading(subject, at.map(since), at.zip(*give_up_at)),
+        DeploymentPhase::Ready { .. } | DeploymentPhase::Kept { .. } => {
+            "its server is ready; it is about to be measured".to_owned()
+        }
+        DeploymentPhase::Diagnosing { .. } => "its server failed; reading its log".to_owned(),
+        DeploymentPhase::Ending { since: at, .. } => format!("its server is being ended {}", since(*at)),
+        DeploymentPhase::Lost { message, .. } => format!("its server could not be ended: {message}"),
+        DeploymentPhase::Ended(_) => "its server has ended".to_owned(),
+    }
+}
+
+/// `loading 1:20 of at most 15:00: <the last line of its log>`.
+fn loading(subject: &Subject<'_>, elapsed: Option<String>, bounds: Option<(i64, i64)>) -> String {
+    let verb = if subject.deployment.owned {
+        "loading"
+    } else {
+        "waiting for its server to answer"
+    };
+    let mut words = match elapsed {
+        Some(elapsed) => format!("{verb} {elapsed}"),
+        None => verb.to_owned(),
+    };
+    if let Some((since, give_up_at)) = bounds {
+        words += &format!(" of at most {}", clock((give_up_at - since) as f64 / 1000.0));
+    }
+    if let Some(line) = subject.snapshot.last_lines.get(&subject.deployment.id) {
+        words += &format!(": {line}");
+    }
+    words
+}
+
+fn at_work(progress: Option<&Progress>) -> Standing {
+    let Some(progress) = progress else {
+        return runs("its load generator is starting");
+    };
+    let words = match progress.state {
+        RunState::Waiting => return runs("its load generator waits for the server to answer"),
+        RunState::Running => measuring_words(progress),
+        RunState::Completed => "finishing",
+        RunState::Stopped => "stopping",
+        RunState::Failed => return runs("its load generator gave up; looking at its server"),
+    };
+    Standing {
+        measures: true,
+        ..runs(words)
+    }
+}
+
+fn measuring_words(progress: &Progress) -> &'static str {
+    match (&progress.search, &progress.current) {
+        (Some(search), _) => match search.stage {
+            Stage::Ramp => "rising",
+            Stage::Bracket => "narrowing",
+            Stage::Track | Stage::Level => "near peak",
+        },
+        (None, Some(current)) => match current.phase {
+            Phase::Warmup => "warm-up",
+            Phase::Measured => "measuring",
+            Phase::Tail => "draining",
+        },
+        (None, None) => "settling",
+    }
+}
+
+fn runs(words: &str) -> Standing {
+    standing(Group::Running, words)
+}
+
+fn waits(words: &str) -> Standing {
+    standing(Group::Waiting, words)
+}
+
+fn over(words: &str) -> Standing {
+    standing(Group::Over, words)
+}
+
+fn standing(group: Group, words: &str) -> Standing {
+    Standing {
+        group,
+        words: words.to_owned(),
+        measures: false,
+        failed: false,
+    }
+}
