@@ -10,7 +10,7 @@ use gipfel_model::{
 };
 use serde_json::{Map, Value};
 
-use crate::{plan::Plan, repeats};
+use crate::{plan::Plan, repeats, substitute::escape};
 
 /// Writes a plan as YAML; [`crate::parse_yaml`] reads the same experiments from it.
 ///
@@ -236,7 +236,7 @@ impl Writer {
     }
 
     fn text_entry(&mut self, depth: usize, key: &str, value: &str) {
-        self.entry(depth, key, scalar(value));
+        self.entry(depth, key, scalar(&escape(value)));
     }
 
     fn optional_text(&mut self, depth: usize, key: &str, value: Option<&String>) {
@@ -252,7 +252,7 @@ impl Writer {
     fn list(&mut self, depth: usize, key: &str, items: &[impl ToString]) {
         self.open(depth, key);
         for item in items {
-            self.line(depth + 1, &format!("- {}", scalar(&item.to_string())));
+            self.line(depth + 1, &format!("- {}", scalar(&escape(&item.to_string()))));
         }
     }
 

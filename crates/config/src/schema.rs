@@ -20,6 +20,11 @@ use crate::{backend_config, experiment, placement};
 pub fn schema() -> Value {
     let mut top = section(Map::from_iter([
         entry("version", json!({ "const": 1 }), "The form of the file."),
+        entry(
+            "include",
+            json!({ "anyOf": [text(), filled_list(text())] }),
+            "Files with settings that this one leaves open; relative to its folder.",
+        ),
         entry("defaults", defaults(), "Settings for all experiments."),
         entry(
             "dataset",

@@ -8,20 +8,21 @@ use jsonschema::Validator;
 
 use super::*;
 use crate::{
-    file::{Form, read_tree},
+    file::{Form, parse_tree},
     tree::{Entry, Node, Scalar, Value as Tree},
 };
 
 /// What an editor's reader of YAML makes of a file; absent when it is none.
 fn json_of(file: &Path) -> Option<Value> {
     let text = fs::read_to_string(file).expect("the file can be read");
-    let tree = read_tree(&text, Form::of(&file.to_string_lossy())).ok()?;
-    Some(tree.map_or(Value::Null, |node| convert(&node)))
+    let tree = parse_tree(&text, Form::of(&file.to_string_lossy())).ok()?;
+    Some(convert(&tree))
 }
 
 fn convert(node: &Node) -> Value {
     match &node.value {
         Tree::Scalar(scalar) => convert_scalar(scalar),
+        Tree::Refused => unreachable!("a reader refuses nothing"),
         Tree::List(items) => items.iter().map(convert).collect(),
         Tree::Map(entries) => Value::Object(convert_map(entries)),
     }
