@@ -121,9 +121,19 @@ pub(crate) fn parse_tree(text: &str, form: Form) -> Result<Node, Vec<SyntaxFault
     match form {
         Form::Yaml => yaml::read(text)
             .map(Option::unwrap_or_default)
-            .map_err(|fault| vec![fault]),
+            .map_err(|fault| vec![with_hint(fault, text)]),
         Form::Toml => toml::read(text),
     }
+}
+
+/// A brace ends a plain value within braces, which a variable brings along.
+fn with_hint(mut fault: SyntaxFault, text: &str) -> SyntaxFault {
+    let line = text.lines().nth(fault.at.line.saturating_sub(1) as usize);
+    if line.is_some_and(|line| line.contains("${")) {
+        let hint = "; within `[ ]` and `{ }` a value with `${NAME}` stands in quotes";
+        fault.problem.push_str(hint);
+    }
+    fault
 }
 
 fn read_top(mut top: Section<'_>, chain: &Chain, around: &Surroundings<'_>) -> Plan {

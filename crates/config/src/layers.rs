@@ -154,9 +154,11 @@ fn read_include(field: &Field<'_>, named: &str, chain: &Chain, around: &Surround
         ));
         return None;
     }
+    let place = field.place();
+    let named = (&place, "a path starts at the folder of the file that names it");
     read_file(
         &show(&path),
-        &field.place(),
+        named,
         &chain.with(path.clone()),
         field.reading,
         around,
@@ -167,12 +169,16 @@ fn read_include(field: &Field<'_>, named: &str, chain: &Chain, around: &Surround
 pub(crate) fn read_site(path: &str, reading: &Reading, around: &Surroundings<'_>) -> Option<Layer> {
     let file = reading.add_file(path, Form::of(path));
     let place = reading.place(Position::START.of_file(file), "");
-    read_file(path, &place, &Chain::of(path), reading, around)
+    let named = (
+        &place,
+        "it is the site's file, named by `--site` or `GIPFEL_SITE`",
+    );
+    read_file(path, named, &Chain::of(path), reading, around)
 }
 
 fn read_file(
     path: &str,
-    named_at: &Place,
+    (named_at, where_from): (&Place, &str),
     chain: &Chain,
     reading: &Reading,
     around: &Surroundings<'_>,
@@ -189,9 +195,7 @@ fn read_file(
         Err(error) => {
             reading.fault(
                 named_at.clone(),
-                format!(
-                    "cannot read `{path}`: {error}; a path starts at the folder of the file that names it"
-                ),
+                format!("cannot read `{path}`: {error}; {where_from}"),
             );
             return None;
         }

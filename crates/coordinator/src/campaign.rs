@@ -41,6 +41,9 @@ pub struct Options {
     pub max_parallel: u32,
     /// Which servers are used.
     pub servers: ServerChoice,
+    /// Databases of earlier campaigns that belong to this one's results, since they hold what it does not measure
+    /// again.
+    pub earlier: Vec<PathBuf>,
 }
 
 impl Default for Options {
@@ -50,6 +53,7 @@ impl Default for Options {
             poll_interval: Duration::from_secs(15),
             max_parallel: 2,
             servers: ServerChoice::Fresh { keep: false },
+            earlier: Vec::new(),
         }
     }
 }
@@ -68,7 +72,7 @@ pub struct Finished {
     pub state: State,
     /// How the driver left.
     pub left: Left,
-    /// The databases of the runs that were collected.
+    /// The databases of the runs: those of earlier campaigns that belong to them, then those that were collected.
     pub databases: Vec<PathBuf>,
     /// The merged database of the results directory.
     pub results: PathBuf,
@@ -116,6 +120,7 @@ impl Campaign {
         let Options {
             results_dir,
             poll_interval,
+            earlier,
             ..
         } = self.options;
         let backends = wiring::backends(self.journal.directory())?;
@@ -132,7 +137,8 @@ impl Campaign {
         let results = results_dir.join("results.db");
         let directory = results_dir.join(state.campaign_id.as_str());
         let databases = state.runs().filter_map(|(_, run)| run.database.as_ref());
-        let databases: Vec<PathBuf> = databases.map(|database| directory.join(database)).collect();
+        let collected = databases.map(|database| directory.join(database));
+        let databases: Vec<PathBuf> = earlier.into_iter().chain(collected).collect();
         let mut not_merged = Vec::new();
         if !databases.is_empty() {
             match merge(&results, &databases).await {

@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use gipfel_experiment::Retry;
 use gipfel_model::{ArrivalRate, BackendKind, EndpointSpec, Slo, parse_duration};
 use gipfel_results_analysis::export::Table;
 
@@ -57,11 +58,22 @@ pub struct OutputArguments {
     pub poll_interval: f64,
 }
 
+/// Where settings come from that a configuration leaves open.
+#[derive(Clone, Debug, Args)]
+pub struct SiteArguments {
+    /// A configuration of the site: settings that the file and what it includes leave open.
+    #[arg(long, value_name = "FILE", env = "GIPFEL_SITE", hide_env_values = true)]
+    pub site: Option<PathBuf>,
+}
+
 /// `gipfel run`.
 #[derive(Clone, Debug, Args)]
 pub struct RunArguments {
     /// The configuration file.
     pub config: PathBuf,
+    /// The site.
+    #[command(flatten)]
+    pub site: SiteArguments,
     /// Synthetic prompts, whatever the configuration says of data sets.
     #[arg(long)]
     pub synthetic: bool,
@@ -71,6 +83,18 @@ pub struct RunArguments {
     /// Leave the servers running at the end.
     #[arg(long)]
     pub keep_server: bool,
+    /// Which failed experiments of earlier campaigns are tried again: `all`, `none`, or reasons such as
+    /// `oom,timeout,server-failed`.
+    #[arg(
+        long,
+        value_name = "REASON,…",
+        default_value = "all",
+        conflicts_with = "rerun"
+    )]
+    pub retry: Retry,
+    /// Measure everything again, also what earlier campaigns of the results directory have completed.
+    #[arg(long, visible_alias = "fresh")]
+    pub rerun: bool,
     /// Use the server of an earlier run, or the one at a URL, instead of starting one.
     #[arg(long, value_name = "RUN|URL")]
     pub on: Option<String>,
@@ -294,11 +318,17 @@ pub enum ConfigCommand {
     Check {
         /// The configuration file.
         file: PathBuf,
+        /// The site.
+        #[command(flatten)]
+        site: SiteArguments,
     },
     /// Print the plan of a configuration file: every value that a run has, and where it comes from.
     Show {
         /// The configuration file.
         file: PathBuf,
+        /// The site.
+        #[command(flatten)]
+        site: SiteArguments,
         /// Print JSON, with an entry for each run.
         #[arg(long)]
         json: bool,

@@ -90,8 +90,10 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Results(ResultsCommand::Export(arguments)) => commands::export::export(&arguments),
         Command::Results(ResultsCommand::Compare(arguments)) => commands::compare::run(&arguments),
         Command::Results(ResultsCommand::Report(arguments)) => commands::report::report(&arguments),
-        Command::Config(ConfigCommand::Check { file }) => commands::config::check(&file),
-        Command::Config(ConfigCommand::Show { file, json }) => commands::config::show(&file, json),
+        Command::Config(ConfigCommand::Check { file, site }) => commands::config::check(&file, &site),
+        Command::Config(ConfigCommand::Show { file, site, json }) => {
+            commands::config::show(&file, &site, json)
+        }
         Command::Config(ConfigCommand::Schema) => commands::config::schema(),
         Command::Sim(arguments) => commands::sim::serve(&arguments),
         Command::Loadgen(options) => commands::loadgen::run(&options),

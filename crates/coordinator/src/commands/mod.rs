@@ -1,5 +1,6 @@
 //! The subcommands.
 
+pub(crate) mod again;
 pub(crate) mod compare;
 pub(crate) mod conclude;
 pub(crate) mod config;

@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     campaign::{self, Campaign, Options},
     cli::{BaseUrl, DEFAULT_RESULTS_DIR, OutputArguments, ResumeArguments, RunArguments},
-    commands::{conclude, config, results},
+    commands::{again, conclude, config, results},
     display::Display,
     dry_run,
     exit::Exit,
@@ -25,7 +25,7 @@ use crate::{
 
 /// `gipfel run`.
 pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
-    let mut plan = config::load(&arguments.config)?;
+    let mut plan = config::load(&arguments.config, &arguments.site)?;
     if arguments.synthetic {
         for experiment in &mut plan.experiments {
             experiment.dataset_config = gipfel_config::dataset_config(&experiment.workload);
@@ -45,12 +45,23 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         servers: servers(arguments)?,
         ..options(&arguments.output)?
     };
+    let todo = again::todo(plan.experiments, &options, arguments, &display)?;
+    if todo.experiments.is_empty() {
+        return todo.conclude(&arguments.output, &display);
+    }
+    let left_failed = todo.left_failed;
+    plan.experiments = todo.experiments;
+    let options = Options {
+        earlier: todo.databases,
+        ..options
+    };
     if arguments.dry_run {
         let state = campaign::plan_state(plan.experiments, &options).map_err(Failure::usage)?;
         print(&dry_run::write(&state, &options.results_dir).map_err(Failure::usage)?)?;
         return Ok(Exit::Done);
     }
-    start(plan.experiments, &options, &arguments.output, &display)
+    let exit = start(plan.experiments, &options, &arguments.output, &display)?;
+    Ok(again::with_left_failures(exit, left_failed))
 }
 
 /// `gipfel resume`.
