@@ -59,7 +59,7 @@ pub use dataset::dataset_config;
 pub use describe::{describe, describe_rates};
 pub use fault::{Fault, Faults, Place, Unsupported, Warning};
 pub use plan::Plan;
-pub use render::render_yaml;
+pub use render::{render_yaml, yaml_text};
 pub use schema::schema;
 pub use search::parse_precision;
 pub use show::{show, show_json};

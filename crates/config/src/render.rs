@@ -236,7 +236,7 @@ impl Writer {
     const EXPERIMENT: usize = 2;
 
     fn item(&mut self, depth: usize, item: &str) {
-        let text = format!("{}- {}", "  ".repeat(depth), scalar(&escape(item)));
+        let text = format!("{}- {}", "  ".repeat(depth), yaml_text(item));
         self.lines.push(Line { text, path: None });
     }
 
@@ -261,7 +261,7 @@ impl Writer {
     }
 
     fn text_entry(&mut self, depth: usize, key: &str, value: &str) {
-        self.entry(depth, key, scalar(&escape(value)));
+        self.entry(depth, key, yaml_text(value));
     }
 
     fn optional_text(&mut self, depth: usize, key: &str, value: Option<&String>) {
@@ -296,6 +296,11 @@ impl Writer {
             _ => self.entry(depth, key, value),
         }
     }
+}
+
+/// A text as a value of a configuration in YAML, which is read as this text.
+pub fn yaml_text(text: &str) -> String {
+    scalar(&escape(text))
 }
 
 /// A text as a scalar: plain where that is safe, else in double quotes.

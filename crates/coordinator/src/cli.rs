@@ -21,6 +21,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the experiments of a configuration file.
     Run(RunArguments),
+    /// Write a commented configuration file; asks what it must know.
+    New(NewArguments),
     /// Find the peak rate of a server that runs already; no file needed.
     Peak(PeakArguments),
     /// Go on with an unfinished campaign.
@@ -33,6 +35,18 @@ pub enum Command {
     Config(ConfigCommand),
     /// Start the simulator: an OpenAI-compatible server of known capacity.
     Sim(SimArguments),
+    /// Print the completions of a shell, for its configuration or for a package.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page, or write the pages of all subcommands.
+    Man {
+        /// The directory that the pages are written into.
+        #[arg(long, value_name = "DIRECTORY")]
+        out: Option<PathBuf>,
+    },
     /// The load generator, as gipfel starts it.
     #[command(hide = true)]
     Loadgen(gipfel_loadgen::Options),
@@ -101,6 +115,46 @@ pub struct RunArguments {
     /// Output.
     #[command(flatten)]
     pub output: OutputArguments,
+}
+
+/// `gipfel new`.
+#[derive(Clone, Debug, Args)]
+pub struct NewArguments {
+    /// The file to write.
+    #[arg(default_value = "gipfel.yaml")]
+    pub file: PathBuf,
+    /// Ask nothing: take the defaults of all that is not given, the simulator without a server.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Replace the file if there is one.
+    #[arg(long)]
+    pub force: bool,
+    /// The base URL of a server that runs already; it is asked for its models.
+    #[arg(long)]
+    pub url: Option<BaseUrl>,
+    /// The engine: of the server that gipfel starts, or behind the URL.
+    #[arg(long, value_name = "ENGINE")]
+    pub backend: Option<BackendKind>,
+    /// The model.
+    #[arg(long)]
+    pub model: Option<String>,
+    /// The environment variable that holds the API key of the server behind the URL.
+    #[arg(long, value_name = "NAME", requires = "url")]
+    pub api_key_env: Option<String>,
+    /// An objective, such as `ttft p95 <= 500ms`; repeat it for several.
+    #[arg(long = "slo", value_name = "OBJECTIVE", value_parser = parse_slo)]
+    pub slos: Vec<Slo>,
+    /// Rates to offer in place of a search, separated by commas.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "RATE,…",
+        conflicts_with = "total_time"
+    )]
+    pub rates: Vec<ArrivalRate>,
+    /// Time that the search may take.
+    #[arg(long = "for", value_name = "TOTAL_TIME", value_parser = parse_total_time)]
+    pub total_time: Option<Duration>,
 }
 
 /// `gipfel peak`.

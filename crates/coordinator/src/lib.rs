@@ -10,11 +10,13 @@ mod dry_run;
 pub mod exit;
 pub mod failure;
 mod ids;
+pub mod new_file;
 mod output;
 pub mod peak;
 mod progress_words;
 mod status_line;
 mod wiring;
+mod wizard;
 
 use std::{ffi::OsString, io::Write, process::ExitCode};
 
@@ -95,6 +97,9 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             commands::config::show(&file, &site, json)
         }
         Command::Config(ConfigCommand::Schema) => commands::config::schema(),
+        Command::New(arguments) => commands::new::new(&arguments),
+        Command::Completions { shell } => commands::packaging::completions(shell),
+        Command::Man { out } => commands::packaging::man(out.as_deref()),
         Command::Sim(arguments) => commands::sim::serve(&arguments),
         Command::Loadgen(options) => commands::loadgen::run(&options),
     }

@@ -250,7 +250,7 @@ mod tests {
         };
         check(|experiment| experiment.workload.seed += 1);
         check(|experiment| experiment.repeat += 1);
-        check(|experiment| experiment.slos.clear());
+        check(|experiment| experiment.workers = Some(2));
         check(|experiment| experiment.deployment.instance += 1);
         check(|experiment| {
             let seed = ("seed".to_owned(), 1.into());

@@ -31,7 +31,7 @@ impl Todo {
             return Ok(Exit::ExperimentFailed);
         }
         let exit = conclude::show_answer(&self.databases, output, display)?;
-        display.note("everything was measured before; --rerun measures it again");
+        display.note("nothing is left to measure; --rerun measures everything again");
         Ok(with_left_failures(exit, self.left_failed))
     }
 }
