@@ -247,6 +247,11 @@ impl<'a> Field<'a> {
         matches!(self.node.map(|node| &node.value), Some(Value::List(items)) if items.is_empty())
     }
 
+    /// Whether the value stands, or would stand, in a TOML file.
+    pub(crate) fn is_toml(&self) -> bool {
+        self.reading.is_toml(&self.place())
+    }
+
     pub(crate) fn is_list(&self) -> bool {
         matches!(self.node.map(|node| &node.value), Some(Value::List(_)))
     }

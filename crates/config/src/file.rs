@@ -126,13 +126,21 @@ pub(crate) fn parse_tree(text: &str, form: Form) -> Result<Node, Vec<SyntaxFault
     }
 }
 
-/// A brace ends a plain value within braces, which a variable brings along.
+/// Adds what is most often behind a fault of syntax: the parser says what it waited for, not what was forgotten.
 fn with_hint(mut fault: SyntaxFault, text: &str) -> SyntaxFault {
     let line = text.lines().nth(fault.at.line.saturating_sub(1) as usize);
-    if line.is_some_and(|line| line.contains("${")) {
-        let hint = "; within `[ ]` and `{ }` a value with `${NAME}` stands in quotes";
-        fault.problem.push_str(hint);
-    }
+    let hint = if line.is_some_and(|line| line.contains("${")) {
+        "; within `[ ]` and `{ }` a value with `${NAME}` stands in quotes"
+    } else if fault.problem.contains("tabs") {
+        "; indent with spaces"
+    } else if fault.problem.contains("quoted scalar") {
+        "; a quote is perhaps not closed"
+    } else if fault.problem.contains("did not find") || fault.problem.contains("illegal placement") {
+        "; keys of one map begin in one column, and brackets are closed"
+    } else {
+        ""
+    };
+    fault.problem.push_str(hint);
     fault
 }
 
@@ -169,7 +177,11 @@ pub(crate) fn check_version(field: &Field<'_>) {
 }
 
 fn read_experiments(field: &Field<'_>, defaults: &Settings) -> Vec<ExperimentSpec> {
-    let needed = "a list of experiments, each with `model`, `backend` and `deployment`";
+    let needed = if field.is_toml() {
+        "tables `[[experiments]]`, each with `model`, `backend` and `deployment`"
+    } else {
+        "a list of experiments, each with `model`, `backend` and `deployment`"
+    };
     let Some(items) = field.clone().required(needed).as_list(needed) else {
         return Vec::new();
     };
@@ -185,6 +197,14 @@ fn read_experiments(field: &Field<'_>, defaults: &Settings) -> Vec<ExperimentSpe
         repeats
     });
     read.flatten().collect()
+}
+
+/// `include`, as it is mistaken for a setting.
+pub(crate) fn belongs_to_the_file() -> Misplaced {
+    Misplaced {
+        keys: vec!["include"],
+        sentence: "belongs at the top of the file, beside `experiments`".to_owned(),
+    }
 }
 
 pub(crate) fn belongs_to_an_experiment() -> Misplaced {

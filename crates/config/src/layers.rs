@@ -59,7 +59,11 @@ impl Layer {
             }
             settings = settings.with_dataset(dataset, &section);
         }
-        section.finish(&[file::belongs_to_an_experiment(), search::misplaced()]);
+        section.finish(&[
+            file::belongs_to_an_experiment(),
+            file::belongs_to_the_file(),
+            search::misplaced(),
+        ]);
         Self {
             settings,
             max_parallel_experiments,

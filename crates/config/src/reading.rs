@@ -94,7 +94,7 @@ impl Reading {
         self.faults.borrow_mut().push(fault);
     }
 
-    fn is_toml(&self, place: &Place) -> bool {
+    pub(crate) fn is_toml(&self, place: &Place) -> bool {
         let files = self.files.borrow();
         let file = files.iter().find(|file| file.name == place.file);
         file.is_some_and(|file| file.form == Form::Toml)

@@ -19,7 +19,8 @@ pub(crate) fn translate(sentence: &str) -> String {
         let is_found = translated.trim_end_matches('`').ends_with("found ");
         match snippet(part).filter(|_| quoted && !is_found) {
             Some(snippet) => translated.push_str(&snippet),
-            None => translated.push_str(part),
+            None if quoted => translated.push_str(part),
+            None => translated.push_str(&part.replace("a map", "a table")),
         }
     }
     translated
@@ -29,6 +30,9 @@ pub(crate) fn translate(sentence: &str) -> String {
 fn snippet(text: &str) -> Option<String> {
     if text.contains("${") {
         return text.contains(": ").then(|| setting(text)).flatten();
+    }
+    if text.starts_with("[[") {
+        return None;
     }
     if text.starts_with('[') || text.contains(": ") {
         return setting(text);
@@ -111,6 +115,7 @@ mod tests {
         );
         check("go under `warmup_duration_s`", "go under `warmup_duration_s`");
         check("found `30`", "found `30`");
+        check("or a map with `a map`", "or a table with `a map`");
         check("write `${A:-b}`", "write `${A:-b}`");
         check("`<metric>_p<NN>_ms`", "`<metric>_p<NN>_ms`");
         check("as `HH:MM:SS`", "as `\"HH:MM:SS\"`");

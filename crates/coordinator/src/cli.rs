@@ -387,6 +387,8 @@ pub enum ConfigCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Print every key of configuration files, with its type, its default and its meaning, in Markdown.
+    Reference,
     /// Print the JSON Schema of configuration files, with which editors complete and check them.
     Schema,
 }

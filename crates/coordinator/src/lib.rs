@@ -96,6 +96,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Config(ConfigCommand::Show { file, site, json }) => {
             commands::config::show(&file, &site, json)
         }
+        Command::Config(ConfigCommand::Reference) => commands::config::reference(),
         Command::Config(ConfigCommand::Schema) => commands::config::schema(),
         Command::New(arguments) => commands::new::new(&arguments),
         Command::Completions { shell } => commands::packaging::completions(shell),

@@ -131,7 +131,9 @@ fn experiment(answers: &Answers) -> String {
 /// What users of an engine look for first.
 fn engine_settings(backend: BackendKind) -> &'static str {
     match backend {
-        BackendKind::Sim => "    backend_config: { profile: quickstart }    # a simulated server, to try things out\n",
+        BackendKind::Sim => {
+            "    backend_config: { profile: quickstart }    # a simulated server, to try things out\n"
+        }
         BackendKind::Vllm | BackendKind::Sglang => {
             "    # backend_config: { tensor_parallel_size: 1, max_model_len: 8192 }\n"
         }

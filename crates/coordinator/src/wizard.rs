@@ -18,7 +18,7 @@ pub(crate) enum Stop {
     #[error("interrupted: nothing was written")]
     Interrupted,
     /// Nobody can be asked.
-    #[error("there is no terminal to ask on, and nothing says {missing}")]
+    #[error("nothing says {missing}, and nobody can be asked")]
     NoTerminal {
         /// What is not known.
         missing: &'static str,

@@ -179,16 +179,16 @@ fn arguments_answer_beforehand() {
 fn what_nobody_can_be_asked_is_named() {
     assert_snapshot!(dialogue("", &[]), @"
     Where is the server?
-    ! there is no terminal to ask on, and nothing says where the server is
+    ! nothing says where the server is, and nobody can be asked
     ");
     assert_snapshot!(dialogue("--yes --url http://gone", &[]), @"
     (the server cannot be asked for its models now: connection refused)
     The model's name?
-    ! there is no terminal to ask on, and nothing says the model's name
+    ! nothing says the model's name, and nobody can be asked
     ");
     assert_snapshot!(dialogue("--yes --backend vllm", &[]), @"
     The model?
-    ! there is no terminal to ask on, and nothing says the model
+    ! nothing says the model, and nobody can be asked
     ");
     assert_snapshot!(dialogue("--yes --backend dynamo", &[]), @"! dynamo has no program of its own that could be started here: give the --url of a running server, or write `command` into the file of another engine");
 }

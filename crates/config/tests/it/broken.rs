@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 
-fn faults(file: &str) -> String {
+pub(crate) fn faults(file: &str) -> String {
     let text = crate::fixture(&format!("broken/{file}"));
     match gipfel_config::parse(&text, file) {
         Ok(plan) => panic!("{file} is valid: {plan:?}"),
@@ -56,7 +56,7 @@ fn unknown_keys() {
 
 #[test]
 fn syntax() {
-    assert_snapshot!(faults("syntax.yaml"), @r"syntax.yaml:3:12: this is no YAML: illegal placement of ':' indicator");
+    assert_snapshot!(faults("syntax.yaml"), @"syntax.yaml:3:12: this is no YAML: illegal placement of ':' indicator; keys of one map begin in one column, and brackets are closed");
 }
 
 #[test]
@@ -277,4 +277,19 @@ fn aliases() {
 #[test]
 fn empty() {
     assert_snapshot!(faults("empty.yaml"), @r"empty.yaml:1:1: the file is empty; it needs a list of `experiments`");
+}
+
+/// No broken file lies there unread.
+#[test]
+fn every_file_has_its_messages() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken");
+    let tests = [include_str!("broken.rs"), include_str!("damaged.rs")].concat();
+    let files = std::fs::read_dir(folder).expect("the folder");
+    let names: Vec<String> = files
+        .map(|file| file.expect("a file").file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(names.len() >= 30, "{}", names.len());
+    for name in names {
+        assert!(tests.contains(&format!("faults(\"{name}\")")), "{name}");
+    }
 }

@@ -187,7 +187,7 @@ fn damaged_includes() {
         let bench = format!("include: site.yaml\n{ONE}");
         World::of(&[("bench.yaml", &bench), ("site.yaml", site)]).faults("bench.yaml")
     };
-    assert_snapshot!(check("defaults: [\n"), @"site.yaml:2:1: this is no YAML: while parsing a node, did not find expected node content");
+    assert_snapshot!(check("defaults: [\n"), @"site.yaml:2:1: this is no YAML: while parsing a node, did not find expected node content; keys of one map begin in one column, and brackets are closed");
     assert_snapshot!(check("- a\n- b\n"), @"site.yaml:1:1: an included file is a map of keys, such as `defaults:`");
     assert_snapshot!(check("defaults: { partition: debug, partition: normal }\n"), @"site.yaml:1:31: defaults.partition: given twice; the first one is in line 1");
 }

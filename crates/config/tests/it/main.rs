@@ -1,6 +1,7 @@
 //! What users see of a configuration.
 
 mod broken;
+mod damaged;
 mod included;
 mod properties;
 mod valid;

@@ -44,6 +44,12 @@ pub(crate) fn show(file: &Path, site: &SiteArguments, json: bool) -> Result<Exit
     Ok(Exit::Done)
 }
 
+/// `gipfel config reference`.
+pub(crate) fn reference() -> Result<Exit, Failure> {
+    print(&gipfel_config::reference())?;
+    Ok(Exit::Done)
+}
+
 /// `gipfel config schema`.
 pub(crate) fn schema() -> Result<Exit, Failure> {
     let text =

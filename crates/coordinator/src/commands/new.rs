@@ -36,7 +36,7 @@ pub(crate) fn new(arguments: &NewArguments) -> Result<Exit, Failure> {
     };
     let answers = match wizard::answers(arguments, asker, &models) {
         Ok(answers) => answers,
-        Err(stop) => return Err(failure(stop)),
+        Err(stop) => return Err(failure(stop, arguments.yes)),
     };
     let name = file.display().to_string();
     let text = new_file::render(&answers, &name);
@@ -88,7 +88,7 @@ fn write(file: &Path, text: &str, force: bool) -> Result<(), Failure> {
         .map_err(Failure::usage)
 }
 
-fn failure(stop: Stop) -> Failure {
+fn failure(stop: Stop, yes: bool) -> Failure {
     match stop {
         Stop::Interrupted => Failure {
             exit: Exit::Interrupted,
@@ -96,7 +96,11 @@ fn failure(stop: Stop) -> Failure {
             hint: None,
         },
         Stop::NoTerminal { argument, .. } => {
-            let hint = format!("give {argument}; --yes takes the defaults of all that is left");
+            let hint = if yes {
+                format!("give {argument}")
+            } else {
+                format!("give {argument}; --yes takes the defaults of all that is left")
+            };
             Failure::usage(stop).hint(hint)
         }
         Stop::Terminal(_) | Stop::Refused(_) => Failure::usage(stop),
