@@ -1,4 +1,4 @@
-//! `cargo xtask generate`: the command line reference and the schema of configurations.
+//! `cargo xtask generate`: the references of the command line and of configurations, and their schema.
 
 use std::{fmt::Write, fs, process::Command};
 
@@ -9,6 +9,7 @@ use crate::shell;
 /// The subcommands that the reference shows, in its order.
 const COMMANDS: &[&[&str]] = &[
     &[],
+    &["new"],
     &["run"],
     &["peak"],
     &["resume"],
@@ -18,7 +19,10 @@ const COMMANDS: &[&[&str]] = &[
     &["results", "compare"],
     &["config", "check"],
     &["config", "show"],
+    &["config", "reference"],
     &["config", "schema"],
+    &["completions"],
+    &["man"],
     &["sim"],
 ];
 
@@ -28,6 +32,7 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     let folder = shell::root().join("docs/reference");
     for (name, wanted) in [
         ("command-line.md", command_line()?),
+        ("configuration.md", gipfel(&["config", "reference"])?),
         ("config.schema.json", gipfel(&["config", "schema"])?),
     ] {
         let path = folder.join(name);

@@ -10,6 +10,7 @@ use crate::{
     backend_config,
     endpoint::take_endpoint,
     field::Field,
+    file::belongs_to_the_file,
     local::take_local,
     placement::{placement, refuse_keys_of_others},
     repeats, search,
@@ -226,8 +227,13 @@ fn misplaced(backend: Option<BackendKind>) -> Vec<Misplaced> {
         keys: backend_config::names(backend),
         sentence: format!("belongs under `backend_config`: it is a setting of {backend}"),
     });
-    [Some(of_the_file), of_the_engine, Some(search::misplaced())]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        Some(of_the_file),
+        Some(belongs_to_the_file()),
+        of_the_engine,
+        Some(search::misplaced()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use crate::tree::Position;
 
-/// A place in a configuration file.
+/// A place in a configuration file or in one that it includes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The file as the user named it.
@@ -18,9 +18,9 @@ pub struct Place {
 }
 
 impl Place {
-    pub(crate) fn new(file: &Arc<str>, at: Position, path: &str) -> Self {
+    pub(crate) fn new(file: Arc<str>, at: Position, path: &str) -> Self {
         Self {
-            file: Arc::clone(file),
+            file,
             line: at.line,
             column: at.column,
             path: path.to_owned(),
@@ -65,14 +65,13 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Every fault of a file, in the order of their places; never empty.
+/// Every fault of a configuration, in the order of its files and their lines; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// Sorts the faults; absent when there is none.
-    pub(crate) fn sorted(mut faults: Vec<Fault>) -> Option<Self> {
-        faults.sort_by_key(|fault| (fault.place.line, fault.place.column));
+    /// The faults in their order; absent when there is none.
+    pub(crate) fn of(mut faults: Vec<Fault>) -> Option<Self> {
         faults.dedup();
         (!faults.is_empty()).then_some(Self(faults))
     }

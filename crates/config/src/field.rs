@@ -87,6 +87,9 @@ impl<'a> Field<'a> {
     }
 
     fn push(&self, allowed: String, nearest: Option<String>) {
+        if self.is_refused() {
+            return;
+        }
         self.reading.push(Fault {
             place: self.place(),
             problem: self.found(),
@@ -97,11 +100,16 @@ impl<'a> Field<'a> {
 
     fn found(&self) -> String {
         match self.node.map(|node| &node.value) {
-            None => "missing".to_owned(),
+            None | Some(Value::Refused) => "missing".to_owned(),
             Some(Value::List(_)) => "found a list".to_owned(),
             Some(Value::Map(_)) => "found a map".to_owned(),
             Some(Value::Scalar(scalar)) if scalar.is_null() => "no value".to_owned(),
             Some(Value::Scalar(_)) if self.secret => "found a text that is not shown here".to_owned(),
+            Some(Value::Scalar(Scalar {
+                text,
+                written: Some(written),
+                ..
+            })) => format!("found `{}` in place of `{}`", printable(text), printable(written)),
             Some(Value::Scalar(scalar)) if scalar.plain => format!("found `{}`", printable(&scalar.text)),
             Some(Value::Scalar(scalar)) => format!("found the text \"{}\"", printable(&scalar.text)),
         }
@@ -237,6 +245,20 @@ impl<'a> Field<'a> {
 
     pub(crate) fn is_empty_list(&self) -> bool {
         matches!(self.node.map(|node| &node.value), Some(Value::List(items)) if items.is_empty())
+    }
+
+    /// Whether the value stands, or would stand, in a TOML file.
+    pub(crate) fn is_toml(&self) -> bool {
+        self.reading.is_toml(&self.place())
+    }
+
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self.node.map(|node| &node.value), Some(Value::List(_)))
+    }
+
+    /// Whether a fault was said of the value before it was read.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self.node.map(|node| &node.value), Some(Value::Refused))
     }
 
     /// Whether the value is a map, for keys that take a short form beside it.

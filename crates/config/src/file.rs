@@ -5,16 +5,17 @@ use std::path::Path;
 use gipfel_model::ExperimentSpec;
 
 use crate::{
-    dataset::DatasetSettings,
     experiment,
     fault::Faults,
     field::Field,
+    layers::{Chain, Layer, read_includes, read_site},
     placement,
     plan::Plan,
     reading::Reading,
-    search,
     section::{Misplaced, Section},
     settings::{self, Settings},
+    substitute::substitute,
+    surroundings::Surroundings,
     toml,
     tree::{Node, Position, SyntaxFault, Value},
     yaml,
@@ -48,85 +49,118 @@ impl Form {
     }
 }
 
-/// Reads a configuration's text.
-pub(crate) fn read(text: &str, file: &str, form: Form) -> Result<Plan, Faults> {
-    let reading = Reading::new(file);
-    let plan = read_text(text, form, &reading);
+/// Reads a configuration's text with all that it includes.
+pub(crate) fn read(text: &str, file: &str, form: Form, around: &Surroundings<'_>) -> Result<Plan, Faults> {
+    let reading = Reading::new(file, form);
+    let plan = read_text(text, file, form, &reading, around);
     let remarks = reading.into_remarks();
-    match (Faults::sorted(remarks.faults), plan) {
+    match (Faults::of(remarks.faults), plan) {
         (Some(faults), _) => Err(faults),
         (None, plan) => Ok(Plan {
             warnings: remarks.warnings,
             unsupported: remarks.unsupported,
             given: remarks.given,
-            ..plan
+            ..plan.unwrap_or_default()
         }),
     }
 }
 
-fn read_text(text: &str, form: Form, reading: &Reading) -> Plan {
-    if text.len() > MOST_BYTES {
-        return refuse(
-            reading,
-            Position::START,
-            &format!("the file is longer than {MOST_BYTES} bytes"),
-        );
-    }
-    match read_tree(text, form) {
-        Err(faults) => {
-            for fault in faults {
-                reading.fault(reading.place(fault.at, ""), fault.problem);
-            }
-            Plan::default()
+fn read_text(
+    text: &str,
+    file: &str,
+    form: Form,
+    reading: &Reading,
+    around: &Surroundings<'_>,
+) -> Option<Plan> {
+    let mut node = read_tree(text, form, 0, reading)?;
+    substitute(&mut node, reading, around);
+    let (place, problem) = match &node.value {
+        Value::Map(entries) => {
+            let top = Section::new(reading, String::new(), node.at, entries);
+            return Some(read_top(top, &Chain::of(file), around));
         }
-        Ok(Some(Node {
-            value: Value::Map(entries),
-            at,
-        })) => read_top(Section::new(reading, String::new(), at, &entries)),
-        Ok(Some(node)) if !node.is_null() => refuse(
-            reading,
-            node.at,
-            "a configuration is a map of keys, such as `experiments:`",
-        ),
-        Ok(_) => refuse(
-            reading,
+        _ if node.is_null() => (
             Position::START,
             "the file is empty; it needs a list of `experiments`",
         ),
-    }
-}
-
-/// The tree of a text; absent when the text is empty.
-pub(crate) fn read_tree(text: &str, form: Form) -> Result<Option<Node>, Vec<SyntaxFault>> {
-    match form {
-        Form::Yaml => yaml::read(text).map_err(|fault| vec![fault]),
-        Form::Toml => toml::read(text).map(Some),
-    }
-}
-
-fn refuse(reading: &Reading, at: Position, problem: &str) -> Plan {
-    reading.fault(reading.place(at, ""), problem);
-    Plan::default()
-}
-
-fn read_top(mut top: Section<'_>) -> Plan {
-    check_version(&top.take("version"));
-    let defaults = top.take("defaults");
-    let dataset = DatasetSettings::take(&mut top);
-    let (settings, max_parallel_experiments) = match defaults.as_section() {
-        Some(section) => read_defaults(section, &top, dataset),
-        None => (Settings::default().with_dataset(dataset, &top), DEFAULT_PARALLEL),
+        _ => (
+            node.at,
+            "a configuration is a map of keys, such as `experiments:`",
+        ),
     };
-    let experiments = read_experiments(&top.take("experiments"), &settings);
+    reading.fault(reading.place(place, ""), problem);
+    None
+}
+
+/// The tree of a text, an empty one for an empty text; absent after a fault.
+pub(crate) fn read_tree(text: &str, form: Form, file: u16, reading: &Reading) -> Option<Node> {
+    let tree = if text.len() > MOST_BYTES {
+        Err(vec![SyntaxFault {
+            at: Position::START,
+            problem: format!("the file is longer than {MOST_BYTES} bytes"),
+        }])
+    } else {
+        parse_tree(text, form)
+    };
+    match tree {
+        Ok(mut node) => {
+            node.stamp(file);
+            Some(node)
+        }
+        Err(faults) => {
+            for fault in faults {
+                reading.fault(reading.place(fault.at.of_file(file), ""), fault.problem);
+            }
+            None
+        }
+    }
+}
+
+/// The tree of a text, that of nothing for an empty one.
+pub(crate) fn parse_tree(text: &str, form: Form) -> Result<Node, Vec<SyntaxFault>> {
+    match form {
+        Form::Yaml => yaml::read(text)
+            .map(Option::unwrap_or_default)
+            .map_err(|fault| vec![with_hint(fault, text)]),
+        Form::Toml => toml::read(text),
+    }
+}
+
+/// Adds what is most often behind a fault of syntax: the parser says what it waited for, not what was forgotten.
+fn with_hint(mut fault: SyntaxFault, text: &str) -> SyntaxFault {
+    let line = text.lines().nth(fault.at.line.saturating_sub(1) as usize);
+    let hint = if line.is_some_and(|line| line.contains("${")) {
+        "; within `[ ]` and `{ }` a value with `${NAME}` stands in quotes"
+    } else if fault.problem.contains("tabs") {
+        "; indent with spaces"
+    } else if fault.problem.contains("quoted scalar") {
+        "; a quote is perhaps not closed"
+    } else if fault.problem.contains("did not find") || fault.problem.contains("illegal placement") {
+        "; keys of one map begin in one column, and brackets are closed"
+    } else {
+        ""
+    };
+    fault.problem.push_str(hint);
+    fault
+}
+
+fn read_top(mut top: Section<'_>, chain: &Chain, around: &Surroundings<'_>) -> Plan {
+    check_version(&top.take("version"));
+    let include = top.take("include");
+    let mut layer = Layer::take(&mut top).or(&read_includes(&include, chain, around));
+    if let Some(site) = around.site() {
+        layer = layer.or(&read_site(site, top.reading, around).unwrap_or_default());
+    }
+    let experiments = read_experiments(&top.take("experiments"), &layer.settings);
     top.finish(&misplaced_at_top());
     Plan {
         experiments,
-        max_parallel_experiments,
+        max_parallel_experiments: layer.max_parallel_experiments.unwrap_or(DEFAULT_PARALLEL),
         ..Plan::default()
     }
 }
 
-fn check_version(field: &Field<'_>) {
+pub(crate) fn check_version(field: &Field<'_>) {
     let Some(version) = field.as_whole(0..=u64::MAX) else {
         return;
     };
@@ -142,24 +176,12 @@ fn check_version(field: &Field<'_>) {
     }
 }
 
-fn read_defaults(mut section: Section<'_>, top: &Section<'_>, dataset: DatasetSettings) -> (Settings, u32) {
-    let parallel = section.take("max_parallel_experiments").as_count();
-    let mut settings = Settings::take(&mut section);
-    if top.has("dataset") {
-        if section.has("dataset") {
-            section.reading.fault(
-                section.place_of_key("dataset"),
-                "given at the top level too; a file has one data set for all experiments",
-            );
-        }
-        settings = settings.with_dataset(dataset, &section);
-    }
-    section.finish(&[belongs_to_an_experiment(), search::misplaced()]);
-    (settings, parallel.unwrap_or(DEFAULT_PARALLEL))
-}
-
 fn read_experiments(field: &Field<'_>, defaults: &Settings) -> Vec<ExperimentSpec> {
-    let needed = "a list of experiments, each with `model`, `backend` and `deployment`";
+    let needed = if field.is_toml() {
+        "tables `[[experiments]]`, each with `model`, `backend` and `deployment`"
+    } else {
+        "a list of experiments, each with `model`, `backend` and `deployment`"
+    };
     let Some(items) = field.clone().required(needed).as_list(needed) else {
         return Vec::new();
     };
@@ -177,14 +199,22 @@ fn read_experiments(field: &Field<'_>, defaults: &Settings) -> Vec<ExperimentSpe
     read.flatten().collect()
 }
 
-fn belongs_to_an_experiment() -> Misplaced {
+/// `include`, as it is mistaken for a setting.
+pub(crate) fn belongs_to_the_file() -> Misplaced {
+    Misplaced {
+        keys: vec!["include"],
+        sentence: "belongs at the top of the file, beside `experiments`".to_owned(),
+    }
+}
+
+pub(crate) fn belongs_to_an_experiment() -> Misplaced {
     Misplaced {
         keys: [experiment::KEYS, &placement::experiment_keys()].concat(),
         sentence: "belongs to an experiment, not to all of them".to_owned(),
     }
 }
 
-fn misplaced_at_top() -> [Misplaced; 2] {
+pub(crate) fn misplaced_at_top() -> [Misplaced; 2] {
     let mut keys = settings::keys();
     keys.push("max_parallel_experiments");
     [

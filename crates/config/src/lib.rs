@@ -30,6 +30,7 @@ mod experiment;
 mod fault;
 mod field;
 mod file;
+mod layers;
 mod lengths;
 mod local;
 mod nearest;
@@ -38,15 +39,20 @@ mod placement;
 mod plan;
 mod rates;
 mod reading;
+mod reference;
 mod render;
 mod repeats;
 mod schema;
 mod search;
+mod secrets;
 mod section;
 mod settings;
 mod show;
+mod substitute;
+mod surroundings;
 mod timeouts;
 mod toml;
+mod toml_words;
 mod tree;
 mod yaml;
 
@@ -55,10 +61,12 @@ pub use describe::{describe, describe_rates};
 pub use endpoint::{check_header, parse_proxy};
 pub use fault::{Fault, Faults, Place, Unsupported, Warning};
 pub use plan::Plan;
-pub use render::render_yaml;
+pub use reference::reference;
+pub use render::{render_yaml, yaml_text};
 pub use schema::schema;
 pub use search::parse_precision;
 pub use show::{show, show_json};
+pub use surroundings::Surroundings;
 
 use crate::file::Form;
 
@@ -66,9 +74,19 @@ use crate::file::Form;
 ///
 /// # Errors
 ///
-/// All faults of the text at once; of a text that is no YAML, the first one.
+/// All faults of the text at once; of a text that is no YAML, the first one. No variable is set and no file can be
+/// included; [`parse_with`] knows both.
 pub fn parse(text: &str, file: &str) -> Result<Plan, Faults> {
-    file::read(text, file, Form::of(file))
+    parse_with(text, file, &Surroundings::none())
+}
+
+/// Reads a configuration as [`parse`] does, with the variables and files that are around it.
+///
+/// # Errors
+///
+/// As [`parse`], also those of included files, with their names.
+pub fn parse_with(text: &str, file: &str, around: &Surroundings<'_>) -> Result<Plan, Faults> {
+    file::read(text, file, Form::of(file), around)
 }
 
 /// Reads a configuration that is written in YAML, whatever the file is called.
@@ -77,5 +95,5 @@ pub fn parse(text: &str, file: &str) -> Result<Plan, Faults> {
 ///
 /// As [`parse`].
 pub fn parse_yaml(text: &str, file: &str) -> Result<Plan, Faults> {
-    file::read(text, file, Form::Yaml)
+    file::read(text, file, Form::Yaml, &Surroundings::none())
 }

@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 
 use gipfel_model::{DeploymentSpec, LocalSpec, deployment::Placement};
 
-use crate::{field::Field, section::Section};
+use crate::{field::Field, secrets::is_secret, section::Section};
 
 /// Keys that only a local deployment reads.
 pub(crate) const KEYS: &[&str] = &["command", "environment", "extra_args"];
-
-/// Ends of a variable's name that tell of a secret.
-const SECRET_ENDS: &[&str] = &["TOKEN", "SECRET", "PASSWORD", "API_KEY", "ACCESS_KEY"];
 
 /// Takes the keys of a local server; the port is read with the clusters'.
 pub(crate) fn take_local(section: &mut Section<'_>) -> LocalSpec {
@@ -32,10 +29,6 @@ pub(crate) fn mask_secrets(deployment: &mut DeploymentSpec) {
         let secrets = local.environment.iter_mut().filter(|(name, _)| is_secret(name));
         secrets.for_each(|(_, value)| "***".clone_into(value));
     }
-}
-
-fn is_secret(name: &str) -> bool {
-    SECRET_ENDS.iter().any(|end| name.to_uppercase().ends_with(end))
 }
 
 fn read_command(field: &Field<'_>) -> Option<Vec<String>> {

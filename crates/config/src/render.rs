@@ -10,7 +10,7 @@ use gipfel_model::{
 };
 use serde_json::{Map, Value};
 
-use crate::{plan::Plan, repeats};
+use crate::{plan::Plan, repeats, section, substitute::escape};
 
 /// Writes a plan as YAML; [`crate::parse_yaml`] reads the same experiments from it.
 ///
@@ -24,27 +24,30 @@ pub fn render_yaml(plan: &Plan) -> String {
     for (experiment, repeats) in repeats::grouped(&plan.experiments) {
         write_item(&mut writer, experiment, repeats);
     }
-    writer.text
+    let lines = writer.lines.iter().map(|line| line.text.as_str());
+    lines.flat_map(|line| [line, "\n"]).collect()
 }
 
 /// The lines of one experiment with every limit, also those that are left at their defaults.
-pub(crate) fn full(experiment: &ExperimentSpec, repeats: u32) -> String {
+pub(crate) fn full(experiment: &ExperimentSpec, repeats: u32) -> Vec<Line> {
     let mut writer = Writer {
         with_defaults: true,
         ..Writer::default()
     };
     write_item(&mut writer, experiment, repeats);
-    writer.text
+    writer.lines
 }
 
 fn write_item(writer: &mut Writer, experiment: &ExperimentSpec, repeats: u32) {
-    let begin = writer.text.len();
+    let begin = writer.lines.len();
     write_experiment(writer, experiment);
     if repeats > 1 || writer.with_defaults {
         writer.entry(2, "repeats", repeats);
     }
     // The first of the entry's lines carries the list's mark.
-    writer.text.replace_range(begin..begin + 4, "  - ");
+    if let Some(first) = writer.lines.get_mut(begin) {
+        first.text.replace_range(..4, "  - ");
+    }
 }
 
 fn write_experiment(writer: &mut Writer, experiment: &ExperimentSpec) {
@@ -248,32 +251,54 @@ fn write_timeouts(writer: &mut Writer, timeouts: &Timeouts) {
     }
 }
 
+/// A line of YAML.
+pub(crate) struct Line {
+    pub(crate) text: String,
+    /// The path of its key within the experiment, such as `search.budget`; absent for an item of a list.
+    pub(crate) path: Option<String>,
+}
+
 /// Lines of YAML; a depth is two spaces.
 #[derive(Default)]
 struct Writer {
-    text: String,
+    lines: Vec<Line>,
+    /// The keys that the next line stands under.
+    open: Vec<String>,
     /// Whether what is left at its default is written too.
     with_defaults: bool,
 }
 
 impl Writer {
-    fn line(&mut self, depth: usize, line: &str) {
-        self.text.push_str(&"  ".repeat(depth));
-        self.text.push_str(line);
-        self.text.push('\n');
+    /// Keys of experiments begin at this depth.
+    const EXPERIMENT: usize = 2;
+
+    fn item(&mut self, depth: usize, item: &str) {
+        let text = format!("{}- {}", "  ".repeat(depth), yaml_text(item));
+        self.lines.push(Line { text, path: None });
+    }
+
+    fn keyed(&mut self, depth: usize, key: &str, value: &str) {
+        self.open.truncate(depth.saturating_sub(Self::EXPERIMENT));
+        let parent = self.open.last().map_or("", String::as_str);
+        let path = section::join(parent, key);
+        self.open.push(path.clone());
+        self.lines.push(Line {
+            text: format!("{}{}:{value}", "  ".repeat(depth), scalar(key)),
+            path: Some(path),
+        });
     }
 
     fn open(&mut self, depth: usize, key: &str) {
-        self.line(depth, &format!("{}:", scalar(key)));
+        self.keyed(depth, key, "");
     }
 
     /// An entry whose value is no text.
     fn entry(&mut self, depth: usize, key: &str, value: impl Display) {
-        self.line(depth, &format!("{}: {value}", scalar(key)));
+        self.keyed(depth, key, &format!(" {value}"));
     }
 
     fn text_entry(&mut self, depth: usize, key: &str, value: &str) {
-        self.entry(depth, key, scalar(value));
+        self.entry(depth, key, yaml_text(value));
     }
 
     fn optional_text(&mut self, depth: usize, key: &str, value: Option<&String>) {
@@ -289,7 +314,7 @@ impl Writer {
     fn list(&mut self, depth: usize, key: &str, items: &[impl ToString]) {
         self.open(depth, key);
         for item in items {
-            self.line(depth + 1, &format!("- {}", scalar(&item.to_string())));
+            self.item(depth + 1, &item.to_string());
         }
     }
 
@@ -308,6 +333,11 @@ impl Writer {
             _ => self.entry(depth, key, value),
         }
     }
+}
+
+/// A text as a value of a configuration in YAML, which is read as this text.
+pub fn yaml_text(text: &str) -> String {
+    scalar(&escape(text))
 }
 
 /// A text as a scalar: plain where that is safe, else in double quotes.

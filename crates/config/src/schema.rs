@@ -7,6 +7,7 @@ mod settings;
 pub(crate) mod shapes;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 use gipfel_model::{BackendKind, DeploymentKind};
 use serde_json::{Map, Value, json};
@@ -18,12 +19,24 @@ use crate::{backend_config, experiment, placement};
 
 /// The schema (draft 2020-12) of the files that [`crate::parse`] reads.
 pub fn schema() -> Value {
+    let mut schema = without_variables();
+    variables::allow(&mut schema);
+    schema
+}
+
+/// The schema of a file in which no value comes from a variable.
+pub(crate) fn without_variables() -> Value {
     let mut top = section(Map::from_iter([
         entry("version", json!({ "const": 1 }), "The form of the file."),
+        entry(
+            "include",
+            json!({ "anyOf": [text(), filled_list(text())] }),
+            "Files with settings that this one leaves open; relative to its folder.",
+        ),
         entry("defaults", defaults(), "Settings for all experiments."),
         entry(
             "dataset",
-            settings::dataset(),
+            reference("dataset"),
             "The workload's lengths; here or under `defaults`.",
         ),
         entry(
@@ -40,8 +53,24 @@ pub fn schema() -> Value {
     });
     top["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     top["title"] = "Gipfel configuration".into();
-    top["$defs"] = Value::Object(BackendKind::ALL.iter().copied().map(backend_definition).collect());
+    let mut definitions = settings::properties();
+    definitions.extend(BackendKind::ALL.iter().copied().map(backend_definition));
+    definitions.insert(EXCLUSIVE.to_owned(), json!({ "allOf": settings::exclusive() }));
+    top["$defs"] = Value::Object(definitions);
     top
+}
+
+/// The definition of which settings exclude each other.
+const EXCLUSIVE: &str = "exclusive";
+
+fn reference(definition: &str) -> Value {
+    json!({ "$ref": format!("#/$defs/{definition}") })
+}
+
+/// The settings, each of which is defined once for both places.
+fn shared_settings() -> Map<String, Value> {
+    let keys = settings::properties().into_iter().map(|(key, _)| key);
+    keys.map(|key| (key.clone(), reference(&key))).collect()
 }
 
 fn entry(key: &str, shape: Value, description: &str) -> (String, Value) {
@@ -49,21 +78,21 @@ fn entry(key: &str, shape: Value, description: &str) -> (String, Value) {
 }
 
 fn defaults() -> Value {
-    let mut properties = settings::properties();
+    let mut properties = shared_settings();
     properties.extend([entry(
         "max_parallel_experiments",
         count(),
         "Servers in use at the same time. Default: 2.",
     )]);
     let mut shape = section(properties);
-    shape["allOf"] = settings::exclusive().into();
+    shape["allOf"] = json!([reference(EXCLUSIVE)]);
     shape
 }
 
 fn experiment_shape() -> Value {
-    let mut properties = settings::properties();
+    let mut properties = shared_settings();
     properties.extend(experiment_properties());
-    let mut rules = settings::exclusive();
+    let mut rules = vec![reference(EXCLUSIVE)];
     rules.push(json!({ "not": { "required": ["api_key_env", "api_key_file"] } }));
     rules.extend(DeploymentKind::ALL.iter().map(|kind| of_deployment(*kind)));
     rules.extend(BackendKind::ALL.iter().map(|backend| of_backend(*backend)));
@@ -162,7 +191,7 @@ fn of_deployment(kind: DeploymentKind) -> Value {
 /// An engine's settings, and the command that some engines need.
 fn of_backend(backend: BackendKind) -> Value {
     let name = backend.as_str();
-    let mut then = json!({ "properties": { "backend_config": { "$ref": format!("#/$defs/{name}") } } });
+    let mut then = json!({ "properties": { "backend_config": reference(name) } });
     if experiment::needs_command(backend) {
         then["if"] = is("deployment", DeploymentKind::Local.as_str());
         then["then"] = json!({ "required": ["command"] });

@@ -200,7 +200,8 @@ fn list_keys(keys: &[&str]) -> String {
     listed.join(", ")
 }
 
-fn join(path: &str, key: &str) -> String {
+/// The path of a key below another one.
+pub(crate) fn join(path: &str, key: &str) -> String {
     let key = if key.is_empty() {
         "``".to_owned()
     } else {

@@ -7,8 +7,8 @@ use gipfel_model::{
 };
 
 use crate::{
-    cluster::ClusterSettings, dataset::DatasetSettings, durations::DurationKey, objectives::Objectives,
-    rates::RateSettings, reading::Reading, search::SearchSettings, section::Section,
+    cluster::ClusterSettings, dataset::DatasetSettings, durations::DurationKey, file::Form,
+    objectives::Objectives, rates::RateSettings, reading::Reading, search::SearchSettings, section::Section,
     timeouts::TimeoutSettings, tree::Position,
 };
 
@@ -206,7 +206,7 @@ impl Settings {
 
 /// The keys of all settings, as their readers ask for them.
 pub(crate) fn keys() -> Vec<&'static str> {
-    let reading = Reading::new("");
+    let reading = Reading::new("", Form::Yaml);
     let mut section = Section::new(&reading, String::new(), Position::START, &[]);
     Settings::take(&mut section);
     section.known().to_vec()

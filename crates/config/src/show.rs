@@ -20,18 +20,10 @@ pub fn show(plan: &Plan) -> String {
     ));
     text.push_str("experiments:\n");
     for (index, (experiment, repeats)) in repeats::grouped(&plan.experiments).into_iter().enumerate() {
-        let mut parent = String::new();
-        for line in render::full(experiment, repeats).lines() {
-            let note = key_of(line).map(|(nested, key)| {
-                if nested {
-                    return origins.of(index, &format!("{parent}.{key}"));
-                }
-                key.clone_into(&mut parent);
-                origins.of(index, key)
-            });
-            match note {
-                Some(note) => text.push_str(&noted(line, &note)),
-                None => text.extend([line, "\n"]),
+        for line in render::full(experiment, repeats) {
+            match &line.path {
+                Some(path) => text.push_str(&noted(&line.text, &origins.of(index, path))),
+                None => text.extend([line.text.as_str(), "\n"]),
             }
         }
     }
@@ -62,43 +54,40 @@ fn texts(remarks: &[impl ToString]) -> Vec<String> {
     remarks.iter().map(ToString::to_string).collect()
 }
 
-/// The key of a line, and whether it stands below another one of an experiment; none of items and of what lies deeper.
-fn key_of(line: &str) -> Option<(bool, &str)> {
-    let item = line.strip_prefix("  - ");
-    let rest = item.or_else(|| line.strip_prefix("    "))?;
-    let nested = rest.strip_prefix("  ");
-    let (nested, rest) = (nested.is_some(), nested.unwrap_or(rest));
-    let key = rest.split_once(':')?.0;
-    let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    key.chars().all(is_key).then_some((nested, key))
-}
-
 /// A line with a comment, aligned where the line is short.
 fn noted(line: &str, note: &str) -> String {
     format!("{line:<52}  # {note}\n")
 }
 
-/// Where the keys of a file stand.
+/// Where the keys of all files stand: those of the configuration first, then those of a file that goes before another.
 struct Origins<'a> {
     given: &'a [Place],
 }
 
 impl Origins<'_> {
-    /// The place of an experiment's key: its own, the one of the defaults, or the built-in default.
+    /// The place of an experiment's key: its own, the one of the nearest defaults, or the built-in default.
     fn of(&self, experiment: usize, path: &str) -> String {
-        let names = spellings(path);
+        let (names, second) = spellings(path);
+        let found = self.find(experiment, &names);
+        Self::words(found.or_else(|| self.find(experiment, &second)))
+    }
+
+    fn find(&self, experiment: usize, names: &[String]) -> Option<&Place> {
+        let is_one_of = |path: &str| names.iter().any(|name| name == path);
         let own = format!("experiments[{experiment}].");
-        let scopes = [own.as_str(), "defaults.", ""];
-        let found = scopes.iter().find_map(|scope| {
-            let mut paths = names.iter().map(|name| format!("{scope}{name}"));
-            paths.find_map(|path| self.given.iter().find(|place| place.path == path))
-        });
-        found.map_or_else(|| "default".to_owned(), at)
+        let is_own = |place: &&Place| place.path.strip_prefix(&own).is_some_and(is_one_of);
+        let is_default =
+            |place: &&Place| is_one_of(place.path.strip_prefix("defaults.").unwrap_or(&place.path));
+        let mut given = self.given.iter();
+        given.find(is_own).or_else(|| self.given.iter().find(is_default))
     }
 
     fn of_defaults(&self, key: &str) -> String {
         let path = format!("defaults.{key}");
-        let found = self.given.iter().find(|place| place.path == path);
+        Self::words(self.given.iter().find(|place| place.path == path))
+    }
+
+    fn words(found: Option<&Place>) -> String {
         found.map_or_else(|| "default".to_owned(), at)
     }
 }
@@ -107,16 +96,17 @@ fn at(place: &Place) -> String {
     format!("{}:{}", place.file, place.line)
 }
 
-/// The keys under which a value may have been given.
-fn spellings(path: &str) -> Vec<String> {
-    let others: &[&str] = match path {
-        "slos" | "informational_slos" => &["latency_slos"],
-        "dataset.seed" => &["seed"],
-        "search.budget" => &["search.budget_s", "total_time", "total_time_s"],
-        _ => &[],
+/// The keys under which a value may have been given, and those that say it where none of these does.
+fn spellings(path: &str) -> (Vec<String>, Vec<String>) {
+    let (others, second): (&[&str], &[&str]) = match path {
+        "slos" => (&["latency_slos"], &[]),
+        "informational_slos" => (&[], &["latency_slos"]),
+        "dataset.seed" => (&["seed"], &[]),
+        "search.budget" => (&[], &["total_time", "total_time_s"]),
+        _ => (&[], &[]),
     };
-    let own = [path.to_owned(), format!("{path}_s")];
-    own.into_iter()
-        .chain(others.iter().map(|other| (*other).to_owned()))
-        .collect()
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let mut names = vec![path.to_owned(), format!("{path}_s")];
+    names.extend::<Vec<String>>(owned(others));
+    (names, owned(second))
 }

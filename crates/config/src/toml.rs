@@ -81,6 +81,7 @@ impl Source {
             DeValue::String(text) => Value::Scalar(Scalar {
                 text: text.into_owned(),
                 plain: false,
+                written: None,
             }),
             DeValue::Integer(number) => plain(decimal(&number)),
             DeValue::Float(number) => plain(number.as_str().to_owned()),
@@ -98,7 +99,11 @@ impl Source {
 }
 
 fn plain(text: String) -> Value {
-    Value::Scalar(Scalar { text, plain: true })
+    Value::Scalar(Scalar {
+        text,
+        plain: true,
+        written: None,
+    })
 }
 
 /// The digits that the readers know; a number too large for them stays as it was written, and is refused by them.
@@ -115,10 +120,11 @@ mod tests {
     use super::*;
 
     fn show(node: &Node) -> String {
-        let Position { line, column } = node.at;
+        let Position { line, column, .. } = node.at;
         match &node.value {
             Value::Scalar(scalar) if scalar.plain => format!("{}@{line}:{column}", scalar.text),
             Value::Scalar(scalar) => format!("{:?}@{line}:{column}", scalar.text),
+            Value::Refused => unreachable!("a reader refuses nothing"),
             Value::List(items) => {
                 let items: Vec<String> = items.iter().map(show).collect();
                 format!("[{}]@{line}:{column}", items.join(" "))
@@ -127,7 +133,7 @@ mod tests {
                 let entries: Vec<String> = entries
                     .iter()
                     .map(|entry| {
-                        let Position { line, column } = entry.key_at;
+                        let Position { line, column, .. } = entry.key_at;
                         format!("{}@{line}:{column}={}", entry.key, show(&entry.node))
                     })
                     .collect();

@@ -28,6 +28,7 @@ pub(crate) fn read(text: &str) -> Result<Option<Node>, SyntaxFault> {
 
 fn position(marker: &Marker) -> Position {
     Position {
+        file: 0,
         line: marker.line().max(1) as u32,
         column: marker.col() as u32 + 1,
     }
@@ -65,6 +66,7 @@ impl Builder {
                 let value = Value::Scalar(Scalar {
                     text: text.into_owned(),
                     plain: style == ScalarStyle::Plain && !forced_text,
+                    written: None,
                 });
                 self.complete(Node { value, at }, anchor)
             }

@@ -48,6 +48,9 @@ pub struct Options {
     pub max_parallel: u32,
     /// Which servers are used.
     pub servers: ServerChoice,
+    /// Databases of earlier campaigns that belong to this one's results, since they hold what it does not measure
+    /// again.
+    pub earlier: Vec<PathBuf>,
 }
 
 impl Default for Options {
@@ -57,6 +60,7 @@ impl Default for Options {
             poll_interval: Duration::from_secs(15),
             max_parallel: 2,
             servers: ServerChoice::Fresh { keep: false },
+            earlier: Vec::new(),
         }
     }
 }
@@ -76,7 +80,7 @@ pub struct Finished {
     pub state: State,
     /// How the driver left.
     pub left: Left,
-    /// The databases of the runs that were collected.
+    /// The databases of the runs: those of earlier campaigns that belong to them, then those that were collected.
     pub databases: Vec<PathBuf>,
     /// The merged database of the results directory; it is left as it was when something lives that was not waited for.
     pub results: PathBuf,
@@ -150,6 +154,7 @@ impl Campaign {
         let Options {
             results_dir,
             poll_interval,
+            earlier,
             ..
         } = self.options;
         let backends = wiring::backends(self.journal.directory())?;
@@ -168,7 +173,8 @@ impl Campaign {
         let in_a_hurry = left != Left::Finished && state.live().iter().any(|live| !live.kept);
         let directory = results_dir.join(state.campaign_id.as_str());
         let databases = state.runs().filter_map(|(_, run)| run.database.as_ref());
-        let databases: Vec<PathBuf> = databases.map(|database| directory.join(database)).collect();
+        let collected = databases.map(|database| directory.join(database));
+        let databases: Vec<PathBuf> = earlier.into_iter().chain(collected).collect();
         let mut not_merged = Vec::new();
         if !databases.is_empty() && !in_a_hurry {
             match merge(&results, &databases).await {

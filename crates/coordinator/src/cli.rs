@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use gipfel_experiment::Retry;
 use gipfel_model::{ApiEndpoint, ArrivalRate, BackendKind, EndpointSpec, Slo, parse_duration};
 use gipfel_results_analysis::export::Table;
 
@@ -20,6 +21,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the experiments of a configuration file.
     Run(RunArguments),
+    /// Write a commented configuration file; asks what it must know.
+    New(NewArguments),
     /// Find the peak rate of a server that runs already; no file needed.
     Peak(PeakArguments),
     /// Go on with an unfinished campaign.
@@ -42,6 +45,18 @@ pub enum Command {
     Config(ConfigCommand),
     /// Start the simulator: an OpenAI-compatible server of known capacity.
     Sim(SimArguments),
+    /// Print the completions of a shell, for its configuration or for a package.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page, or write the pages of all subcommands.
+    Man {
+        /// The directory that the pages are written into.
+        #[arg(long, value_name = "DIRECTORY")]
+        out: Option<PathBuf>,
+    },
     /// The load generator, as gipfel starts it.
     #[command(hide = true)]
     Loadgen(gipfel_loadgen::Options),
@@ -81,11 +96,22 @@ pub struct OutputArguments {
     pub poll_interval: f64,
 }
 
+/// Where settings come from that a configuration leaves open.
+#[derive(Clone, Debug, Args)]
+pub struct SiteArguments {
+    /// A configuration of the site: settings that the file and what it includes leave open.
+    #[arg(long, value_name = "FILE", env = "GIPFEL_SITE", hide_env_values = true)]
+    pub site: Option<PathBuf>,
+}
+
 /// `gipfel run`.
 #[derive(Clone, Debug, Args)]
 pub struct RunArguments {
     /// The configuration file.
     pub config: PathBuf,
+    /// The site.
+    #[command(flatten)]
+    pub site: SiteArguments,
     /// Synthetic prompts, whatever the configuration says of data sets.
     #[arg(long)]
     pub synthetic: bool,
@@ -99,12 +125,64 @@ pub struct RunArguments {
     /// Leave the servers running at the end.
     #[arg(long)]
     pub keep_server: bool,
+    /// Which failed experiments of earlier campaigns are tried again: `all`, `none`, or reasons such as
+    /// `oom,timeout,server-failed`.
+    #[arg(
+        long,
+        value_name = "REASON,…",
+        default_value = "all",
+        conflicts_with = "rerun"
+    )]
+    pub retry: Retry,
+    /// Measure everything again, also what earlier campaigns of the results directory have completed.
+    #[arg(long, visible_alias = "fresh")]
+    pub rerun: bool,
     /// Use the server of an earlier run, or the one at a URL, instead of starting one.
     #[arg(long, value_name = "RUN|URL")]
     pub on: Option<String>,
     /// Output.
     #[command(flatten)]
     pub output: OutputArguments,
+}
+
+/// `gipfel new`.
+#[derive(Clone, Debug, Args)]
+pub struct NewArguments {
+    /// The file to write.
+    #[arg(default_value = "gipfel.yaml")]
+    pub file: PathBuf,
+    /// Ask nothing: take the defaults of all that is not given, the simulator without a server.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Replace the file if there is one.
+    #[arg(long)]
+    pub force: bool,
+    /// The base URL of a server that runs already; it is asked for its models.
+    #[arg(long)]
+    pub url: Option<BaseUrl>,
+    /// The engine: of the server that gipfel starts, or behind the URL.
+    #[arg(long, value_name = "ENGINE")]
+    pub backend: Option<BackendKind>,
+    /// The model.
+    #[arg(long)]
+    pub model: Option<String>,
+    /// The environment variable that holds the API key of the server behind the URL.
+    #[arg(long, value_name = "NAME", requires = "url")]
+    pub api_key_env: Option<String>,
+    /// An objective, such as `ttft p95 <= 500ms`; repeat it for several.
+    #[arg(long = "slo", value_name = "OBJECTIVE", value_parser = parse_slo)]
+    pub slos: Vec<Slo>,
+    /// Rates to offer in place of a search, separated by commas.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "RATE,…",
+        conflicts_with = "total_time"
+    )]
+    pub rates: Vec<ArrivalRate>,
+    /// Time that the search may take.
+    #[arg(long = "for", value_name = "TOTAL_TIME", value_parser = parse_total_time)]
+    pub total_time: Option<Duration>,
 }
 
 /// `gipfel peak`.
@@ -420,15 +498,23 @@ pub enum ConfigCommand {
     Check {
         /// The configuration file.
         file: PathBuf,
+        /// The site.
+        #[command(flatten)]
+        site: SiteArguments,
     },
     /// Print the plan of a configuration file: every value that a run has, and where it comes from.
     Show {
         /// The configuration file.
         file: PathBuf,
+        /// The site.
+        #[command(flatten)]
+        site: SiteArguments,
         /// Print JSON, with an entry for each run.
         #[arg(long)]
         json: bool,
     },
+    /// Print every key of configuration files, with its type, its default and its meaning, in Markdown.
+    Reference,
     /// Print the JSON Schema of configuration files, with which editors complete and check them.
     Schema,
 }

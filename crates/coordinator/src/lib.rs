@@ -12,6 +12,7 @@ mod events;
 pub mod exit;
 pub mod failure;
 mod ids;
+pub mod new_file;
 pub mod occupancy;
 mod only;
 mod output;
@@ -21,6 +22,7 @@ mod signals;
 mod terminal;
 mod view;
 mod wiring;
+mod wizard;
 mod words;
 
 use std::{ffi::OsString, io::Write, process::ExitCode};
@@ -102,9 +104,15 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Results(ResultsCommand::Export(arguments)) => commands::export::export(&arguments),
         Command::Results(ResultsCommand::Compare(arguments)) => commands::compare::run(&arguments),
         Command::Results(ResultsCommand::Report(arguments)) => commands::report::report(&arguments),
-        Command::Config(ConfigCommand::Check { file }) => commands::config::check(&file),
-        Command::Config(ConfigCommand::Show { file, json }) => commands::config::show(&file, json),
+        Command::Config(ConfigCommand::Check { file, site }) => commands::config::check(&file, &site),
+        Command::Config(ConfigCommand::Show { file, site, json }) => {
+            commands::config::show(&file, &site, json)
+        }
+        Command::Config(ConfigCommand::Reference) => commands::config::reference(),
         Command::Config(ConfigCommand::Schema) => commands::config::schema(),
+        Command::New(arguments) => commands::new::new(&arguments),
+        Command::Completions { shell } => commands::packaging::completions(shell),
+        Command::Man { out } => commands::packaging::man(out.as_deref()),
         Command::Sim(arguments) => commands::sim::serve(&arguments),
         Command::Loadgen(options) => commands::loadgen::run(&options),
     }

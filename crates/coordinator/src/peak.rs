@@ -100,10 +100,27 @@ pub fn read_models(arguments: &PeakArguments, answer: Option<&serde_json::Value>
         (None, None) => return Err("the server lists no model".to_owned()),
     };
     let listed = models.iter().find(|listed| listed["id"] == model.as_str());
-    let owner = listed
-        .and_then(|model| model["owned_by"].as_str())
-        .unwrap_or_default();
-    let backend = arguments.backend.unwrap_or(match owner {
+    let backend = arguments
+        .backend
+        .or(listed.map(engine_of))
+        .unwrap_or(BackendKind::Openai);
+    Ok(Found { model, backend })
+}
+
+/// The models of an answer of `/v1/models`, each with the engine that it speaks of.
+pub(crate) fn listed_models(answer: &serde_json::Value) -> Vec<Found> {
+    let models = answer["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let found = models.iter().filter_map(|model| {
+        Some(Found {
+            model: model["id"].as_str()?.to_owned(),
+            backend: engine_of(model),
+        })
+    });
+    found.collect()
+}
+
+fn engine_of(model: &serde_json::Value) -> BackendKind {
+    match model["owned_by"].as_str().unwrap_or_default() {
         "gipfel" => BackendKind::Sim,
         "vllm" => BackendKind::Vllm,
         "sglang" => BackendKind::Sglang,
@@ -112,8 +129,7 @@ pub fn read_models(arguments: &PeakArguments, answer: Option<&serde_json::Value>
         // Ollama calls every model's owner "library".
         "library" => BackendKind::Ollama,
         _ => BackendKind::Openai,
-    });
-    Ok(Found { model, backend })
+    }
 }
 
 /// Warm-up and measured window of each of so many listed levels, so that they fit into `total`.

@@ -5,6 +5,7 @@
 //! feeds the answers back as events. The [`Journal`] keeps the campaign on disk, written before an effect leaves, so
 //! that no job is forgotten whenever the driver dies: [`Campaign::resume`] takes up what lives.
 
+mod again;
 mod campaign;
 mod deployment;
 mod driver;
@@ -22,6 +23,7 @@ mod step_tests;
 #[cfg(test)]
 mod walk;
 
+pub use again::{Decision, EarlierOutcome, EarlierRun, Retry, UnknownReason, decide};
 pub use campaign::{Campaign, LiveObject, ObjectKind, STATE_FORMAT};
 pub use deployment::{Deployment, DeploymentOutcome, DeploymentPhase};
 pub use driver::{
@@ -31,5 +33,5 @@ pub use driver::{
 pub use event::{DeploymentEvent, Effect, Event, RunEvent, Scope, SubmitFailure};
 pub use journal::{Borrowed, Journal, JournalError};
 pub use limits::Limits;
-pub use plan::{CampaignFacts, MakeIds, PlanError, ServerChoice, plan_campaign};
+pub use plan::{CampaignFacts, MakeIds, PlanError, ServerChoice, plan_campaign, redirect_all};
 pub use run::{Life, Run, RunOutcome, RunPhase};

@@ -108,6 +108,13 @@ pub fn plan_campaign(
     })
 }
 
+/// Points the experiments at the server that the user chose, as [`plan_campaign`] does too.
+pub fn redirect_all(experiments: &mut [ExperimentSpec], choice: &ServerChoice) -> Result<(), PlanError> {
+    experiments
+        .iter_mut()
+        .try_for_each(|experiment| redirect(experiment, choice))
+}
+
 /// Points an experiment at the server that the user chose.
 fn redirect(experiment: &mut ExperimentSpec, choice: &ServerChoice) -> Result<(), PlanError> {
     match choice {

@@ -246,8 +246,8 @@ fn latency_slos() -> Value {
     })
 }
 
-/// The data set, which also stands at the top of a file.
-pub(super) fn dataset() -> Value {
+/// The data set.
+fn dataset() -> Value {
     let mut map = Map::new();
     for side in [INPUT, OUTPUT] {
         let description = format!(

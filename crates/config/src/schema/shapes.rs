@@ -15,6 +15,14 @@ pub(crate) fn about(mut shape: Value, description: &str) -> Value {
     shape
 }
 
+/// Adds what people call such a value.
+pub(crate) fn called(mut shape: Value, title: &str) -> Value {
+    if let Value::Object(map) = &mut shape {
+        map.insert("title".to_owned(), title.into());
+    }
+    shape
+}
+
 /// A map of these keys only; a key without any value may have been commented out.
 pub(crate) fn section(properties: Map<String, Value>) -> Value {
     json!({ "type": ["object", "null"], "properties": properties, "additionalProperties": false })
@@ -70,18 +78,17 @@ pub(crate) fn map_of(values: Value) -> Value {
 
 /// Requests per second as a number, or a text with its unit.
 pub(crate) fn rate() -> Value {
-    json!({ "anyOf": [
-        above_zero(),
-        formed(r"^\s*(?=[^eE]*[1-9])[0-9.]+([eE][+-]?[0-9]+)?\s*(/s|/min)?\s*$"),
-    ] })
+    let text = formed(r"^\s*(?=[^eE]*[1-9])[0-9.]+([eE][+-]?[0-9]+)?\s*(/s|/min)?\s*$");
+    called(json!({ "anyOf": [above_zero(), text] }), "rate")
 }
 
 /// A duration with its unit.
 pub(crate) fn duration(may_be_zero: bool) -> Value {
     if may_be_zero {
-        json!({ "anyOf": [formed(&format!(r"^\s*(0|{SPAN})\s*$")), { "const": 0 }] })
+        let shape = json!({ "anyOf": [formed(&format!(r"^\s*(0|{SPAN})\s*$")), { "const": 0 }] });
+        called(shape, "duration from 0")
     } else {
-        formed(&format!(r"^\s*(?=.*[1-9]){SPAN}$"))
+        called(formed(&format!(r"^\s*(?=.*[1-9]){SPAN}$")), "duration above 0")
     }
 }
 
@@ -98,29 +105,32 @@ pub(crate) fn seconds(may_be_zero: bool) -> Value {
 
 /// An objective such as `ttft p95 <= 500ms` or `error_rate <= 1%`.
 pub(crate) fn objective() -> Value {
-    formed(&format!(
+    let shape = formed(&format!(
         r"^\s*((ttft|tpot|itl|e2e)\s+p[0-9]{{1,2}}(\.[0-9]+)?\s*<=\s*(?=.*[1-9]){SPAN}|error_rate\s*<=\s*[0-9.]+\s*%?\s*)$"
-    ))
+    ));
+    called(shape, "objective")
 }
 
 /// A share of the rate: `2%` or `0.02`.
 pub(crate) fn precision() -> Value {
-    json!({ "anyOf": [
+    let shape = json!({ "anyOf": [
         { "type": "number", "exclusiveMinimum": 0, "maximum": 0.5 },
         formed(r"^\s*(?=.*[1-9])([0-9]|[1-4][0-9]|50(?!\.0*[1-9]))?(\.[0-9]+)?\s*%$|^\s*(?=.*[1-9])0?\.[0-9]+\s*$"),
-    ] })
+    ] });
+    called(shape, "share")
 }
 
 /// A walltime, `HH:MM:SS` or `D-HH:MM:SS`.
 pub(crate) fn time_limit() -> Value {
-    formed(r"^(?=.*[1-9])([0-9]{1,4}-)?[0-9]{1,4}:[0-5][0-9]:[0-5][0-9]$")
+    let shape = formed(r"^(?=.*[1-9])([0-9]{1,4}-)?[0-9]{1,4}:[0-5][0-9]:[0-5][0-9]$");
+    called(shape, "walltime")
 }
 
 /// The base address of a server, without user, password or query.
 pub(crate) fn address() -> Value {
     let mut shape = formed(r"^https?://[^/@?#\s]+(/[^?#\s]*)?$");
     shape["not"] = json!({ "pattern": "(/completions|/v1/models)$" });
-    shape
+    called(shape, "address")
 }
 
 /// How many tokens: a whole number, or a distribution.
@@ -152,11 +162,12 @@ pub(crate) fn length(least_default: u32) -> Value {
         ),
     ];
     let positive = || parameter("exclusiveMinimum", lengths::MOST);
-    json!({ "anyOf": [
+    let shape = json!({ "anyOf": [
         count(),
         distribution("fixed", &[("value", count())], &[]),
         distribution("uniform", &[("min", count()), ("max", count())], &[]),
         distribution("normal", &[("mean", positive()), ("std", parameter("minimum", lengths::MOST))], &bounds),
         distribution("lognormal", &[("median", positive()), ("sigma", parameter("minimum", 10.0))], &bounds),
-    ] })
+    ] });
+    called(shape, "length")
 }

@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 
-fn faults(file: &str) -> String {
+pub(crate) fn faults(file: &str) -> String {
     let text = crate::fixture(&format!("broken/{file}"));
     match gipfel_config::parse(&text, file) {
         Ok(plan) => panic!("{file} is valid: {plan:?}"),
@@ -23,11 +23,11 @@ fn four_faults_are_all_reported() {
 #[test]
 fn toml_has_the_same_faults() {
     assert_snapshot!(faults("four-faults.toml"), @r#"
-    four-faults.toml:2:1: defaults.rate_level: unknown key; allowed: max_parallel_experiments, rate_levels, first_rate, search, all_levels, exact_windows, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, endpoint, stream, seed, repeats, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, account, partition, benchmarker_partition, scratch_base, hf_token_path, hf_home, k8s_namespace, ingress_domain, server_time_limit, benchmarker_time_limit, gpus_per_node; did you mean `rate_levels`?
-    four-faults.toml:3:19: defaults.warmup_duration: found `30`; allowed: a duration with its unit, from 0, at most 744h, such as `500ms`, `30s` or `2min` (bare seconds go under `warmup_duration_s`)
-    four-faults.toml:5:1: experiments[0].url: missing: `deployment: external` needs the server's address
+    four-faults.toml:2:1: defaults.rate_level: unknown key; allowed: max_parallel_experiments, rate_levels, first_rate, search, all_levels, exact_windows, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, seed, repeats, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, account, partition, benchmarker_partition, scratch_base, hf_token_path, hf_home, k8s_namespace, ingress_domain, server_time_limit, benchmarker_time_limit, gpus_per_node; did you mean `rate_levels`?
+    four-faults.toml:3:19: defaults.warmup_duration: found `30`; allowed: a duration with its unit, from 0, at most 744h, such as `"500ms"`, `"30s"` or `"2min"` (bare seconds go under `warmup_duration_s`)
+    four-faults.toml:5:1: experiments[0].url: missing: `deployment = "external"` needs the server's address
     four-faults.toml:8:11: experiments[0].backend: found the text "vlm"; allowed: sim, vllm, sglang, dynamo, llamacpp, ollama, openai; did you mean `vllm`?
-    four-faults.toml:9:9: experiments[0].slos[0]: an objective reads `ttft p95 <= 500ms` or `error_rate <= 1%`, found `ttft p95 < 1s`
+    four-faults.toml:9:9: experiments[0].slos[0]: an objective reads `"ttft p95 <= 500ms"` or `"error_rate <= 1%"`, found `ttft p95 < 1s`
     four-faults.toml:11:1: experiments[1].backend: missing: the engine, one of sim, vllm, sglang, dynamo, llamacpp, ollama, openai
     four-faults.toml:11:1: experiments[1].deployment: missing: where the server lives, one of local, external, slurm, k8s
     "#);
@@ -45,8 +45,8 @@ fn every_fault_of_syntax_in_toml() {
 #[test]
 fn unknown_keys() {
     assert_snapshot!(faults("unknown-keys.yaml"), @r"
-    unknown-keys.yaml:1:1: defalts: unknown key; allowed: version, defaults, dataset, experiments; did you mean `defaults`?
-    unknown-keys.yaml:4:3: defaults.partion: unknown key; allowed: max_parallel_experiments, rate_levels, first_rate, search, all_levels, exact_windows, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, endpoint, stream, seed, repeats, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, account, partition, benchmarker_partition, scratch_base, hf_token_path, hf_home, k8s_namespace, ingress_domain, server_time_limit, benchmarker_time_limit, gpus_per_node; did you mean `partition`?
+    unknown-keys.yaml:1:1: defalts: unknown key; allowed: version, include, defaults, dataset, experiments; did you mean `defaults`?
+    unknown-keys.yaml:4:3: defaults.partion: unknown key; allowed: max_parallel_experiments, rate_levels, first_rate, search, all_levels, exact_windows, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, seed, repeats, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, account, partition, benchmarker_partition, scratch_base, hf_token_path, hf_home, k8s_namespace, ingress_domain, server_time_limit, benchmarker_time_limit, gpus_per_node; did you mean `partition`?
     unknown-keys.yaml:5:3: defaults.warmup_s: unknown key; did you mean `warmup_duration_s`?
     unknown-keys.yaml:7:3: dataset.num_prompt: unknown key; allowed: sharegpt_fraction, num_prompts, input_length, output_length, seed; did you mean `num_prompts`?
     unknown-keys.yaml:12:5: experiments[0].colour: unknown key; allowed: model, backend, deployment, backend_config, rate_levels, first_rate, search, all_levels, exact_windows, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, endpoint, stream, seed, repeats, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, account, partition, benchmarker_partition, scratch_base, hf_token_path, hf_home, server_time_limit, benchmarker_time_limit, gpus_per_node
@@ -56,7 +56,7 @@ fn unknown_keys() {
 
 #[test]
 fn syntax() {
-    assert_snapshot!(faults("syntax.yaml"), @r"syntax.yaml:3:12: this is no YAML: illegal placement of ':' indicator");
+    assert_snapshot!(faults("syntax.yaml"), @"syntax.yaml:3:12: this is no YAML: illegal placement of ':' indicator; keys of one map begin in one column, and brackets are closed");
 }
 
 #[test]
@@ -314,4 +314,19 @@ fn ways_to_a_server() {
     access.yaml:24:56: experiments[2].urls: an empty list; name at least one server
     access.yaml:25:5: experiments[3].url: missing: `deployment: external` needs the server's address
     ");
+}
+
+/// No broken file lies there unread.
+#[test]
+fn every_file_has_its_messages() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken");
+    let tests = [include_str!("broken.rs"), include_str!("damaged.rs")].concat();
+    let files = std::fs::read_dir(folder).expect("the folder");
+    let names: Vec<String> = files
+        .map(|file| file.expect("a file").file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(names.len() >= 30, "{}", names.len());
+    for name in names {
+        assert!(tests.contains(&format!("faults(\"{name}\")")), "{name}");
+    }
 }

@@ -1,6 +1,8 @@
 //! What users see of a configuration.
 
 mod broken;
+mod damaged;
+mod included;
 mod properties;
 mod valid;
 

@@ -1,5 +1,7 @@
 //! How a campaign ended: what lives, what failed, the table, the exit code.
 
+use std::path::PathBuf;
+
 use gipfel_experiment::{DeploymentPhase, Left, RunOutcome};
 use gipfel_results_analysis::{Conclusion, Summary};
 
@@ -30,7 +32,7 @@ pub(crate) fn conclude(
         display.note(trouble);
     }
     show_failures(finished, output, display);
-    let exit = show_answer(finished, output, display)?;
+    let exit = show_answer(&finished.databases, output, display)?;
     if state.is_unfinished() && finished.left != Left::Finished {
         let command = |verb: &str| {
             let words = format!("{verb} {}", state.campaign_id);
@@ -59,10 +61,14 @@ pub(crate) fn conclude(
     })
 }
 
-/// Prints the table of this campaign's runs, from their own databases.
-fn show_answer(finished: &Finished, output: &ShowArguments, display: &Display) -> Result<Exit, Failure> {
+/// Prints the table of the runs of these databases, and chooses the exit code by their answers.
+pub(crate) fn show_answer(
+    databases: &[PathBuf],
+    output: &ShowArguments,
+    display: &Display,
+) -> Result<Exit, Failure> {
     let mut all: Option<Summary> = None;
-    for database in finished.databases.iter().filter(|database| database.exists()) {
+    for database in databases.iter().filter(|database| database.exists()) {
         match results::read_summary(database, &[]) {
             Ok(summary) => match &mut all {
                 Some(all) => all.extend(summary),

@@ -3,21 +3,28 @@
 use std::{fs, path::Path};
 
 use anyhow::Context;
-use gipfel_config::Plan;
+use gipfel_config::{Plan, Surroundings};
 
-use crate::{exit::Exit, failure::Failure, print};
+use crate::{cli::SiteArguments, exit::Exit, failure::Failure, print};
 
-/// Reads a configuration file; all its faults at once.
-pub(crate) fn load(file: &Path) -> Result<Plan, Failure> {
+/// Reads a configuration file with what it includes and the variables that it names; all its faults at once.
+pub(crate) fn load(file: &Path, site: &SiteArguments) -> Result<Plan, Failure> {
     let text = fs::read_to_string(file)
         .with_context(|| format!("failed to read `{}`", file.display()))
         .map_err(Failure::usage)?;
-    gipfel_config::parse(&text, &file.display().to_string()).map_err(Failure::usage)
+    let around = Surroundings::none()
+        .with_variables(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+        .with_files(|path| fs::read_to_string(path));
+    let around = match &site.site {
+        Some(site) => around.with_site(site.display().to_string()),
+        None => around,
+    };
+    gipfel_config::parse_with(&text, &file.display().to_string(), &around).map_err(Failure::usage)
 }
 
 /// `gipfel config show`.
-pub(crate) fn show(file: &Path, json: bool) -> Result<Exit, Failure> {
-    let plan = load(file)?;
+pub(crate) fn show(file: &Path, site: &SiteArguments, json: bool) -> Result<Exit, Failure> {
+    let plan = load(file, site)?;
     let text = if json {
         let json = gipfel_config::show_json(&plan);
         serde_json::to_string_pretty(&json).context("failed to write the plan")? + "\n"
@@ -37,6 +44,12 @@ pub(crate) fn show(file: &Path, json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// `gipfel config reference`.
+pub(crate) fn reference() -> Result<Exit, Failure> {
+    print(&gipfel_config::reference())?;
+    Ok(Exit::Done)
+}
+
 /// `gipfel config schema`.
 pub(crate) fn schema() -> Result<Exit, Failure> {
     let text =
@@ -46,8 +59,8 @@ pub(crate) fn schema() -> Result<Exit, Failure> {
 }
 
 /// `gipfel config check`.
-pub(crate) fn check(file: &Path) -> Result<Exit, Failure> {
-    let plan = load(file)?;
+pub(crate) fn check(file: &Path, site: &SiteArguments) -> Result<Exit, Failure> {
+    let plan = load(file, site)?;
     print(&gipfel_config::describe(&plan))?;
     for warning in &plan.warnings {
         print(&format!("warning: {warning}\n"))?;

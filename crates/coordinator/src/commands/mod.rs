@@ -1,5 +1,6 @@
 //! The subcommands.
 
+pub(crate) mod again;
 pub(crate) mod attach;
 pub(crate) mod cancel;
 pub(crate) mod choose;
@@ -10,6 +11,8 @@ pub(crate) mod export;
 pub(crate) mod list;
 pub(crate) mod loadgen;
 pub(crate) mod logs;
+pub(crate) mod new;
+pub(crate) mod packaging;
 pub(crate) mod peak;
 pub(crate) mod report;
 pub(crate) mod results;

@@ -16,7 +16,7 @@ use crate::{
     background,
     campaign::{self, Campaign, Options},
     cli::{BaseUrl, OutputArguments, ResumeArguments, RunArguments},
-    commands::{choose, conclude, config, results},
+    commands::{again, choose, conclude, config, results},
     display::Display,
     dry_run,
     exit::Exit,
@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     if let Some(exit) = hand_over(&arguments.output)? {
         return Ok(exit);
     }
-    let mut plan = config::load(&arguments.config)?;
+    let mut plan = config::load(&arguments.config, &arguments.site)?;
     plan.experiments = only::choose(plan.experiments, &arguments.only).map_err(Failure::usage)?;
     if arguments.synthetic {
         for experiment in &mut plan.experiments {
@@ -52,12 +52,23 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         servers: servers(arguments)?,
         ..options(&arguments.output)?
     };
+    let todo = again::todo(plan.experiments, &options, arguments, &display)?;
+    if todo.experiments.is_empty() {
+        return todo.conclude(&arguments.output, &display);
+    }
+    let left_failed = todo.left_failed;
+    plan.experiments = todo.experiments;
+    let options = Options {
+        earlier: todo.databases,
+        ..options
+    };
     if arguments.dry_run {
         let state = campaign::plan_state(plan.experiments, &options).map_err(Failure::usage)?;
         print(&dry_run::write(&state, &options.results_dir).map_err(Failure::usage)?)?;
         return Ok(Exit::Done);
     }
-    start(plan.experiments, &options, &arguments.output, &display)
+    let exit = start(plan.experiments, &options, &arguments.output, &display)?;
+    Ok(again::with_left_failures(exit, left_failed))
 }
 
 /// `gipfel resume`.

@@ -39,6 +39,7 @@ pub(crate) fn deployment(n: usize, model: &str, backend: BackendKind) -> Deploym
             input_length: LengthDistribution::Fixed { value: 64 },
             output_length: LengthDistribution::Fixed { value: 64 },
             seed: 0,
+            requests: gipfel_model::RequestForm::default(),
         },
         schedule: LevelSchedule {
             rates: Rates::Listed(vec![rate(24.0), rate(32.0)]),
