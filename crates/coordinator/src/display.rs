@@ -32,6 +32,9 @@ const LEVEL_LINE_INTERVAL: Duration = Duration::from_secs(5);
 /// And where a search stands, or what is waited for.
 const SEARCH_LINE_INTERVAL: Duration = Duration::from_secs(30);
 
+/// The table is drawn at most this often for what happens.
+const DRAW_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Prints what happens: lines on standard error, or one JSON object per event on standard output. On a terminal, where
 /// everything stands now is a table below those lines that is written over.
 pub struct Display {
@@ -50,6 +53,10 @@ struct State {
 struct Watched {
     files: CampaignFiles,
     snapshot: Snapshot,
+    /// The journal has changed since it was read.
+    is_stale: bool,
+    /// When the table was drawn last.
+    drawn: Option<Instant>,
     /// What an interrupt of this process does.
     footer: &'static str,
 }
@@ -97,6 +104,8 @@ impl Display {
         self.state.borrow_mut().watched = Some(Watched {
             files,
             snapshot: Snapshot::new(campaign.clone()),
+            is_stale: false,
+            drawn: None,
             footer,
         });
         if self.json {
@@ -115,7 +124,9 @@ impl Display {
     pub(crate) fn take_up(&self, snapshot: &Snapshot) {
         if self.json {
             let changes = snapshot.campaign.changes_since(None, &Limits::default());
-            changes.iter().for_each(|change| self.show(change));
+            for change in &changes {
+                self.show(change);
+            }
             return;
         }
         let mut state = self.state.borrow_mut();
@@ -145,11 +156,11 @@ impl Display {
 
     /// Shows an update.
     pub fn show(&self, update: &Update) {
-        self.state.borrow_mut().learn(update);
         if self.json {
             self.event(&events::update(update));
             return;
         }
+        self.state.borrow_mut().learn(update);
         let is_live = self.state.borrow().lines.is_live();
         match update {
             // The table shows what is under way, so only what stays is a line then.
@@ -160,7 +171,9 @@ impl Display {
             Update::Progress { progress, .. } => {
                 let mut state = self.state.borrow_mut();
                 let lines = state.take(progress);
-                lines.iter().for_each(|line| state.print(line));
+                for line in &lines {
+                    state.print(line);
+                }
             }
             Update::Trouble { about, message } => self.line(&format!("{about}: {message}")),
             Update::Unreachable { about } => {
@@ -169,7 +182,7 @@ impl Display {
                 ));
             }
         }
-        self.state.borrow_mut().draw();
+        self.state.borrow_mut().draw_soon();
     }
 
     /// Lets time pass: what counts seconds goes on, and what is waited for is said again.
@@ -178,12 +191,14 @@ impl Display {
             return;
         }
         let mut state = self.state.borrow_mut();
-        state.read_last_lines();
+        state.refresh();
         if state.lines.is_live() {
             state.draw();
         } else {
             let lines = state.waits();
-            lines.iter().for_each(|line| state.print(line));
+            for line in &lines {
+                state.print(line);
+            }
         }
     }
 
@@ -230,27 +245,32 @@ impl Display {
 impl State {
     /// Keeps the snapshot up to date with what is told.
     fn learn(&mut self, update: &Update) {
-        let Some(Watched { files, snapshot, .. }) = &mut self.watched else {
+        let Some(watched) = &mut self.watched else {
             return;
         };
         match update {
             Update::Progress { id, progress } => {
-                snapshot.progress.insert(id.clone(), (**progress).clone());
+                let progress = (**progress).clone();
+                watched.snapshot.progress.insert(id.clone(), progress);
             }
-            // The journal is written before anybody is told. One that cannot be read now can be at the next change.
             Update::Deployment { .. } | Update::Run { .. } | Update::Unreachable { .. } => {
-                if let Ok(campaign) = files.journal() {
-                    snapshot.campaign = campaign;
-                }
+                watched.is_stale = true;
             }
             Update::Trouble { .. } => {}
         }
     }
 
-    fn read_last_lines(&mut self) {
-        if let Some(Watched { files, snapshot, .. }) = &mut self.watched {
-            files.read_last_lines(snapshot);
+    /// Reads what has changed on disk: the journal is written before anybody is told.
+    fn refresh(&mut self) {
+        let Some(watched) = &mut self.watched else {
+            return;
+        };
+        // One that cannot be read now is read the next time.
+        if let (true, Ok(campaign)) = (watched.is_stale, watched.files.journal()) {
+            watched.snapshot.campaign = campaign;
+            watched.is_stale = false;
         }
+        watched.files.read_last_lines(&mut watched.snapshot);
     }
 
     /// Takes the progress of a run; the lines that stay of it.
@@ -310,7 +330,19 @@ impl State {
         self.lines.print(&stamped(seconds, text));
     }
 
+    /// Draws at most some times a second, however many things happen at once; the next tick draws what is left.
+    fn draw_soon(&mut self) {
+        let drawn = self.watched.as_ref().and_then(|watched| watched.drawn);
+        if self.lines.is_live() && drawn.is_none_or(|drawn| drawn.elapsed() >= DRAW_INTERVAL) {
+            self.refresh();
+            self.draw();
+        }
+    }
+
     fn draw(&mut self) {
+        if let Some(watched) = &mut self.watched {
+            watched.drawn = Some(Instant::now());
+        }
         let Some(watched) = self.watched.as_ref().filter(|_| self.lines.is_live()) else {
             return;
         };

@@ -102,6 +102,8 @@ fn a_line_names_its_experiment_where_there_are_several() {
     state.watched = Some(Watched {
         files: CampaignFiles::new(Path::new("results"), &"c-1".parse().expect("a campaign")),
         snapshot: samples::snapshot(),
+        is_stale: false,
+        drawn: None,
         footer: "",
     });
     progress.run_id = "r-1".parse().expect("a run");
@@ -116,6 +118,8 @@ fn plain_lines_say_what_is_waited_for() {
     state.watched = Some(Watched {
         files: CampaignFiles::new(Path::new("results"), &"c-1".parse().expect("a campaign")),
         snapshot: samples::snapshot(),
+        is_stale: false,
+        drawn: None,
         footer: "",
     });
     assert_eq!(state.waits(), Vec::<String>::new(), "not at once");

@@ -87,7 +87,9 @@ async fn ask(driver: &Occupant, chosen: &Chosen, mut seen: State, display: &Disp
         let driven = attach::is_driven(chosen);
         if let Ok(now) = chosen.files.journal() {
             let changes = now.changes_since(Some(&seen), &Limits::default());
-            changes.iter().for_each(|change| display.show(change));
+            for change in &changes {
+                display.show(change);
+            }
             seen = now;
         }
         if !driven {

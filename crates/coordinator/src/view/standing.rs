@@ -123,17 +123,13 @@ fn loading(subject: &Subject<'_>, elapsed: Option<String>, bounds: Option<(i64, 
     } else {
         "waiting for its server to answer"
     };
-    let mut words = match elapsed {
-        Some(elapsed) => format!("{verb} {elapsed}"),
-        None => verb.to_owned(),
-    };
-    if let Some((since, give_up_at)) = bounds {
-        words += &format!(" of at most {}", clock((give_up_at - since) as f64 / 1000.0));
-    }
-    if let Some(line) = subject.snapshot.last_lines.get(&subject.deployment.id) {
-        words += &format!(": {line}");
-    }
-    words
+    let elapsed = elapsed.map_or_else(String::new, |elapsed| format!(" {elapsed}"));
+    let most = bounds.map_or_else(String::new, |(since, give_up_at)| {
+        format!(" of at most {}", clock((give_up_at - since) as f64 / 1000.0))
+    });
+    let line = subject.snapshot.last_lines.get(&subject.deployment.id);
+    let line = line.map_or_else(String::new, |line| format!(": {line}"));
+    format!("{verb}{elapsed}{most}{line}")
 }
 
 fn at_work(progress: Option<&Progress>) -> Standing {
