@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     time::{Duration, Instant},
 };
@@ -57,6 +57,10 @@ struct Watched {
     is_stale: bool,
     /// When the table was drawn last.
     drawn: Option<Instant>,
+    /// What was over when it was taken up; that it is over is no news.
+    over_before: BTreeSet<String>,
+    /// This process drives it, so its time is that of the display.
+    is_driven_here: bool,
     /// What an interrupt of this process does.
     footer: &'static str,
 }
@@ -64,7 +68,8 @@ struct Watched {
 /// What was said of a run.
 #[derive(Default)]
 struct RunLines {
-    levels_shown: usize,
+    /// The last level that was told of; levels are counted over all attempts.
+    told: Option<u32>,
     /// What the last line said where it stands, and when.
     said: Option<(Place, Instant)>,
     /// When something was last said of what it waits for.
@@ -100,24 +105,34 @@ impl Display {
     /// Says which campaign is shown from now on, which process drives it, and what an interrupt of this one does.
     pub(crate) fn begin(&self, campaign: &Campaign, results_dir: &Path, driver: u32, footer: &'static str) {
         let files = CampaignFiles::new(results_dir, &campaign.campaign_id);
-        let directory = files.directory();
-        self.state.borrow_mut().watched = Some(Watched {
+        if self.json {
+            self.event(&events::campaign(campaign, &files.directory(), driver));
+            return;
+        }
+        let mut state = self.state.borrow_mut();
+        let count = match campaign.runs().count() {
+            1 => "1 experiment".to_owned(),
+            n => format!("{n} experiments"),
+        };
+        let (id, results_dir) = (&campaign.campaign_id, results_dir.display());
+        state.print(&format!("campaign {id} in {results_dir}: {count}"));
+        // Whatever cannot be read yet is told as if it were new.
+        let earlier = files
+            .snapshot()
+            .map(|snapshot| snapshot.progress)
+            .unwrap_or_default();
+        let mut snapshot = Snapshot::new(campaign.clone());
+        snapshot.progress.clone_from(&earlier);
+        state.watched = Some(Watched {
             files,
-            snapshot: Snapshot::new(campaign.clone()),
+            over_before: over(campaign),
+            snapshot,
             is_stale: false,
             drawn: None,
+            is_driven_here: driver == std::process::id(),
             footer,
         });
-        if self.json {
-            self.event(&events::campaign(campaign, &directory, driver));
-        } else {
-            let count = match campaign.runs().count() {
-                1 => "1 experiment".to_owned(),
-                n => format!("{n} experiments"),
-            };
-            let (id, results_dir) = (&campaign.campaign_id, results_dir.display());
-            self.line(&format!("campaign {id} in {results_dir}: {count}"));
-        }
+        state.know(&earlier);
     }
 
     /// Begins with what happened before: programs are told all of it, people see it in the table.
@@ -130,9 +145,6 @@ impl Display {
             return;
         }
         let mut state = self.state.borrow_mut();
-        for (id, progress) in &snapshot.progress {
-            state.runs.entry(id.clone()).or_default().levels_shown = progress.levels.len();
-        }
         if let Some(watched) = &mut state.watched {
             watched.snapshot = snapshot.clone();
         }
@@ -160,7 +172,11 @@ impl Display {
             self.event(&events::update(update));
             return;
         }
+        let is_news = self.state.borrow_mut().is_news(update);
         self.state.borrow_mut().learn(update);
+        if !is_news {
+            return;
+        }
         let is_live = self.state.borrow().lines.is_live();
         match update {
             // The table shows what is under way, so only what stays is a line then.
@@ -243,6 +259,31 @@ impl Display {
 }
 
 impl State {
+    /// Says what is known of each run already, and does not tell of it again.
+    fn know(&mut self, earlier: &BTreeMap<RunId, Progress>) {
+        for (id, progress) in earlier.iter().filter(|(_, progress)| !progress.levels.is_empty()) {
+            self.runs.entry(id.clone()).or_default().tell(progress);
+            let levels = match progress.levels.len() {
+                1 => "1 level".to_owned(),
+                n => format!("{n} levels"),
+            };
+            let label = self.label(id);
+            self.print(&format!("  {label}{levels} measured before"));
+        }
+    }
+
+    /// Whether an update tells more than that what was over is so still.
+    fn is_news(&mut self, update: &Update) -> bool {
+        let Some(watched) = &mut self.watched else {
+            return true;
+        };
+        match update {
+            Update::Deployment { id, phase } => !(watched.over_before.remove(id.as_str()) && phase.is_over()),
+            Update::Run { id, phase } => !(watched.over_before.remove(id.as_str()) && phase.is_over()),
+            Update::Progress { .. } | Update::Trouble { .. } | Update::Unreachable { .. } => true,
+        }
+    }
+
     /// Keeps the snapshot up to date with what is told.
     fn learn(&mut self, update: &Update) {
         let Some(watched) = &mut self.watched else {
@@ -281,10 +322,10 @@ impl State {
         let mut lines: Vec<String> = progress
             .levels
             .iter()
-            .skip(run.levels_shown)
+            .filter(|level| run.told.is_none_or(|told| level.level > told))
             .map(closed)
             .collect();
-        run.levels_shown = run.levels_shown.max(progress.levels.len());
+        run.tell(progress);
         let status = standing(progress).filter(|_| progress.state == RunState::Running);
         if let (false, Some(status), Some(place)) = (is_live, status, place(progress))
             && run.is_due(place)
@@ -346,8 +387,12 @@ impl State {
         let Some(watched) = self.watched.as_ref().filter(|_| self.lines.is_live()) else {
             return;
         };
-        let elapsed = clock(self.started.elapsed().as_secs_f64());
-        let footer = format!(" {elapsed}  {}", watched.footer);
+        let footer = if watched.is_driven_here {
+            let elapsed = clock(self.started.elapsed().as_secs_f64());
+            format!(" {elapsed}  {}", watched.footer)
+        } else {
+            format!(" {}", watched.footer)
+        };
         let lines = table_lines(
             &watched.snapshot,
             &footer,
@@ -356,6 +401,17 @@ impl State {
         );
         self.lines.set(&lines);
     }
+}
+
+/// The servers and runs that are over, by their ids.
+fn over(campaign: &Campaign) -> BTreeSet<String> {
+    let servers = campaign.deployments.iter();
+    let servers = servers.filter(|server| server.phase.is_over());
+    let runs = campaign.runs().filter(|(_, run)| run.phase.is_over());
+    servers
+        .map(|server| server.id.to_string())
+        .chain(runs.map(|(_, run)| run.id.to_string()))
+        .collect()
 }
 
 /// The table at the bottom of a terminal; it takes half of its height at most.
@@ -370,6 +426,12 @@ fn table_lines(snapshot: &Snapshot, footer: &str, size: Size, now: i64) -> Vec<L
 }
 
 impl RunLines {
+    /// The levels that are over are known from now on.
+    fn tell(&mut self, progress: &Progress) {
+        let last = progress.levels.iter().map(|level| level.level).max();
+        self.told = self.told.max(last);
+    }
+
     /// Whether a line is due that says where the run stands.
     fn is_due(&mut self, place: Place) -> bool {
         let interval = match place {

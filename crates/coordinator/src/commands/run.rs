@@ -248,7 +248,7 @@ async fn carry_out(
         display.note(match (command, interrupts) {
             (Command::Detach, _) => "the terminal is gone: gipfel leaves and everything lives on",
             (Command::Interrupt, 1) => {
-                "interrupted: ending what runs and keeping what was measured; interrupt again to leave at once"
+                "interrupted: ending what runs, keeping what was measured; once more leaves at once"
             }
             (Command::Interrupt, 2) => "interrupted again: leaving at once",
             (Command::Interrupt, _) => return Ok(None),
