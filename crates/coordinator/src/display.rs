@@ -9,7 +9,7 @@ use std::{
 
 use gipfel_backend::Failure;
 use gipfel_experiment::{Campaign, DeploymentPhase, Driver, Limits, RunOutcome, RunPhase, Update};
-use gipfel_model::{Phase, Progress, RunId, RunState, Stage};
+use gipfel_model::{DeploymentId, Phase, Progress, RunId, RunState, Stage};
 use gipfel_results_analysis::Summary;
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     terminal::LiveLines,
     view::{
         Group, Snapshot,
+        experiment::label,
         files::CampaignFiles,
         lines::{Line, Style},
         table::{self, Size},
@@ -182,8 +183,14 @@ impl Display {
             // The table shows what is under way, so only what stays is a line then.
             Update::Deployment { phase, .. } if is_live && is_passing(phase) => {}
             Update::Run { phase, .. } if is_live && !phase.is_over() => {}
-            Update::Deployment { id, phase } => self.line(&deployment_line(id.as_str(), phase)),
-            Update::Run { id, phase } => self.line(&run_line(id.as_str(), phase)),
+            Update::Deployment { id, phase } => {
+                let label = self.state.borrow().server_label(id).filter(|_| is_live);
+                self.line(&deployment_line(id.as_str(), label.as_deref(), phase));
+            }
+            Update::Run { id, phase } => {
+                let label = self.state.borrow().run_label(id).filter(|_| is_live);
+                self.line(&run_line(id.as_str(), label.as_deref(), phase));
+            }
             Update::Progress { progress, .. } => {
                 let mut state = self.state.borrow_mut();
                 let lines = state.take(progress);
@@ -338,11 +345,20 @@ impl State {
     /// Which experiment a line is about, where there are several.
     fn label(&self, id: &RunId) -> String {
         let watched = self.watched.as_ref();
-        let several = watched.filter(|watched| watched.snapshot.campaign.runs().nth(1).is_some());
-        let experiments = several.map(|watched| watched.snapshot.experiments(Driver::unix_now_ms()));
-        let mut experiments = experiments.into_iter().flatten();
-        let found = experiments.find(|experiment| experiment.run == *id);
-        found.map_or_else(String::new, |experiment| format!("{}: ", experiment.label()))
+        let several = watched.is_some_and(|watched| watched.snapshot.campaign.runs().nth(1).is_some());
+        let label = self.run_label(id).filter(|_| several);
+        label.map_or_else(String::new, |label| format!("{label}: "))
+    }
+
+    fn run_label(&self, id: &RunId) -> Option<String> {
+        let (_, run) = self.watched.as_ref()?.snapshot.campaign.run(id)?;
+        Some(label(&run.experiment))
+    }
+
+    /// That of the server's first experiment.
+    fn server_label(&self, id: &DeploymentId) -> Option<String> {
+        let deployment = self.watched.as_ref()?.snapshot.campaign.deployment(id)?;
+        deployment.runs.first().map(|run| label(&run.experiment))
     }
 
     /// Plain lines about what has been waited for since the last one.
@@ -474,7 +490,8 @@ fn is_passing(phase: &DeploymentPhase) -> bool {
     }
 }
 
-fn deployment_line(id: &str, phase: &DeploymentPhase) -> String {
+/// With the experiment's label for people who watch, else with the id, by which files are found.
+fn deployment_line(id: &str, label: Option<&str>, phase: &DeploymentPhase) -> String {
     let what = match phase {
         DeploymentPhase::Pending => "waits for its turn".to_owned(),
         DeploymentPhase::Submitting { .. } => "is being started".to_owned(),
@@ -487,10 +504,14 @@ fn deployment_line(id: &str, phase: &DeploymentPhase) -> String {
         DeploymentPhase::Lost { message, .. } => format!("could not be ended: {message}"),
         DeploymentPhase::Ended(_) => "has ended".to_owned(),
     };
-    format!("server {id} {what}")
+    match label {
+        Some(label) => format!("{label}: its server {what}"),
+        None => format!("server {id} {what}"),
+    }
 }
 
-fn run_line(id: &str, phase: &RunPhase) -> String {
+/// The same for a run.
+fn run_line(id: &str, label: Option<&str>, phase: &RunPhase) -> String {
     let what = match phase {
         RunPhase::Waiting => "waits for its server".to_owned(),
         RunPhase::Submitting { .. } => "is being started".to_owned(),
@@ -505,7 +526,10 @@ fn run_line(id: &str, phase: &RunPhase) -> String {
         RunPhase::Ended(RunOutcome::Stopped) => "was stopped; what was measured is kept".to_owned(),
         RunPhase::Ended(RunOutcome::Failed(failure)) => format!("failed: {}", failure_words(failure)),
     };
-    format!("run {id} {what}")
+    match label {
+        Some(label) => format!("{label} {what}"),
+        None => format!("run {id} {what}"),
+    }
 }
 
 /// The failure's class and sentence; its log tail is shown once, at the end.

@@ -15,7 +15,8 @@ fn a_failed_run_names_the_class() {
         log_tail: "last words".to_owned(),
     };
     let phase = RunPhase::Ended(RunOutcome::Failed(failure));
-    insta::assert_snapshot!(run_line("r", &phase), @"run r failed: server-failed: the server's process 7 is gone");
+    insta::assert_snapshot!(run_line("r", None, &phase), @"run r failed: server-failed: the server's process 7 is gone");
+    insta::assert_snapshot!(run_line("r", Some("m on sim"), &phase), @"m on sim failed: server-failed: the server's process 7 is gone");
 }
 
 fn state() -> State {
