@@ -60,7 +60,11 @@ async fn ask(driver: &Occupant, chosen: &Chosen, mut seen: State, display: &Disp
             driver.campaign,
             driver.whereabouts()
         );
-        return Err(Failure::usage(error).hint(format!("run `gipfel cancel` on {}", driver.host)));
+        return Err(Failure::usage(error).hint(format!(
+            "run `gipfel cancel` on {}; if that process is gone, {} takes the campaign up",
+            driver.host,
+            words::command(&format!("resume {}", driver.campaign), &chosen.files.results_dir)
+        )));
     }
     // The second time it would leave at once.
     if seen.interrupted {
