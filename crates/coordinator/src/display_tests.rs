@@ -1,4 +1,4 @@
-use gipfel_backend::FailureReason;
+use gipfel_experiment::{RunOutcome, RunPhase};
 use gipfel_model::{
     ArrivalRate, FormatHeader, LevelProgress, SearchProgress,
     progress::{LevelSummary, PROGRESS_FORMAT},
@@ -6,18 +6,6 @@ use gipfel_model::{
 
 use super::*;
 use crate::view::samples;
-
-#[test]
-fn a_failed_run_names_the_class() {
-    let failure = Failure {
-        reason: FailureReason::ServerFailed,
-        message: "the server's process 7 is gone".to_owned(),
-        log_tail: "last words".to_owned(),
-    };
-    let phase = RunPhase::Ended(RunOutcome::Failed(failure));
-    insta::assert_snapshot!(run_line("r", None, &phase), @"run r failed: server-failed: the server's process 7 is gone");
-    insta::assert_snapshot!(run_line("r", Some("m on sim"), &phase), @"m on sim failed: server-failed: the server's process 7 is gone");
-}
 
 fn state() -> State {
     State {
