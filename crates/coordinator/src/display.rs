@@ -2,24 +2,25 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     time::{Duration, Instant},
 };
 
-use gipfel_backend::Failure;
-use gipfel_experiment::{Campaign, DeploymentPhase, Driver, Limits, RunOutcome, RunPhase, Update};
-use gipfel_model::{Phase, Progress, RunId, RunState, Stage};
+use gipfel_experiment::{Campaign, Driver, Limits, Update};
+use gipfel_model::{DeploymentId, Phase, Progress, RunId, RunState, Stage};
 use gipfel_results_analysis::Summary;
 
 use crate::{
     cli::ShowArguments,
     events,
     exit::Exit,
+    phase_words::{deployment_line, is_passing, run_line},
     progress_words::{closed, standing},
     terminal::LiveLines,
     view::{
         Group, Snapshot,
+        experiment::label,
         files::CampaignFiles,
         lines::{Line, Style},
         table::{self, Size},
@@ -31,6 +32,9 @@ use crate::{
 const LEVEL_LINE_INTERVAL: Duration = Duration::from_secs(5);
 /// And where a search stands, or what is waited for.
 const SEARCH_LINE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The table is drawn at most this often for what happens.
+const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Prints what happens: lines on standard error, or one JSON object per event on standard output. On a terminal, where
 /// everything stands now is a table below those lines that is written over.
@@ -50,6 +54,14 @@ struct State {
 struct Watched {
     files: CampaignFiles,
     snapshot: Snapshot,
+    /// The journal has changed since it was read.
+    is_stale: bool,
+    /// When the table was drawn last.
+    drawn: Option<Instant>,
+    /// What was over when it was taken up; that it is over is no news.
+    over_before: BTreeSet<String>,
+    /// This process drives it, so its time is that of the display.
+    is_driven_here: bool,
     /// What an interrupt of this process does.
     footer: &'static str,
 }
@@ -57,7 +69,8 @@ struct Watched {
 /// What was said of a run.
 #[derive(Default)]
 struct RunLines {
-    levels_shown: usize,
+    /// The last level that was told of; levels are counted over all attempts.
+    told: Option<u32>,
     /// What the last line said where it stands, and when.
     said: Option<(Place, Instant)>,
     /// When something was last said of what it waits for.
@@ -93,35 +106,46 @@ impl Display {
     /// Says which campaign is shown from now on, which process drives it, and what an interrupt of this one does.
     pub(crate) fn begin(&self, campaign: &Campaign, results_dir: &Path, driver: u32, footer: &'static str) {
         let files = CampaignFiles::new(results_dir, &campaign.campaign_id);
-        let directory = files.directory();
-        self.state.borrow_mut().watched = Some(Watched {
+        if self.json {
+            self.event(&events::campaign(campaign, &files.directory(), driver));
+            return;
+        }
+        let mut state = self.state.borrow_mut();
+        let count = match campaign.runs().count() {
+            1 => "1 experiment".to_owned(),
+            n => format!("{n} experiments"),
+        };
+        let (id, results_dir) = (&campaign.campaign_id, results_dir.display());
+        state.print(&format!("campaign {id} in {results_dir}: {count}"));
+        // Whatever cannot be read yet is told as if it were new.
+        let earlier = files
+            .snapshot()
+            .map(|snapshot| snapshot.progress)
+            .unwrap_or_default();
+        let mut snapshot = Snapshot::new(campaign.clone());
+        snapshot.progress.clone_from(&earlier);
+        state.watched = Some(Watched {
             files,
-            snapshot: Snapshot::new(campaign.clone()),
+            over_before: over(campaign),
+            snapshot,
+            is_stale: false,
+            drawn: None,
+            is_driven_here: driver == std::process::id(),
             footer,
         });
-        if self.json {
-            self.event(&events::campaign(campaign, &directory, driver));
-        } else {
-            let count = match campaign.runs().count() {
-                1 => "1 experiment".to_owned(),
-                n => format!("{n} experiments"),
-            };
-            let (id, results_dir) = (&campaign.campaign_id, results_dir.display());
-            self.line(&format!("campaign {id} in {results_dir}: {count}"));
-        }
+        state.know(&earlier);
     }
 
     /// Begins with what happened before: programs are told all of it, people see it in the table.
     pub(crate) fn take_up(&self, snapshot: &Snapshot) {
         if self.json {
             let changes = snapshot.campaign.changes_since(None, &Limits::default());
-            changes.iter().for_each(|change| self.show(change));
+            for change in &changes {
+                self.show(change);
+            }
             return;
         }
         let mut state = self.state.borrow_mut();
-        for (id, progress) in &snapshot.progress {
-            state.runs.entry(id.clone()).or_default().levels_shown = progress.levels.len();
-        }
         if let Some(watched) = &mut state.watched {
             watched.snapshot = snapshot.clone();
         }
@@ -145,9 +169,13 @@ impl Display {
 
     /// Shows an update.
     pub fn show(&self, update: &Update) {
-        self.state.borrow_mut().learn(update);
         if self.json {
             self.event(&events::update(update));
+            return;
+        }
+        let is_news = self.state.borrow_mut().is_news(update);
+        self.state.borrow_mut().learn(update);
+        if !is_news {
             return;
         }
         let is_live = self.state.borrow().lines.is_live();
@@ -155,12 +183,20 @@ impl Display {
             // The table shows what is under way, so only what stays is a line then.
             Update::Deployment { phase, .. } if is_live && is_passing(phase) => {}
             Update::Run { phase, .. } if is_live && !phase.is_over() => {}
-            Update::Deployment { id, phase } => self.line(&deployment_line(id.as_str(), phase)),
-            Update::Run { id, phase } => self.line(&run_line(id.as_str(), phase)),
+            Update::Deployment { id, phase } => {
+                let label = self.state.borrow().server_label(id).filter(|_| is_live);
+                self.line(&deployment_line(id.as_str(), label.as_deref(), phase));
+            }
+            Update::Run { id, phase } => {
+                let label = self.state.borrow().run_label(id).filter(|_| is_live);
+                self.line(&run_line(id.as_str(), label.as_deref(), phase));
+            }
             Update::Progress { progress, .. } => {
                 let mut state = self.state.borrow_mut();
                 let lines = state.take(progress);
-                lines.iter().for_each(|line| state.print(line));
+                for line in &lines {
+                    state.print(line);
+                }
             }
             Update::Trouble { about, message } => self.line(&format!("{about}: {message}")),
             Update::Unreachable { about } => {
@@ -169,7 +205,7 @@ impl Display {
                 ));
             }
         }
-        self.state.borrow_mut().draw();
+        self.state.borrow_mut().draw_soon();
     }
 
     /// Lets time pass: what counts seconds goes on, and what is waited for is said again.
@@ -178,12 +214,14 @@ impl Display {
             return;
         }
         let mut state = self.state.borrow_mut();
-        state.read_last_lines();
+        state.refresh();
         if state.lines.is_live() {
             state.draw();
         } else {
             let lines = state.waits();
-            lines.iter().for_each(|line| state.print(line));
+            for line in &lines {
+                state.print(line);
+            }
         }
     }
 
@@ -228,29 +266,59 @@ impl Display {
 }
 
 impl State {
+    /// Says what is known of each run already, and does not tell of it again.
+    fn know(&mut self, earlier: &BTreeMap<RunId, Progress>) {
+        for (id, progress) in earlier.iter().filter(|(_, progress)| !progress.levels.is_empty()) {
+            self.runs.entry(id.clone()).or_default().tell(progress);
+            let levels = match progress.levels.len() {
+                1 => "1 level".to_owned(),
+                n => format!("{n} levels"),
+            };
+            let label = self.label(id);
+            self.print(&format!("  {label}{levels} measured before"));
+        }
+    }
+
+    /// Whether an update tells more than that what was over is so still.
+    fn is_news(&mut self, update: &Update) -> bool {
+        let Some(watched) = &mut self.watched else {
+            return true;
+        };
+        match update {
+            Update::Deployment { id, phase } => !(watched.over_before.remove(id.as_str()) && phase.is_over()),
+            Update::Run { id, phase } => !(watched.over_before.remove(id.as_str()) && phase.is_over()),
+            Update::Progress { .. } | Update::Trouble { .. } | Update::Unreachable { .. } => true,
+        }
+    }
+
     /// Keeps the snapshot up to date with what is told.
     fn learn(&mut self, update: &Update) {
-        let Some(Watched { files, snapshot, .. }) = &mut self.watched else {
+        let Some(watched) = &mut self.watched else {
             return;
         };
         match update {
             Update::Progress { id, progress } => {
-                snapshot.progress.insert(id.clone(), (**progress).clone());
+                let progress = (**progress).clone();
+                watched.snapshot.progress.insert(id.clone(), progress);
             }
-            // The journal is written before anybody is told. One that cannot be read now can be at the next change.
             Update::Deployment { .. } | Update::Run { .. } | Update::Unreachable { .. } => {
-                if let Ok(campaign) = files.journal() {
-                    snapshot.campaign = campaign;
-                }
+                watched.is_stale = true;
             }
             Update::Trouble { .. } => {}
         }
     }
 
-    fn read_last_lines(&mut self) {
-        if let Some(Watched { files, snapshot, .. }) = &mut self.watched {
-            files.read_last_lines(snapshot);
+    /// Reads what has changed on disk: the journal is written before anybody is told.
+    fn refresh(&mut self) {
+        let Some(watched) = &mut self.watched else {
+            return;
+        };
+        // One that cannot be read now is read the next time.
+        if let (true, Ok(campaign)) = (watched.is_stale, watched.files.journal()) {
+            watched.snapshot.campaign = campaign;
+            watched.is_stale = false;
         }
+        watched.files.read_last_lines(&mut watched.snapshot);
     }
 
     /// Takes the progress of a run; the lines that stay of it.
@@ -261,10 +329,10 @@ impl State {
         let mut lines: Vec<String> = progress
             .levels
             .iter()
-            .skip(run.levels_shown)
+            .filter(|level| run.told.is_none_or(|told| level.level > told))
             .map(closed)
             .collect();
-        run.levels_shown = run.levels_shown.max(progress.levels.len());
+        run.tell(progress);
         let status = standing(progress).filter(|_| progress.state == RunState::Running);
         if let (false, Some(status), Some(place)) = (is_live, status, place(progress))
             && run.is_due(place)
@@ -277,11 +345,20 @@ impl State {
     /// Which experiment a line is about, where there are several.
     fn label(&self, id: &RunId) -> String {
         let watched = self.watched.as_ref();
-        let several = watched.filter(|watched| watched.snapshot.campaign.runs().nth(1).is_some());
-        let experiments = several.map(|watched| watched.snapshot.experiments(Driver::unix_now_ms()));
-        let mut experiments = experiments.into_iter().flatten();
-        let found = experiments.find(|experiment| experiment.run == *id);
-        found.map_or_else(String::new, |experiment| format!("{}: ", experiment.label()))
+        let several = watched.is_some_and(|watched| watched.snapshot.campaign.runs().nth(1).is_some());
+        let label = self.run_label(id).filter(|_| several);
+        label.map_or_else(String::new, |label| format!("{label}: "))
+    }
+
+    fn run_label(&self, id: &RunId) -> Option<String> {
+        let (_, run) = self.watched.as_ref()?.snapshot.campaign.run(id)?;
+        Some(label(&run.experiment))
+    }
+
+    /// That of the server's first experiment.
+    fn server_label(&self, id: &DeploymentId) -> Option<String> {
+        let deployment = self.watched.as_ref()?.snapshot.campaign.deployment(id)?;
+        deployment.runs.first().map(|run| label(&run.experiment))
     }
 
     /// Plain lines about what has been waited for since the last one.
@@ -310,12 +387,28 @@ impl State {
         self.lines.print(&stamped(seconds, text));
     }
 
+    /// Draws at most some times a second, however many things happen at once; the next tick draws what is left.
+    fn draw_soon(&mut self) {
+        let drawn = self.watched.as_ref().and_then(|watched| watched.drawn);
+        if self.lines.is_live() && drawn.is_none_or(|drawn| drawn.elapsed() >= DRAW_INTERVAL) {
+            self.refresh();
+            self.draw();
+        }
+    }
+
     fn draw(&mut self) {
+        if let Some(watched) = &mut self.watched {
+            watched.drawn = Some(Instant::now());
+        }
         let Some(watched) = self.watched.as_ref().filter(|_| self.lines.is_live()) else {
             return;
         };
-        let elapsed = clock(self.started.elapsed().as_secs_f64());
-        let footer = format!(" {elapsed}  {}", watched.footer);
+        let footer = if watched.is_driven_here {
+            let elapsed = clock(self.started.elapsed().as_secs_f64());
+            format!(" {elapsed}  {}", watched.footer)
+        } else {
+            format!(" {}", watched.footer)
+        };
         let lines = table_lines(
             &watched.snapshot,
             &footer,
@@ -324,6 +417,17 @@ impl State {
         );
         self.lines.set(&lines);
     }
+}
+
+/// The servers and runs that are over, by their ids.
+fn over(campaign: &Campaign) -> BTreeSet<String> {
+    let servers = campaign.deployments.iter();
+    let servers = servers.filter(|server| server.phase.is_over());
+    let runs = campaign.runs().filter(|(_, run)| run.phase.is_over());
+    servers
+        .map(|server| server.id.to_string())
+        .chain(runs.map(|(_, run)| run.id.to_string()))
+        .collect()
 }
 
 /// The table at the bottom of a terminal; it takes half of its height at most.
@@ -338,6 +442,12 @@ fn table_lines(snapshot: &Snapshot, footer: &str, size: Size, now: i64) -> Vec<L
 }
 
 impl RunLines {
+    /// The levels that are over are known from now on.
+    fn tell(&mut self, progress: &Progress) {
+        let last = progress.levels.iter().map(|level| level.level).max();
+        self.told = self.told.max(last);
+    }
+
     /// Whether a line is due that says where the run stands.
     fn is_due(&mut self, place: Place) -> bool {
         let interval = match place {
@@ -362,61 +472,6 @@ fn place(progress: &Progress) -> Option<Place> {
 
 fn stamped(seconds: u64, text: &str) -> String {
     format!("[{:3}:{:02}] {text}", seconds / 60, seconds % 60)
-}
-
-/// Whether a server is on its way to another phase, of which nothing needs to be known later.
-fn is_passing(phase: &DeploymentPhase) -> bool {
-    match phase {
-        DeploymentPhase::Pending
-        | DeploymentPhase::Submitting { .. }
-        | DeploymentPhase::Settling { .. }
-        | DeploymentPhase::Starting { .. }
-        | DeploymentPhase::Ending { .. }
-        | DeploymentPhase::Ended(_) => true,
-        DeploymentPhase::Ready { .. }
-        | DeploymentPhase::Diagnosing { .. }
-        | DeploymentPhase::Kept { .. }
-        | DeploymentPhase::Lost { .. } => false,
-    }
-}
-
-fn deployment_line(id: &str, phase: &DeploymentPhase) -> String {
-    let what = match phase {
-        DeploymentPhase::Pending => "waits for its turn".to_owned(),
-        DeploymentPhase::Submitting { .. } => "is being started".to_owned(),
-        DeploymentPhase::Settling { .. } => "may have been started; looking for it".to_owned(),
-        DeploymentPhase::Starting { .. } => "is loading".to_owned(),
-        DeploymentPhase::Ready { endpoint, .. } => format!("is ready at {}", endpoint.url),
-        DeploymentPhase::Diagnosing { failure, .. } => format!("failed: {}", failure_words(failure)),
-        DeploymentPhase::Ending { .. } => "is being ended".to_owned(),
-        DeploymentPhase::Kept { endpoint, .. } => format!("is left running at {}", endpoint.url),
-        DeploymentPhase::Lost { message, .. } => format!("could not be ended: {message}"),
-        DeploymentPhase::Ended(_) => "has ended".to_owned(),
-    };
-    format!("server {id} {what}")
-}
-
-fn run_line(id: &str, phase: &RunPhase) -> String {
-    let what = match phase {
-        RunPhase::Waiting => "waits for its server".to_owned(),
-        RunPhase::Submitting { .. } => "is being started".to_owned(),
-        RunPhase::Settling { .. } => "may have been started; looking for it".to_owned(),
-        RunPhase::Running { .. } => "is measuring".to_owned(),
-        RunPhase::Checking { .. } => "has ended; looking at its server".to_owned(),
-        RunPhase::Stopping { .. } => "is asked to stop".to_owned(),
-        RunPhase::Ending { .. } => "is being ended".to_owned(),
-        RunPhase::Collecting { .. } => "is being collected".to_owned(),
-        RunPhase::Lost { message, .. } => format!("could not be ended: {message}"),
-        RunPhase::Ended(RunOutcome::Completed) => "is complete".to_owned(),
-        RunPhase::Ended(RunOutcome::Stopped) => "was stopped; what was measured is kept".to_owned(),
-        RunPhase::Ended(RunOutcome::Failed(failure)) => format!("failed: {}", failure_words(failure)),
-    };
-    format!("run {id} {what}")
-}
-
-/// The failure's class and sentence; its log tail is shown once, at the end.
-pub(crate) fn failure_words(failure: &Failure) -> String {
-    format!("{}: {}", failure.reason, failure.message)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use gipfel_backend::FailureReason;
+use gipfel_experiment::{RunOutcome, RunPhase};
 use gipfel_model::{
     ArrivalRate, FormatHeader, LevelProgress, SearchProgress,
     progress::{LevelSummary, PROGRESS_FORMAT},
@@ -6,17 +6,6 @@ use gipfel_model::{
 
 use super::*;
 use crate::view::samples;
-
-#[test]
-fn a_failed_run_names_the_class() {
-    let failure = Failure {
-        reason: FailureReason::ServerFailed,
-        message: "the server's process 7 is gone".to_owned(),
-        log_tail: "last words".to_owned(),
-    };
-    let phase = RunPhase::Ended(RunOutcome::Failed(failure));
-    insta::assert_snapshot!(run_line("r", &phase), @"run r failed: server-failed: the server's process 7 is gone");
-}
 
 fn state() -> State {
     State {
@@ -102,6 +91,10 @@ fn a_line_names_its_experiment_where_there_are_several() {
     state.watched = Some(Watched {
         files: CampaignFiles::new(Path::new("results"), &"c-1".parse().expect("a campaign")),
         snapshot: samples::snapshot(),
+        over_before: BTreeSet::new(),
+        is_stale: false,
+        drawn: None,
+        is_driven_here: true,
         footer: "",
     });
     progress.run_id = "r-1".parse().expect("a run");
@@ -111,11 +104,43 @@ fn a_line_names_its_experiment_where_there_are_several() {
 }
 
 #[test]
+fn what_was_over_before_is_no_news() {
+    let mut state = state();
+    state.watched = Some(Watched {
+        files: CampaignFiles::new(Path::new("results"), &"c-1".parse().expect("a campaign")),
+        over_before: over(&samples::snapshot().campaign),
+        snapshot: samples::snapshot(),
+        is_stale: false,
+        drawn: None,
+        is_driven_here: true,
+        footer: "",
+    });
+    let mut is_news = |run: &str, phase: RunPhase| {
+        state.is_news(&Update::Run {
+            id: run.parse().expect("a run"),
+            phase,
+        })
+    };
+    let complete = || RunPhase::Ended(RunOutcome::Completed);
+    assert!(!is_news("r-5", complete()), "it was complete before");
+    assert!(is_news("r-0", complete()), "it was measured");
+    assert!(
+        is_news("r-4", RunPhase::Waiting),
+        "it had failed and is done again"
+    );
+    assert!(is_news("r-4", complete()), "it is complete now");
+}
+
+#[test]
 fn plain_lines_say_what_is_waited_for() {
     let mut state = state();
     state.watched = Some(Watched {
         files: CampaignFiles::new(Path::new("results"), &"c-1".parse().expect("a campaign")),
         snapshot: samples::snapshot(),
+        over_before: BTreeSet::new(),
+        is_stale: false,
+        drawn: None,
+        is_driven_here: true,
         footer: "",
     });
     assert_eq!(state.waits(), Vec::<String>::new(), "not at once");

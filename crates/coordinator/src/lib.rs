@@ -17,6 +17,7 @@ pub mod occupancy;
 mod only;
 mod output;
 pub mod peak;
+mod phase_words;
 mod progress_words;
 mod signals;
 mod terminal;

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use gipfel_model::ExperimentSpec;
 
-use crate::view::experiment::name;
+use crate::view::experiment;
 
 /// The experiments of which a pattern matches the model, the backend, the deployment, or all three as `--dry-run` lists
 /// them; each pattern has to match one.
@@ -28,9 +28,8 @@ pub(crate) fn choose(
 
 /// `apertus-8b on vllm, local`.
 pub(crate) fn label(experiment: &ExperimentSpec) -> String {
-    let spec = &experiment.deployment;
-    let model = name(&spec.model, experiment.repeat);
-    format!("{model} on {}, {}", spec.backend, spec.placement.kind())
+    let kind = experiment.deployment.placement.kind();
+    format!("{}, {kind}", experiment::label(experiment))
 }
 
 fn fits(experiment: &ExperimentSpec, pattern: &str) -> bool {

@@ -38,13 +38,13 @@ pub(super) fn play(rounds: u32, seed: u64) -> anyhow::Result<()> {
         .iter()
         .map(|model| Sim::start(&servers, model))
         .collect::<anyhow::Result<_>>()?;
-    let mut configuration = DEFAULTS.to_owned();
-    for (model, sim) in MODELS.iter().zip(&sims) {
-        configuration += &format!(
+    let experiments = MODELS.iter().zip(&sims).map(|(model, sim)| {
+        format!(
             "  - {{model: {model}, backend: sim, deployment: external, url: \"{}\"}}\n",
             sim.url
-        );
-    }
+        )
+    });
+    let configuration = DEFAULTS.to_owned() + &experiments.collect::<Vec<_>>().concat();
     let mut moments = Moments(seed);
     for round in 0..rounds {
         let times = [moments.next(WHOLE_RUN), moments.next(WHOLE_RUN / 3)];

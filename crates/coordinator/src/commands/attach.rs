@@ -124,7 +124,9 @@ fn tell(seen: &Snapshot, now: &Snapshot, display: &Display) {
     let changes = now
         .campaign
         .changes_since(Some(&seen.campaign), &Limits::default());
-    changes.iter().for_each(|change| display.show(change));
+    for change in &changes {
+        display.show(change);
+    }
 }
 
 /// The campaign as its driver left it.

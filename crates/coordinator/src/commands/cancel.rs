@@ -60,7 +60,11 @@ async fn ask(driver: &Occupant, chosen: &Chosen, mut seen: State, display: &Disp
             driver.campaign,
             driver.whereabouts()
         );
-        return Err(Failure::usage(error).hint(format!("run `gipfel cancel` on {}", driver.host)));
+        return Err(Failure::usage(error).hint(format!(
+            "run `gipfel cancel` on {}; if that process is gone, {} takes the campaign up",
+            driver.host,
+            words::command(&format!("resume {}", driver.campaign), &chosen.files.results_dir)
+        )));
     }
     // The second time it would leave at once.
     if seen.interrupted {
@@ -87,7 +91,9 @@ async fn ask(driver: &Occupant, chosen: &Chosen, mut seen: State, display: &Disp
         let driven = attach::is_driven(chosen);
         if let Ok(now) = chosen.files.journal() {
             let changes = now.changes_since(Some(&seen), &Limits::default());
-            changes.iter().for_each(|change| display.show(change));
+            for change in &changes {
+                display.show(change);
+            }
             seen = now;
         }
         if !driven {

@@ -6,13 +6,8 @@ use gipfel_experiment::{DeploymentPhase, Left, RunOutcome};
 use gipfel_results_analysis::{Conclusion, Summary};
 
 use crate::{
-    campaign::Finished,
-    cli::ShowArguments,
-    commands::results,
-    display::{self, Display},
-    exit::Exit,
-    failure::Failure,
-    only, words,
+    campaign::Finished, cli::ShowArguments, commands::results, display::Display, exit::Exit,
+    failure::Failure, only, phase_words::failure_words, words,
 };
 
 /// Says how the campaign ended and chooses the exit code.
@@ -94,7 +89,7 @@ fn show_failures(finished: &Finished, output: &ShowArguments, display: &Display)
         let label = only::label(&run.experiment);
         if let Some(RunOutcome::Failed(failure)) = run.outcome() {
             failed = true;
-            display.note(&format!("{label}: failed: {}", display::failure_words(failure)));
+            display.note(&format!("{label}: failed: {}", failure_words(failure)));
             // The load generator's last words are the message itself.
             let tail = failure.log_tail.lines();
             for line in tail.filter(|line| !line.ends_with(&failure.message)) {

@@ -118,11 +118,16 @@ fn objects(state: &State) -> Vec<String> {
 
 /// Puts the log's name before each line.
 fn prefixed(text: &str, name: Option<&str>) -> String {
-    let line = |line: &str| match name {
-        Some(name) => format!("{name} | {line}\n"),
-        None => format!("{line}\n"),
-    };
-    text.lines().map(line).collect()
+    let mut lines = String::new();
+    for line in text.lines() {
+        if let Some(name) = name {
+            lines.push_str(name);
+            lines.push_str(" | ");
+        }
+        lines.push_str(line);
+        lines.push('\n');
+    }
+    lines
 }
 
 /// Logs that are read piece by piece.
@@ -209,7 +214,7 @@ impl Tail {
         let text = self.new_lines(true)?;
         let all: Vec<&str> = text.lines().collect();
         let last = &all[all.len().saturating_sub(lines)..];
-        Ok(last.iter().map(|line| format!("{line}\n")).collect())
+        Ok(prefixed(&last.join("\n"), None))
     }
 
     /// The whole lines that were added since the last look; at the end, what stands there without an end too.

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, anyhow};
-use gipfel_config::Plan;
+use gipfel_config::{Plan, Warning};
 use gipfel_engine::engine;
 use gipfel_experiment::{Command, DriverError, Journal, ServerChoice};
 use gipfel_model::{CampaignId, EndpointSpec, ExperimentSpec, deployment::Placement};
@@ -39,8 +39,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         }
     }
     let display = Display::of(&arguments.output.show);
-    for warning in &plan.warnings {
-        display.note(&format!("warning: {warning}"));
+    for warning in warning_lines(&plan.warnings) {
+        display.note(&warning);
     }
     if arguments.on.is_some() {
         share_server(&mut plan, &display);
@@ -69,6 +69,23 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     }
     let exit = start(plan.experiments, &options, &arguments.output, &display)?;
     Ok(again::with_left_failures(exit, left_failed))
+}
+
+/// Each warning once: with many experiments one cause is the same in all of them.
+fn warning_lines(warnings: &[Warning]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (place, warning) in warnings.iter().enumerate() {
+        let alike = |other: &&Warning| other.message == warning.message;
+        if warnings[..place].iter().any(|other| alike(&other)) {
+            continue;
+        }
+        let more = match warnings[place + 1..].iter().filter(alike).count() {
+            0 => String::new(),
+            n => format!(" (and in {n} more places)"),
+        };
+        lines.push(format!("warning: {warning}{more}"));
+    }
+    lines
 }
 
 /// `gipfel resume`.
@@ -259,7 +276,7 @@ async fn carry_out(
         display.note(match (command, interrupts) {
             (Command::Detach, _) => "the terminal is gone: gipfel leaves and everything lives on",
             (Command::Interrupt, 1) => {
-                "interrupted: ending what runs and keeping what was measured; interrupt again to leave at once"
+                "interrupted: ending what runs, keeping what was measured; once more leaves at once"
             }
             (Command::Interrupt, 2) => "interrupted again: leaving at once",
             (Command::Interrupt, _) => return Ok(None),
@@ -279,4 +296,28 @@ fn given_up(error: anyhow::Error, id: &CampaignId, results_dir: &Path, display: 
     }
     let resume = words::command(&format!("resume {id}"), results_dir);
     Failure::experiment(error).hint(format!("{resume} takes up what lives"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_said_once() {
+        let text = "defaults:
+  rate_levels: [1]
+  measurement_duration: 10s
+  slos: [ttft p95 <= 200ms]
+experiments:
+  - {model: a, backend: sim, deployment: local}
+  - {model: b, backend: sim, deployment: local}
+  - {model: c, backend: sim, deployment: local}
+";
+        let plan = gipfel_config::parse(text, "a.yaml").expect("a plan");
+        assert_eq!(plan.warnings.len(), 3);
+        let lines = warning_lines(&plan.warnings);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].starts_with("warning: a.yaml:6:5"), "{lines:?}");
+        assert!(lines[0].ends_with(" (and in 2 more places)"), "{lines:?}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gipfel_experiment::{Campaign, Deployment, DeploymentPhase, Run};
-use gipfel_model::{BackendKind, DeploymentId, DeploymentKind, Progress, RunId};
+use gipfel_model::{BackendKind, DeploymentId, DeploymentKind, ExperimentSpec, Progress, RunId};
 use serde::Serialize;
 
 use super::{figures::Figures, standing};
@@ -127,6 +127,12 @@ impl Experiment {
     pub(crate) fn name(&self) -> String {
         name(&self.model, self.repeat)
     }
+}
+
+/// `model on backend`, with the repeat where it is not the first.
+pub(crate) fn label(experiment: &ExperimentSpec) -> String {
+    let spec = &experiment.deployment;
+    format!("{} on {}", name(&spec.model, experiment.repeat), spec.backend)
 }
 
 /// A model and the repeat of its experiment, counted from 0.

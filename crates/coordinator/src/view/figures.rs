@@ -24,6 +24,8 @@ pub(crate) struct Figures {
     pub(crate) rate: Option<f64>,
     /// TTFT p95 of the present window, or of the last one.
     pub(crate) ttft_p95_ms: Option<f64>,
+    /// The present window has none yet, so it is that of the last one.
+    pub(crate) ttft_p95_is_of_last_level: bool,
     /// Its limit, where the objectives name one.
     pub(crate) ttft_p95_limit_ms: Option<f64>,
     /// Requests completed per second of the present level, or of the last one.
@@ -53,6 +55,7 @@ impl Figures {
         Self {
             rate: current.map(|current| current.rate.get()),
             ttft_p95_ms: ttft.or_else(|| last.and_then(|last| last.ttft_p95_ms)),
+            ttft_p95_is_of_last_level: ttft.is_none(),
             ttft_p95_limit_ms: ttft_p95_limit(slos),
             completed_qps: completed.or_else(|| last.map(|last| last.completed_rate)),
             peak: peak(progress, estimate.as_ref()),
@@ -61,8 +64,11 @@ impl Figures {
         }
     }
 
-    /// How TTFT p95 stands to its objective; absent without either.
+    /// How TTFT p95 of the present window stands to its objective; absent without either.
     pub(crate) fn margin(&self) -> Option<Margin> {
+        if self.ttft_p95_is_of_last_level {
+            return None;
+        }
         let (value, limit) = (self.ttft_p95_ms?, self.ttft_p95_limit_ms?);
         Some(if value > limit {
             Margin::Above
@@ -143,6 +149,12 @@ mod tests {
         );
         check(100.0, &["ttft p50 <= 50ms"], None);
         check(100.0, &["error_rate <= 1%"], None);
+        let last = Figures::of(&samples::level(32.0, 30.0, None), &slos(&["ttft p95 <= 50ms"]));
+        assert_eq!(
+            (last.ttft_p95_ms, last.margin()),
+            (Some(88.0), None),
+            "of the last level"
+        );
     }
 
     #[test]

@@ -64,10 +64,9 @@ impl Column {
             Self::Backend => longest(|experiment| experiment.backend.to_string()),
             Self::Deployment => longest(|experiment| experiment.deployment.to_string()),
             Self::State => 9,
-            Self::Rate | Self::Qps => 5,
+            Self::Rate | Self::Qps | Self::Left => 5,
             Self::Ttft => 8,
             Self::Peak => 16,
-            Self::Left => 5,
         }
     }
 }

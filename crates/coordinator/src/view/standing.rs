@@ -123,17 +123,13 @@ fn loading(subject: &Subject<'_>, elapsed: Option<String>, bounds: Option<(i64, 
     } else {
         "waiting for its server to answer"
     };
-    let mut words = match elapsed {
-        Some(elapsed) => format!("{verb} {elapsed}"),
-        None => verb.to_owned(),
-    };
-    if let Some((since, give_up_at)) = bounds {
-        words += &format!(" of at most {}", clock((give_up_at - since) as f64 / 1000.0));
-    }
-    if let Some(line) = subject.snapshot.last_lines.get(&subject.deployment.id) {
-        words += &format!(": {line}");
-    }
-    words
+    let elapsed = elapsed.map_or_else(String::new, |elapsed| format!(" {elapsed}"));
+    let most = bounds.map_or_else(String::new, |(since, give_up_at)| {
+        format!(" of at most {}", clock((give_up_at - since) as f64 / 1000.0))
+    });
+    let line = subject.snapshot.last_lines.get(&subject.deployment.id);
+    let line = line.map_or_else(String::new, |line| format!(": {line}"));
+    format!("{verb}{elapsed}{most}{line}")
 }
 
 fn at_work(progress: Option<&Progress>) -> Standing {
@@ -187,5 +183,152 @@ fn standing(group: Group, words: &str) -> Standing {
         words: words.to_owned(),
         measures: false,
         failed: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gipfel_backend::{Failure, FailureReason};
+    use gipfel_experiment::DeploymentOutcome;
+    use gipfel_model::BackendKind;
+
+    use super::*;
+    use crate::view::samples::{self, NOW, handle};
+
+    fn lost_answer() -> Failure {
+        Failure {
+            reason: FailureReason::ServerFailed,
+            message: "the answer was lost".to_owned(),
+            log_tail: String::new(),
+        }
+    }
+
+    fn words(change: impl FnOnce(&mut Deployment)) -> String {
+        let mut deployment = samples::deployment(0, "m", BackendKind::Vllm);
+        change(&mut deployment);
+        let snapshot = Snapshot::new(samples::campaign(vec![deployment]));
+        snapshot.experiments(NOW)[0].state.clone()
+    }
+
+    fn server(phase: DeploymentPhase) -> String {
+        words(|deployment| deployment.phase = phase)
+    }
+
+    fn load(phase: RunPhase) -> String {
+        words(|deployment| deployment.runs[0].phase = phase)
+    }
+
+    #[test]
+    fn every_phase_says_what_is_waited_for() {
+        use DeploymentPhase as D;
+        use RunPhase as R;
+        let handle = || handle("x");
+        let since = NOW - 65_000;
+        let outcome = || RunOutcome::Completed;
+        let lines = [
+            server(D::Pending),
+            words(|deployment| deployment.attempt = 1),
+            server(D::Submitting { since }),
+            server(D::Settling {
+                since: None,
+                failure: lost_answer(),
+            }),
+            server(D::Starting {
+                handle: handle(),
+                since: Some(since),
+                give_up_at: Some(since + 900_000),
+                failures: 0,
+            }),
+            server(D::Starting {
+                handle: handle(),
+                since: None,
+                give_up_at: None,
+                failures: 4,
+            }),
+            server(D::Diagnosing {
+                handle: handle(),
+                failure: lost_answer(),
+            }),
+            server(D::Ending {
+                handle: handle(),
+                outcome: DeploymentOutcome::Done,
+                since,
+                failures: 0,
+            }),
+            load(R::Submitting { call_off: None }),
+            load(R::Settling {
+                call_off: None,
+                failure: lost_answer(),
+            }),
+            load(R::Running {
+                handle: handle(),
+                failures: 0,
+            }),
+            load(R::Running {
+                handle: handle(),
+                failures: 4,
+            }),
+            load(R::Checking {
+                handle: handle(),
+                outcome: outcome(),
+                since,
+            }),
+            load(R::Stopping {
+                handle: handle(),
+                outcome: outcome(),
+                asked: true,
+                give_up_at: NOW,
+            }),
+            load(R::Ending {
+                handle: handle(),
+                outcome: outcome(),
+                since,
+                failures: 0,
+            }),
+            load(R::Lost {
+                handle: handle(),
+                outcome: outcome(),
+                message: "permission denied".to_owned(),
+            }),
+            load(R::Ended(RunOutcome::Failed(lost_answer()))),
+        ];
+        insta::assert_snapshot!(lines.join("\n"), @"
+        is about to start
+        its server did not start and is tried again
+        its server is being started 1:05
+        its server may have been started; looking for it
+        loading 1:05 of at most 15:00
+        its server cannot be looked at (4 looks); it is still ours and looked for
+        its server failed; reading its log
+        its server is being ended 1:05
+        its load generator is being started
+        its load generator may have been started; looking for it
+        its load generator is starting
+        its load generator does not answer (4 looks); it is still ours and looked for
+        its load generator has ended; looking at its server
+        stops; what was measured is kept
+        its load generator is being ended
+        its load generator could not be ended and may live: permission denied
+        failed: server-failed: the answer was lost
+        ");
+    }
+
+    #[test]
+    fn experiments_of_one_server_go_one_after_another() {
+        let mut deployment = samples::measured(samples::deployment(0, "m", BackendKind::Vllm));
+        let mut later = deployment.runs[0].clone();
+        later.phase = RunPhase::Waiting;
+        deployment.runs.push(later);
+        let mut snapshot = Snapshot::new(samples::campaign(vec![deployment]));
+        let second = |snapshot: &Snapshot| snapshot.experiments(NOW)[1].state.clone();
+        assert_eq!(
+            second(&snapshot),
+            "waits for the experiment before it on the same server"
+        );
+        snapshot.campaign.deployments[0].runs[0].phase = RunPhase::Ended(RunOutcome::Completed);
+        assert_eq!(
+            second(&snapshot),
+            "its server is ready; it is about to be measured"
+        );
     }
 }

@@ -142,13 +142,18 @@ fn latency(milliseconds: f64) -> String {
 fn style(column: Column, experiment: &Experiment) -> Style {
     match column {
         Column::State => state_style(experiment),
-        Column::Ttft => match experiment.figures.as_ref().and_then(Figures::margin) {
-            Some(Margin::Within) => Style::Good,
-            Some(Margin::Near) => Style::Near,
-            Some(Margin::Above) => Style::Bad,
-            None => Style::Plain,
-        },
+        Column::Ttft => experiment.figures.as_ref().map_or(Style::Plain, ttft_style),
         _ => Style::Plain,
+    }
+}
+
+fn ttft_style(figures: &Figures) -> Style {
+    match figures.margin() {
+        Some(Margin::Within) => Style::Good,
+        Some(Margin::Near) => Style::Near,
+        Some(Margin::Above) => Style::Bad,
+        None if figures.ttft_p95_is_of_last_level => Style::Dim,
+        None => Style::Plain,
     }
 }
 
