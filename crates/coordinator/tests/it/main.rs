@@ -1,3 +1,4 @@
 //! Tests of the program as a whole.
 
+mod docs;
 mod output;
