@@ -155,7 +155,8 @@ fn every_command_can_be_typed() {
 /// The name that the first line of a block gives it, as in `# site.yaml`.
 fn file_name(block: &Block) -> Option<&str> {
     let name = block.text.lines().next()?.strip_prefix("# ")?;
-    let is_name = !name.contains(' ') && (name.ends_with(".yaml") || name.ends_with(".toml"));
+    let extension = Path::new(name).extension().and_then(|end| end.to_str());
+    let is_name = !name.contains(' ') && matches!(extension, Some("yaml" | "toml"));
     is_name.then_some(name)
 }
 
@@ -169,7 +170,7 @@ fn every_configuration_can_be_read() {
             .filter_map(|block| Some((file_name(block)?, block.text.as_str())))
             .collect();
         let around = Surroundings::none()
-            .with_variables(|_| Some("value".to_owned()))
+            .with_variables(|_| Some("value".into()))
             .with_files(|path| {
                 let text = files.get(path.to_str().unwrap_or_default());
                 text.map(|text| (*text).to_owned())
