@@ -78,13 +78,16 @@ struct Row {
     readers: String,
 }
 
+/// A column's name and what stands in it.
+type Column = (&'static str, fn(&Row) -> &str);
+
 fn section(text: &mut String, title: &str, remark: &str, rows: &[Row]) {
     // Writing to a string cannot fail.
     let _ = write!(text, "\n## {title}\n\n");
     if !remark.is_empty() {
         let _ = write!(text, "{remark}\n\n");
     }
-    let columns: [(&str, fn(&Row) -> &str); 5] = [
+    let columns: [Column; 5] = [
         ("key", |row| &row.key),
         ("type", |row| &row.kind),
         ("default", |row| &row.default),

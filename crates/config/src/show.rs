@@ -37,9 +37,11 @@ pub fn show_json(plan: &Plan) -> Value {
         local::mask_secrets(&mut experiment.deployment);
         json!(experiment)
     });
+    // Of a key that several files give, the first place is the one that counts.
     let given = plan
         .given
         .iter()
+        .rev()
         .map(|place| (place.path.clone(), json!(at(place))));
     json!({
         "max_parallel_experiments": plan.max_parallel_experiments,

@@ -1,11 +1,13 @@
 //! `${NAME}` and `${NAME:-default}` in values.
 
+use std::ffi::OsString;
+
 use crate::{
     reading::Reading,
     secrets::is_secret,
     section,
     surroundings::Surroundings,
-    tree::{Node, Scalar, Value},
+    tree::{Entry, Node, Scalar, Value},
 };
 
 /// Puts variables into every value of the tree. A value in which that fails is marked, so that nothing more is said
@@ -41,7 +43,6 @@ impl Walk<'_> {
     fn node(&self, node: &mut Node, path: &str, holder: Holder) {
         let at = node.at;
         match &mut node.value {
-            Value::Refused => {}
             Value::List(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
                     self.node(item, &format!("{path}[{index}]"), Holder::Any);
@@ -49,26 +50,7 @@ impl Walk<'_> {
             }
             Value::Map(entries) => {
                 for entry in entries {
-                    let path = section::join(path, &entry.key);
-                    let secret = match holder {
-                        Holder::Any => None,
-                        Holder::Environment => is_secret(&entry.key).then_some(
-                            "looks like a secret, which would end in the run's files; leave the entry out: the \
-                             server inherits gipfel's own environment",
-                        ),
-                        Holder::Headers => is_secret_header(&entry.key).then_some(
-                            "a key is not put into a header from a variable; `api_key_env` names the variable, which \
-                             is then sent as a bearer token",
-                        ),
-                    };
-                    match secret.filter(|_| has_variable(&entry.node)) {
-                        Some(problem) => {
-                            self.reading
-                                .fault(self.reading.place(entry.key_at, &path), problem);
-                            entry.node.value = Value::Refused;
-                        }
-                        None => self.node(&mut entry.node, &path, Self::holder_of(&entry.key)),
-                    }
+                    self.entry(entry, path, holder);
                 }
             }
             Value::Scalar(scalar) if may_change(&scalar.text) => match self.expand(&scalar.text) {
@@ -80,7 +62,30 @@ impl Walk<'_> {
                     node.value = Value::Refused;
                 }
             },
-            Value::Scalar(_) => {}
+            Value::Scalar(_) | Value::Refused => {}
+        }
+    }
+
+    /// A secret is known by its key too, whatever its variable is called.
+    fn entry(&self, entry: &mut Entry, path: &str, holder: Holder) {
+        let path = section::join(path, &entry.key);
+        let remedy = match holder {
+            Holder::Any => None,
+            Holder::Environment => is_secret(&entry.key).then_some(
+                "looks like a secret, which would end in the run's files; leave the entry out: the server inherits \
+                 gipfel's own environment",
+            ),
+            Holder::Headers => is_secret_header(&entry.key).then_some(
+                "a key is not put into a header from a variable; `api_key_env` names the variable, which is then \
+                 sent as a bearer token",
+            ),
+        };
+        if let Some(remedy) = remedy.filter(|_| has_variable(&entry.node)) {
+            self.reading
+                .fault(self.reading.place(entry.key_at, &path), remedy);
+            entry.node.value = Value::Refused;
+        } else {
+            self.node(&mut entry.node, &path, Self::holder_of(&entry.key));
         }
     }
 
@@ -142,12 +147,11 @@ impl Walk<'_> {
                  takes an endpoint's key from the variable, and a server of this machine inherits gipfel's environment"
             ));
         }
-        let value = self.around.variable(name);
+        let value = self.around.variable(name).map(OsString::into_string);
+        let no_text = || format!("the value of the variable `{name}` is no text in UTF-8");
+        let value = value.transpose().map_err(|_| no_text())?;
         let value = value.filter(|value| default.is_none() || !value.is_empty());
         match (value, default) {
-            (Some(value), _) if value.contains('\0') => {
-                Err(format!("the value of the variable `{name}` is no text"))
-            }
             (Some(value), _) => Ok(value),
             (None, Some(default)) => Ok(default.to_owned()),
             (None, None) => Err(format!(
@@ -193,8 +197,8 @@ mod tests {
 
     fn expand(text: &str) -> String {
         let around = Surroundings::none().with_variables(|name| match name {
-            "A" => Some("one".to_owned()),
-            "EMPTY" => Some(String::new()),
+            "A" => Some("one".into()),
+            "EMPTY" => Some("".into()),
             _ => None,
         });
         let reading = Reading::new("", Form::Yaml);

@@ -1,9 +1,9 @@
 //! What a configuration takes from around it: variables, included files, the site's file.
 
-use std::{fmt, io, path::Path};
+use std::{ffi::OsString, fmt, io, path::Path};
 
 type ReadFile<'a> = dyn Fn(&Path) -> io::Result<String> + 'a;
-type ReadVariable<'a> = dyn Fn(&str) -> Option<String> + 'a;
+type ReadVariable<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 
 /// Where `${NAME}` and `include` are looked up. Reading itself has no I/O: whoever reads a configuration says what
 /// there is.
@@ -17,7 +17,7 @@ type ReadVariable<'a> = dyn Fn(&str) -> Option<String> + 'a;
 ///   - { model: fast, backend: sim, deployment: local, port: \"${PORT:-8000}\" }
 /// ";
 /// let around = Surroundings::none()
-///     .with_variables(|name| (name == "PORT").then(|| "9000".to_owned()))
+///     .with_variables(|name| (name == "PORT").then(|| "9000".into()))
 ///     .with_files(|_| Ok("defaults: { seed: 7 }".to_owned()));
 /// let plan = parse_with(text, "bench.yaml", &around).expect("a valid configuration");
 /// assert_eq!(plan.experiments[0].workload.seed, 7);
@@ -46,7 +46,7 @@ impl Surroundings<'static> {
 impl<'a> Surroundings<'a> {
     /// Looks variables up by `variable`.
     #[must_use]
-    pub fn with_variables(self, variable: impl Fn(&str) -> Option<String> + 'a) -> Self {
+    pub fn with_variables(self, variable: impl Fn(&str) -> Option<OsString> + 'a) -> Self {
         Self {
             variable: Box::new(variable),
             ..self
@@ -71,7 +71,7 @@ impl<'a> Surroundings<'a> {
         }
     }
 
-    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+    pub(crate) fn variable(&self, name: &str) -> Option<OsString> {
         (self.variable)(name)
     }
 

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{ffi::OsString, fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gipfel_experiment::Retry;
@@ -101,7 +101,7 @@ pub struct OutputArguments {
 pub struct SiteArguments {
     /// A configuration of the site: settings that the file and what it includes leave open.
     #[arg(long, value_name = "FILE", env = "GIPFEL_SITE", hide_env_values = true)]
-    pub site: Option<PathBuf>,
+    pub site: Option<OsString>,
 }
 
 /// `gipfel run`.

@@ -113,20 +113,10 @@ fn behind_url(
     ask: &dyn Ask,
     models: &dyn Fn(&str, Option<&str>) -> Listing,
 ) -> Result<(Server, BackendKind, String), Stop> {
-    let url = match &arguments.url {
-        Some(url) => url.0.clone(),
-        None => {
-            let question = Question {
-                text: "The server's URL?",
-                help: "Its base, as it stands before /v1.",
-                missing: "the server's URL",
-                argument: "--url URL",
-            };
-            let text = ask.text(&question, Some(DEFAULT_URL), |text| {
-                text.parse::<BaseUrl>().map(|_| ())
-            })?;
-            text.parse::<BaseUrl>().map_err(Stop::Refused)?.0
-        }
+    let url = if let Some(url) = &arguments.url {
+        url.0.clone()
+    } else {
+        ask_url(ask)?
     };
     let mut api_key_env = arguments.api_key_env.clone();
     let mut listing = models(&url, api_key_env.as_deref());
@@ -144,6 +134,18 @@ fn behind_url(
     let found = choose_model(arguments, ask, listing)?;
     let server = Server::Url { url, api_key_env };
     Ok((server, found.backend, found.model))
+}
+
+fn ask_url(ask: &dyn Ask) -> Result<String, Stop> {
+    let question = Question {
+        text: "The server's URL?",
+        help: "Its base, as it stands before /v1.",
+        missing: "the server's URL",
+        argument: "--url URL",
+    };
+    let check: Check = |text| text.parse::<BaseUrl>().map(|_| ());
+    let text = ask.text(&question, Some(DEFAULT_URL), check)?;
+    text.parse::<BaseUrl>().map(|url| url.0).map_err(Stop::Refused)
 }
 
 fn choose_model(arguments: &NewArguments, ask: &dyn Ask, listing: Listing) -> Result<Found, Stop> {

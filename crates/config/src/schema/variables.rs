@@ -35,10 +35,9 @@ fn allow_in(shape: &mut Value) {
     let variable = json!({ "$ref": format!("#/$defs/{NAME}") });
     let is_union = map.contains_key("anyOf") && !map.contains_key("type");
     if is_union {
-        let alternatives = map.get_mut("anyOf").and_then(Value::as_array_mut);
-        alternatives
-            .into_iter()
-            .for_each(|all| all.push(variable.clone()));
+        if let Some(Value::Array(alternatives)) = map.get_mut("anyOf") {
+            alternatives.push(variable);
+        }
     } else if refuses_variables(map) {
         let description = map.remove("description");
         let own = std::mem::take(map);

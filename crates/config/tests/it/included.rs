@@ -22,10 +22,10 @@ impl<'a> World<'a> {
     fn read(&self, file: &str) -> Result<Plan, Faults> {
         let around = Surroundings::none()
             .with_variables(|name| match name {
-                "ACCOUNT" => Some("a-17".to_owned()),
-                "PORT" => Some("9000".to_owned()),
-                "RATES" => Some("fast".to_owned()),
-                "EMPTY" => Some(String::new()),
+                "ACCOUNT" => Some("a-17".into()),
+                "PORT" => Some("9000".into()),
+                "RATES" => Some("fast".into()),
+                "EMPTY" => Some("".into()),
                 _ => None,
             })
             .with_files(|path: &Path| {

@@ -87,6 +87,10 @@ fn change() -> impl Strategy<Value = Change> {
         "\n",
         "  ",
         "[",
+        "${",
+        "${A:-5}",
+        "$$",
+        "include: b.yaml\n",
         "]",
         "{",
         "}",
@@ -234,6 +238,7 @@ fn timeouts() -> impl Strategy<Value = Timeouts> {
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z][a-z0-9/._ -]{0,20}",
+        "[${}A-Z:-]{1,8}",
         ".*".prop_map(|text| text.replace('\0', "")),
         sample::select(vec![
             "null", "true", "~", "12", "a: b", "a #b", "- a", "'", "\"", "\\", "\n", " a "

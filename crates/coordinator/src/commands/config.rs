@@ -13,10 +13,11 @@ pub(crate) fn load(file: &Path, site: &SiteArguments) -> Result<Plan, Failure> {
         .with_context(|| format!("failed to read `{}`", file.display()))
         .map_err(Failure::usage)?;
     let around = Surroundings::none()
-        .with_variables(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+        .with_variables(|name| std::env::var_os(name))
         .with_files(|path| fs::read_to_string(path));
-    let around = match &site.site {
-        Some(site) => around.with_site(site.display().to_string()),
+    // An empty variable names no file.
+    let around = match site.site.as_ref().filter(|site| !site.is_empty()) {
+        Some(site) => around.with_site(site.to_string_lossy()),
         None => around,
     };
     gipfel_config::parse_with(&text, &file.display().to_string(), &around).map_err(Failure::usage)

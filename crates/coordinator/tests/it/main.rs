@@ -1,6 +1,8 @@
 //! The program as its user runs it.
 
+mod again;
 mod campaigns;
+mod docs;
 mod failures;
 mod output;
 mod world;
