@@ -35,6 +35,13 @@ impl PromptWriter {
         }
     }
 
+    /// The nonce of a request, which no other one of the run has.
+    pub fn nonce(&self, segment: u32, arrival: u64) -> String {
+        let mut nonce = String::with_capacity(NONCE_LETTERS);
+        self.nonces.write(segment, arrival, &mut nonce);
+        nonce
+    }
+
     /// Replaces the text of `out` by a prompt of exactly `words` words, separated by single spaces; the first one is the
     /// nonce, which is there even if `words` is 0.
     pub fn write(&self, segment: u32, arrival: u64, words: u32, out: &mut String) {
@@ -42,6 +49,17 @@ impl PromptWriter {
         // Few words of the list are longer than seven letters.
         out.reserve(NONCE_LETTERS + 8 * words as usize);
         self.nonces.write(segment, arrival, out);
+        for index in self
+            .words(segment, arrival)
+            .take(words.saturating_sub(1) as usize)
+        {
+            out.push(' ');
+            out.push_str(WORDS[index]);
+        }
+    }
+
+    /// The words that follow a request's nonce, by their index in the list; there is no end of them.
+    pub(crate) fn words(&self, segment: u32, arrival: u64) -> impl Iterator<Item = usize> {
         let purpose = Purpose::Words;
         let mut stream = Stream::new(Key {
             seed: self.seed,
@@ -50,10 +68,7 @@ impl PromptWriter {
             arrival,
             salt: 0,
         });
-        for _ in 1..words {
-            out.push(' ');
-            out.push_str(WORDS[(stream.next_u32() >> 23) as usize]);
-        }
+        std::iter::repeat_with(move || (stream.next_u32() >> 23) as usize)
     }
 }
 
@@ -68,7 +83,7 @@ struct NonceKey {
 impl NonceKey {
     fn new(seed: u64, salt: &str) -> Self {
         let purpose = Purpose::Nonces;
-        let salt = fnv_1a(salt.as_bytes());
+        let salt = fnv_1a(salt.bytes());
         let mut stream = Stream::new(Key {
             seed,
             purpose,
@@ -100,10 +115,8 @@ impl NonceKey {
     }
 }
 
-fn fnv_1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv_1a(bytes: impl Iterator<Item = u8>) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    bytes
-        .iter()
-        .fold(OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
+    bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }
