@@ -45,6 +45,7 @@ fn config(run: &RunId) -> RunConfig {
         backend_config: serde_json::Map::new(),
         dataset_config: serde_json::Map::new(),
         workload: gipfel_model::WorkloadSpec {
+            prompts: gipfel_model::PromptSource::default(),
             arrivals: ArrivalProcess::Poisson,
             input_length: length,
             output_length: length,
@@ -57,6 +58,8 @@ fn config(run: &RunId) -> RunConfig {
             },
             warmup: Duration::ZERO,
             measured: Duration::from_secs(1),
+            requests_per_level: None,
+            warmup_ramp: false,
             exact_windows: false,
             all_levels: false,
             total_time: None,

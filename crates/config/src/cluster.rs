@@ -14,7 +14,6 @@ pub(crate) const SLURM_KEYS: &[&str] = &[
     "benchmarker_partition",
     "scratch_base",
     "hf_token_path",
-    "hf_home",
     "server_time_limit",
     "benchmarker_time_limit",
 ];
@@ -52,7 +51,7 @@ impl ClusterSettings {
             benchmarker_partition: text("benchmarker_partition", "the name of a partition"),
             scratch_base: text("scratch_base", "a directory of the cluster"),
             hf_token_path: text("hf_token_path", "the path of a file on the cluster"),
-            hf_home: text("hf_home", "a directory of the cluster"),
+            hf_home: text("hf_home", "a directory"),
             k8s_namespace: text("k8s_namespace", "the name of a namespace"),
             ingress_domain: text("ingress_domain", "a domain"),
             server_time_limit: read_time_limit(&section.take("server_time_limit")),
@@ -81,6 +80,11 @@ impl ClusterSettings {
 
     pub(crate) fn gpus_per_node(&self) -> u32 {
         self.gpus_per_node.unwrap_or(DEFAULT_GPUS_PER_NODE)
+    }
+
+    /// Where Hugging Face's files lie.
+    pub(crate) fn hf_home(&self) -> Option<&str> {
+        self.hf_home.as_deref()
     }
 
     /// The port that a process of this machine listens on; without a word, a free one.

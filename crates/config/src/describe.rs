@@ -1,7 +1,9 @@
 //! A plan for people.
 
+use std::time::Duration;
+
 use gipfel_model::{
-    ExperimentSpec, Rates, RequestForm, SearchSpec, Slo,
+    AnswerLength, ArrivalRate, DataSetFile, ExperimentSpec, Rates, RequestForm, SearchSpec, Slo,
     deployment::{ApiKeySource, EndpointSpec, Placement},
     format_duration,
     run_config::LevelSchedule,
@@ -67,11 +69,22 @@ fn describe_experiment(experiment: &ExperimentSpec, repeats: u32) -> impl Iterat
 
 fn prompts(experiment: &ExperimentSpec) -> String {
     let workload = &experiment.workload;
+    let dataset = workload.prompts.dataset.as_ref();
+    let input = match dataset.filter(|dataset| !dataset.is_endless()) {
+        Some(dataset) => format!("{} to {}", dataset.min_input, dataset.max_input),
+        None => workload.input_length.to_string(),
+    };
+    let output = match dataset.map(|dataset| dataset.answers) {
+        Some(AnswerLength::Dataset) => "as its answers say".to_owned(),
+        Some(AnswerLength::Distribution) | None => format!("{} tokens", workload.output_length),
+    };
+    let counted = match &workload.prompts.tokenizer {
+        Some(tokenizer) => format!("counted with {}, ", tokenizer.display()),
+        None => String::new(),
+    };
     format!(
-        "{}, input {} tokens, output {} tokens, {} arrivals, seed {}",
+        "{}, input {input} tokens, output {output}, {counted}{} arrivals, seed {}",
         source(experiment),
-        workload.input_length,
-        workload.output_length,
         workload.arrivals,
         workload.seed
     )
@@ -139,14 +152,25 @@ fn describe_endpoint(endpoint: &EndpointSpec) -> String {
 }
 
 fn source(experiment: &ExperimentSpec) -> String {
-    let fraction = experiment
-        .dataset_config
-        .get("sharegpt_fraction")
-        .and_then(Value::as_f64);
-    match fraction {
-        Some(fraction) if fraction > 0.0 => format!("{} % of ShareGPT", (fraction * 1e6).round() / 1e4),
-        _ => "synthetic".to_owned(),
-    }
+    let Some(dataset) = &experiment.workload.prompts.dataset else {
+        return "synthetic".to_owned();
+    };
+    let percent = |share: f64| (share * 1e6).round() / 1e4;
+    let files: Vec<String> = dataset
+        .files
+        .iter()
+        .map(|DataSetFile { form, path, share }| {
+            let name = path
+                .as_ref()
+                .map_or_else(|| form.to_string(), |path| path.display().to_string());
+            if dataset.files.len() > 1 {
+                format!("{} % {name}", percent(*share))
+            } else {
+                name
+            }
+        })
+        .collect();
+    files.join(" and ")
 }
 
 /// Which rates are offered, and until when.
@@ -185,7 +209,6 @@ fn windows(schedule: &LevelSchedule) -> String {
     if matches!(schedule.rates, Rates::Search(_)) {
         return String::new();
     }
-    let level = schedule.warmup.saturating_add(schedule.measured);
     let (stretched, besides) = if schedule.exact_windows {
         ("", "what they take to drain")
     } else {
@@ -194,14 +217,24 @@ fn windows(schedule: &LevelSchedule) -> String {
             "what stretching and draining take",
         )
     };
-    let mut parts = vec![format!(
-        "{} warm-up, {} measured{stretched}",
-        format_duration(schedule.warmup),
-        format_duration(schedule.measured)
-    )];
+    let stretched = match (stretched, schedule.requests_per_level) {
+        ("", _) | (_, None) => stretched,
+        (_, Some(_)) => "; the warm-up 3 × E2E where that is longer",
+    };
+    let measured = match schedule.requests_per_level {
+        Some(requests) => format!("{requests} requests measured"),
+        None => format!("{} measured", format_duration(schedule.measured)),
+    };
+    let ramp = if schedule.warmup_ramp { " with a ramp" } else { "" };
+    let warmup = format_duration(schedule.warmup);
+    let mut parts = vec![format!("{warmup} warm-up{ramp}, {measured}{stretched}")];
     if let Rates::Listed(rates) = &schedule.rates {
         let levels = rates.len();
-        let all = level.saturating_mul(levels as u32);
+        let level = |rate: &ArrivalRate| schedule.warmup.saturating_add(schedule.measured_at(*rate));
+        let all = rates
+            .iter()
+            .map(level)
+            .fold(Duration::ZERO, Duration::saturating_add);
         let plural = if levels == 1 { "" } else { "s" };
         parts.push(format!(
             "at most {} for {levels} level{plural}, and {besides}",

@@ -205,14 +205,15 @@ fn remark_sample(section: &Section<'_>, schedule: &LevelSchedule, slos: &[Slo]) 
     };
     // The share 1 − q is a rounded difference; a part in 10⁹ keeps 5 / 0.05 at 100.
     let needed = (LEAST_ABOVE / slo.allowed_share() * (1.0 - 1e-9)).ceil();
-    let expected = rate.get() * schedule.measured.as_secs_f64();
+    let measured = schedule.measured_at(*rate);
+    let expected = rate.get() * measured.as_secs_f64();
     if expected < needed {
         section.reading.warn(
             &section.place_of_key("rate_levels"),
             format!(
                 "at {rate} the measured window of {} holds about {expected:.0} requests, and `{slo}` is accepted \
                  from {needed:.0}: the level would stay unresolved",
-                format_duration(schedule.measured)
+                format_duration(measured)
             ),
         );
     }

@@ -131,6 +131,11 @@ impl<'a> Field<'a> {
         Some(text)
     }
 
+    /// Whether the value is this text.
+    pub(crate) fn is_text(&self, text: &str) -> bool {
+        matches!(self.node.map(|node| &node.value), Some(Value::Scalar(scalar)) if scalar.text == text)
+    }
+
     /// A text that may be empty, as arguments may.
     pub(crate) fn as_argument(&self) -> Option<String> {
         let allowed = "a text";

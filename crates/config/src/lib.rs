@@ -20,6 +20,7 @@
 //! assert!(faults.unwrap_err().to_string().contains("did you mean `rate_levels`?"));
 //! ```
 
+mod arrivals;
 mod backend_config;
 mod cluster;
 mod dataset;

@@ -3,7 +3,8 @@
 use std::{fmt::Display, time::Duration};
 
 use gipfel_model::{
-    ExperimentSpec, LengthDistribution, LocalSpec, Rates, RequestForm, SearchSpec, Timeouts,
+    AnswerLength, ArrivalProcess, DataSetSpec, DeploymentKind, ExperimentSpec, LengthDistribution, LocalSpec,
+    Rates, RequestForm, SearchSpec, Timeouts,
     deployment::{ApiKeySource, EndpointSpec, HeaderSource, K8sSpec, Placement, SlurmSpec},
     format_duration,
     run_config::LevelSchedule,
@@ -169,6 +170,12 @@ fn write_schedule(writer: &mut Writer, schedule: &LevelSchedule) {
     if schedule.all_levels || (writer.with_defaults && matches!(schedule.rates, Rates::Listed(_))) {
         writer.entry(2, "all_levels", schedule.all_levels);
     }
+    if let Some(requests) = schedule.requests_per_level {
+        writer.entry(2, "requests_per_level", requests);
+    }
+    if schedule.warmup_ramp {
+        writer.entry(2, "warmup_ramp", true);
+    }
     if schedule.exact_windows || writer.with_defaults {
         writer.entry(2, "exact_windows", schedule.exact_windows);
     }
@@ -188,16 +195,39 @@ fn write_search(writer: &mut Writer, search: &SearchSpec) {
 
 fn write_workload(writer: &mut Writer, experiment: &ExperimentSpec) {
     let workload = &experiment.workload;
-    writer.entry(2, "arrivals", workload.arrivals);
-    write_requests(writer, workload.requests);
-    writer.open(2, "dataset");
-    for key in ["sharegpt_fraction", "num_prompts"] {
-        if let Some(value) = experiment.dataset_config.get(key) {
-            writer.value(3, key, value);
-        }
+    writer.entry(2, "arrivals", workload.arrivals.as_str());
+    if let ArrivalProcess::Gamma { burstiness } = workload.arrivals {
+        writer.entry(2, "burstiness", burstiness);
     }
-    writer.entry(3, "input_length", length(&workload.input_length));
-    writer.entry(3, "output_length", length(&workload.output_length));
+    write_requests(writer, workload.requests);
+    let dataset = workload.prompts.dataset.as_ref();
+    let hf_home = dataset.and_then(|dataset| dataset.hf_home.as_ref());
+    let is_slurm = experiment.deployment.placement.kind() == DeploymentKind::Slurm;
+    if let Some(hf_home) = hf_home.filter(|_| !is_slurm) {
+        writer.text_entry(2, "hf_home", &hf_home.to_string_lossy());
+    }
+    writer.open(2, "dataset");
+    if let Some(dataset) = dataset {
+        write_dataset(
+            writer,
+            dataset,
+            experiment.dataset_config.get("sharegpt_fraction"),
+        );
+    }
+    if let Some(count) = experiment.dataset_config.get("num_prompts") {
+        writer.value(3, "num_prompts", count);
+    }
+    if let Some(tokenizer) = &workload.prompts.tokenizer {
+        writer.text_entry(3, "tokenizer", &tokenizer.to_string_lossy());
+    }
+    if dataset.is_none_or(DataSetSpec::is_endless) {
+        writer.entry(3, "input_length", length(&workload.input_length));
+    }
+    if dataset.is_some_and(|dataset| dataset.answers == AnswerLength::Dataset) {
+        writer.entry(3, "output_length", AnswerLength::Dataset);
+    } else {
+        writer.entry(3, "output_length", length(&workload.output_length));
+    }
     writer.entry(3, "seed", workload.seed);
 }
 
@@ -208,6 +238,26 @@ fn write_requests(writer: &mut Writer, requests: RequestForm) {
     }
     if requests.stream != default.stream || writer.with_defaults {
         writer.entry(2, "stream", requests.stream);
+    }
+}
+
+fn write_dataset(writer: &mut Writer, dataset: &DataSetSpec, fraction: Option<&Value>) {
+    match (fraction, dataset.files.as_slice()) {
+        (Some(fraction), _) => writer.value(3, "sharegpt_fraction", fraction),
+        (None, [file]) => {
+            if let Some(path) = &file.path {
+                writer.text_entry(3, "path", &path.to_string_lossy());
+                writer.entry(3, "form", file.form);
+            } else {
+                writer.entry(3, "source", file.form);
+            }
+        }
+        (None, _) => {}
+    }
+    if !dataset.is_endless() {
+        writer.entry(3, "min_input", dataset.min_input);
+        writer.entry(3, "max_input", dataset.max_input);
+        writer.entry(3, "nonce", dataset.nonce);
     }
 }
 

@@ -98,6 +98,13 @@ impl<'a> Section<'a> {
         )
     }
 
+    /// A key that is not taken yet, if it is given.
+    pub(crate) fn peek(&self, key: &str) -> Option<Field<'a>> {
+        let entry = self.left.iter().find(|entry| entry.key == key)?;
+        let found = Some((&entry.node, entry.key_at));
+        Some(Field::new(self.reading, found, self.path_of(key), self.at))
+    }
+
     /// Passes over a key that is reported elsewhere and allowed nowhere.
     pub(crate) fn skip(&mut self, key: &str) {
         self.left.retain(|entry| entry.key != key);

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use gipfel_model::{
-    ApiEndpoint, ArrivalProcess, Rates, RequestForm, SearchSpec, WorkloadSpec, run_config::LevelSchedule,
-};
+use gipfel_model::{ApiEndpoint, Rates, RequestForm, SearchSpec, WorkloadSpec, run_config::LevelSchedule};
 
 use crate::{
-    cluster::ClusterSettings, dataset::DatasetSettings, durations::DurationKey, file::Form,
-    objectives::Objectives, rates::RateSettings, reading::Reading, search::SearchSettings, section::Section,
-    timeouts::TimeoutSettings, tree::Position,
+    arrivals::ArrivalSettings, cluster::ClusterSettings, dataset::DatasetSettings, durations::DurationKey,
+    fault::Place, field::Field, file::Form, objectives::Objectives, rates::RateSettings, reading::Reading,
+    search::SearchSettings, section::Section, timeouts::TimeoutSettings, tree::Position,
 };
 
 const WARMUP: DurationKey = DurationKey {
@@ -43,7 +41,9 @@ pub(crate) struct Settings {
     warmup: Option<Duration>,
     measurement: Option<Duration>,
     total_time: Option<Duration>,
-    arrivals: Option<ArrivalProcess>,
+    arrivals: ArrivalSettings,
+    requests_per_level: Option<(u32, Place)>,
+    warmup_ramp: Option<(bool, Place)>,
     endpoint: Option<ApiEndpoint>,
     stream: Option<bool>,
     seed: Option<u64>,
@@ -67,9 +67,9 @@ impl Settings {
             total_time: TOTAL_TIME.take(section),
             objectives: Objectives::take(section),
             dataset: DatasetSettings::take(section),
-            arrivals: section
-                .take("arrivals")
-                .as_choice(ArrivalProcess::ALL, ArrivalProcess::as_str),
+            arrivals: ArrivalSettings::take(section),
+            requests_per_level: take_placed(section, "requests_per_level", |field| field.as_count()),
+            warmup_ramp: take_placed(section, "warmup_ramp", |field| field.as_flag()),
             endpoint: section
                 .take("endpoint")
                 .as_choice(ApiEndpoint::ALL, ApiEndpoint::as_str),
@@ -109,7 +109,11 @@ impl Settings {
             warmup: self.warmup.or(defaults.warmup),
             measurement: self.measurement.or(defaults.measurement),
             total_time: self.total_time.or(defaults.total_time),
-            arrivals: self.arrivals.or(defaults.arrivals),
+            arrivals: self.arrivals.or(&defaults.arrivals),
+            requests_per_level: self
+                .requests_per_level
+                .or_else(|| defaults.requests_per_level.clone()),
+            warmup_ramp: self.warmup_ramp.or_else(|| defaults.warmup_ramp.clone()),
             endpoint: self.endpoint.or(defaults.endpoint),
             stream: self.stream.or(defaults.stream),
             seed: seed.or(defaults.seed).or(defaults.dataset.seed),
@@ -124,7 +128,8 @@ impl Settings {
 
     pub(crate) fn workload(&self) -> WorkloadSpec {
         WorkloadSpec {
-            arrivals: self.arrivals.unwrap_or(ArrivalProcess::Poisson),
+            prompts: self.dataset.prompts(self.cluster.hf_home()),
+            arrivals: self.arrivals.process(),
             input_length: self.dataset.input_length(),
             output_length: self.dataset.output_length(),
             seed: self.seed.unwrap_or(0),
@@ -172,6 +177,8 @@ impl Settings {
             rates,
             warmup: self.warmup.unwrap_or(DEFAULT_WARMUP),
             measured: self.measurement.unwrap_or(DEFAULT_MEASUREMENT),
+            requests_per_level: self.requests_per_level.as_ref().map(|(count, _)| *count),
+            warmup_ramp: self.warmup_ramp.as_ref().is_some_and(|(ramp, _)| *ramp),
             exact_windows: self.exact_windows.unwrap_or(false),
             all_levels: all_levels && listed,
             total_time: self.total_time,
@@ -185,6 +192,12 @@ impl Settings {
             (MEASUREMENT.name, MEASUREMENT.seconds, self.measurement.is_some()),
             ("all_levels", "", self.all_levels == Some(true)),
             ("exact_windows", "", self.exact_windows == Some(true)),
+            ("requests_per_level", "", self.requests_per_level.is_some()),
+            (
+                "warmup_ramp",
+                "",
+                self.warmup_ramp.as_ref().is_some_and(|(ramp, _)| *ramp),
+            ),
         ];
         for (key, seconds, _) in given.into_iter().filter(|(_, _, is_given)| *is_given) {
             let key = if section.has(seconds) { seconds } else { key };
@@ -197,11 +210,23 @@ impl Settings {
             rates: Rates::Search(search),
             warmup: DEFAULT_WARMUP,
             measured: DEFAULT_MEASUREMENT,
+            requests_per_level: None,
+            warmup_ramp: false,
             exact_windows: false,
             all_levels: false,
             total_time: None,
         }
     }
+}
+
+/// A key's value with its place.
+fn take_placed<T>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    read: impl Fn(&Field<'_>) -> Option<T>,
+) -> Option<(T, Place)> {
+    let field = section.take(key);
+    read(&field).map(|value| (value, field.place()))
 }
 
 /// The keys of all settings, as their readers ask for them.

@@ -43,6 +43,9 @@ pub enum Command {
     /// Look at a configuration file.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Download and list the data sets that prompts can come from.
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Start the simulator: an OpenAI-compatible server of known capacity.
     Sim(SimArguments),
     /// Print the completions of a shell, for its configuration or for a package.
@@ -517,6 +520,57 @@ pub enum ConfigCommand {
     Reference,
     /// Print the JSON Schema of configuration files, with which editors complete and check them.
     Schema,
+}
+
+/// `gipfel data …`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DataCommand {
+    /// Download data sets, through the proxy that the environment names, and record their sha256.
+    Fetch(FetchArguments),
+    /// Say which data sets are here.
+    List {
+        /// The folder of Hugging Face's files; by default `HF_HOME`, or `~/.cache/huggingface`.
+        #[arg(long, value_name = "DIRECTORY")]
+        hf_home: Option<PathBuf>,
+    },
+}
+
+/// `gipfel data fetch`.
+#[derive(Clone, Debug, Args)]
+pub struct FetchArguments {
+    /// The data sets.
+    #[arg(required = true, value_enum, value_name = "NAME")]
+    pub names: Vec<DataName>,
+    /// The folder of Hugging Face's files; by default `HF_HOME`, or `~/.cache/huggingface`.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub hf_home: Option<PathBuf>,
+    /// Download from here instead; the sha256 is then recorded and not checked. `HF_ENDPOINT` names another hub.
+    #[arg(long)]
+    pub url: Option<String>,
+    /// Download again what is here already.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// The data sets that gipfel knows where to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DataName {
+    /// ShareGPT's conversations.
+    Sharegpt,
+    /// CodeAlpaca's tasks of programming.
+    Codealpaca,
+    /// Lines of Shakespeare's sonnets.
+    Sonnet,
+}
+
+impl fmt::Display for DataName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sharegpt => "sharegpt",
+            Self::Codealpaca => "codealpaca",
+            Self::Sonnet => "sonnet",
+        })
+    }
 }
 
 /// `gipfel sim`.

@@ -6,7 +6,9 @@ mod background;
 pub mod campaign;
 pub mod cli;
 mod commands;
+mod data_check;
 pub mod display;
+mod download;
 mod dry_run;
 mod events;
 pub mod exit;
@@ -31,7 +33,7 @@ use std::{ffi::OsString, io::Write, process::ExitCode};
 use clap::Parser;
 
 use crate::{
-    cli::{Cli, Command, ConfigCommand, ResultsCommand},
+    cli::{Cli, Command, ConfigCommand, DataCommand, ResultsCommand},
     exit::Exit,
     failure::Failure,
     output::print,
@@ -114,6 +116,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::New(arguments) => commands::new::new(&arguments),
         Command::Completions { shell } => commands::packaging::completions(shell),
         Command::Man { out } => commands::packaging::man(out.as_deref()),
+        Command::Data(DataCommand::Fetch(arguments)) => commands::data::fetch(&arguments),
+        Command::Data(DataCommand::List { hf_home }) => commands::data::list(hf_home.as_deref()),
         Command::Sim(arguments) => commands::sim::serve(&arguments),
         Command::Loadgen(options) => commands::loadgen::run(&options),
     }

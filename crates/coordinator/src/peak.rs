@@ -155,6 +155,8 @@ pub fn schedule(arguments: &PeakArguments) -> Result<LevelSchedule, String> {
             rates: Rates::Search(search(arguments)?),
             warmup: WARMUP,
             measured: MEASURED,
+            requests_per_level: None,
+            warmup_ramp: false,
             exact_windows: false,
             all_levels: false,
             total_time: None,
@@ -168,6 +170,8 @@ pub fn schedule(arguments: &PeakArguments) -> Result<LevelSchedule, String> {
         rates: Rates::Listed(rates),
         warmup,
         measured,
+        requests_per_level: None,
+        warmup_ramp: false,
         exact_windows: arguments.exact_windows,
         all_levels: false,
         total_time: arguments.total_time,
@@ -234,6 +238,7 @@ pub fn experiment(
     found: Found,
 ) -> ExperimentSpec {
     let workload = WorkloadSpec {
+        prompts: gipfel_model::PromptSource::default(),
         arrivals: ArrivalProcess::Poisson,
         input_length: arguments.input.0,
         output_length: arguments.output_tokens.0,

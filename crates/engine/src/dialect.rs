@@ -1,5 +1,7 @@
 //! The body of a request, and the framing of its answer.
 
+use std::borrow::Cow;
+
 use gipfel_model::{ApiEndpoint, RequestForm};
 use serde::Serialize;
 
@@ -20,7 +22,7 @@ pub enum Framing {
 struct OpenaiBody<'a> {
     model: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    messages: Option<[Message<'a>; 1]>,
+    messages: Option<&'a [Message<'a>]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt: Option<&'a str>,
     max_tokens: u32,
@@ -38,7 +40,7 @@ struct OpenaiBody<'a> {
 struct OllamaBody<'a> {
     model: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    messages: Option<[Message<'a>; 1]>,
+    messages: Option<&'a [Message<'a>]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt: Option<&'a str>,
     stream: bool,
@@ -50,10 +52,36 @@ struct OllamaOptions {
     num_predict: u32,
 }
 
-#[derive(Serialize)]
-struct Message<'a> {
-    role: &'a str,
-    content: &'a str,
+/// One message of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Message<'a> {
+    /// Who speaks, such as `user`.
+    pub role: &'a str,
+    /// What is said.
+    pub content: &'a str,
+}
+
+impl<'a> Message<'a> {
+    /// What a user says.
+    pub fn user(content: &'a str) -> Self {
+        Self {
+            role: "user",
+            content,
+        }
+    }
+}
+
+/// A conversation as one text, for an API that knows no messages.
+fn as_text<'a>(messages: &[Message<'a>]) -> Cow<'a, str> {
+    match messages {
+        [only] => Cow::Borrowed(only.content),
+        _ => {
+            let lines = messages
+                .iter()
+                .map(|Message { role, content }| format!("{role}: {content}"));
+            Cow::Owned(lines.collect::<Vec<_>>().join("\n\n"))
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -77,18 +105,15 @@ impl Engine {
         &self,
         form: RequestForm,
         model: &str,
-        prompt: &str,
+        conversation: &[Message<'_>],
         max_tokens: u32,
         out: &mut Vec<u8>,
     ) {
         let request = &self.data.request;
-        let message = || Message {
-            role: "user",
-            content: prompt,
-        };
+        let text = as_text(conversation);
         let (messages, prompt) = match form.endpoint {
-            ApiEndpoint::Chat => (Some([message()]), None),
-            ApiEndpoint::Completions => (None, Some(prompt)),
+            ApiEndpoint::Chat => (Some(conversation), None),
+            ApiEndpoint::Completions => (None, Some(text.as_ref())),
         };
         out.clear();
         let written = match request.dialect {
@@ -148,7 +173,7 @@ mod tests {
 
     fn body(kind: BackendKind, form: RequestForm, prompt: &str) -> String {
         let mut out = b"left over".to_vec();
-        engine(kind).write_body(form, "swiss-ai/Apertus-8B", prompt, 7, &mut out);
+        engine(kind).write_body(form, "swiss-ai/Apertus-8B", &[Message::user(prompt)], 7, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -162,6 +187,22 @@ mod tests {
         insta::assert_snapshot!(body(Vllm, whole(COMPLETIONS), "hi"), @r#"{"model":"swiss-ai/Apertus-8B","prompt":"hi","max_tokens":7,"stream":false,"ignore_eos":true,"min_tokens":7}"#);
         insta::assert_snapshot!(body(Ollama, CHAT, "hi"), @r#"{"model":"swiss-ai/Apertus-8B","messages":[{"role":"user","content":"hi"}],"stream":true,"options":{"num_predict":7}}"#);
         insta::assert_snapshot!(body(Ollama, whole(COMPLETIONS), "hi"), @r#"{"model":"swiss-ai/Apertus-8B","prompt":"hi","stream":false,"options":{"num_predict":7}}"#);
+    }
+
+    #[test]
+    fn conversations() {
+        let system = Message {
+            role: "system",
+            content: "Be brief.",
+        };
+        let body = |form| {
+            let mut out = Vec::new();
+            let conversation = [system, Message::user("Why?")];
+            engine(BackendKind::Openai).write_body(whole(form), "m", &conversation, 7, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        insta::assert_snapshot!(body(CHAT), @r#"{"model":"m","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Why?"}],"max_tokens":7,"stream":false}"#);
+        insta::assert_snapshot!(body(COMPLETIONS), @r#"{"model":"m","prompt":"system: Be brief.\n\nuser: Why?","max_tokens":7,"stream":false}"#);
     }
 
     #[test]

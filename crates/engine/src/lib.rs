@@ -24,7 +24,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use gipfel_model::{ApiEndpoint, BackendKind};
 
 pub use command::CommandError;
-pub use dialect::Framing;
+pub use dialect::{Framing, Message};
 pub use log::{LogFinding, LogReason};
 pub use metrics::EngineMetrics;
 

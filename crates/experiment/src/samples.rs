@@ -56,6 +56,7 @@ pub(crate) fn experiment(model: &str, placement: Placement) -> ExperimentSpec {
         },
         repeat: 0,
         workload: WorkloadSpec {
+            prompts: gipfel_model::PromptSource::default(),
             arrivals: ArrivalProcess::Poisson,
             input_length: LengthDistribution::Fixed { value: 8 },
             output_length: LengthDistribution::Fixed { value: 8 },
@@ -68,6 +69,8 @@ pub(crate) fn experiment(model: &str, placement: Placement) -> ExperimentSpec {
             },
             warmup: Duration::ZERO,
             measured: Duration::from_secs(1),
+            requests_per_level: None,
+            warmup_ramp: false,
             exact_windows: false,
             all_levels: false,
             total_time: None,

@@ -28,6 +28,7 @@ impl ServerProfile {
     /// The workload that `truth` holds for.
     pub fn workload(&self, seed: u64) -> WorkloadSpec {
         WorkloadSpec {
+            prompts: gipfel_model::PromptSource::default(),
             arrivals: ArrivalProcess::Poisson,
             input_length: self.input,
             output_length: self.output,

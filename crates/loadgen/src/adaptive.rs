@@ -11,6 +11,7 @@ use tokio::{sync::oneshot, time::MissedTickBehavior};
 use crate::{
     level::{Attempt, Numbering},
     messages::Order,
+    pace::Stretch,
     session::{LOOK_INTERVAL, Session},
     stop::StopReason,
     writer::WriterMessage,
@@ -169,7 +170,12 @@ impl Session<'_> {
                 }
                 if let Some(attempt) = sequence.open.get_mut(&level) {
                     let seconds_from_ns = attempt.record.start_ns;
-                    self.append(attempt, phase, rate, (from_ns, to_ns), seconds_from_ns)?;
+                    let stretch = Stretch {
+                        rate,
+                        span: (from_ns, to_ns),
+                        ramp: false,
+                    };
+                    self.append(attempt, phase, stretch, seconds_from_ns)?;
                 }
             }
             Directive::Shed => self.crew.order(&Order::Shed)?,

@@ -16,11 +16,13 @@ use crate::{
     board::nanos,
     crew::{Crew, Job, worker_count},
     database_name,
+    dataset::Prompts,
     earlier::Earlier,
     gaps::GapsBook,
     guard::Guard,
     health::Probe,
     ledger::Ledger,
+    numbers::Numbers,
     pace::Pace,
     ranks::{self, Company, Place, Terms},
     scrape::Scraper,
@@ -140,6 +142,7 @@ async fn carry_out(
     watcher: &mut Watcher,
 ) -> anyhow::Result<RunState> {
     let path = options.directory.join(database_name(&config.run_id));
+    let prompts = Prompts::load(&config.workload)?;
     let (db, run, earlier) = Earlier::open(&path, config).await?;
     ranks::take_parts(&options.directory, &db, run, &config.run_id).await?;
     let plan = plan(config, &earlier, place);
@@ -157,6 +160,10 @@ async fn carry_out(
     plan.show(watcher);
     watcher.state(RunState::Waiting, None);
 
+    let used = match prompts.count() {
+        Some(_) => earlier.requests_sent(&db, run).await?,
+        None => 0,
+    };
     let clock = Clock::start();
     let shift_ns = earlier.shift_ns(clock.anchor_unix_ns());
     let (rows, rows_in) = mpsc::channel(writer::QUEUE);
@@ -167,6 +174,8 @@ async fn carry_out(
         place,
         clock,
         shift_ns,
+        prompts: &prompts,
+        used,
     };
     let outcome = measure(&start, &earlier, plan, stop, watcher, &rows).await;
     let (state, failure) = match outcome {
@@ -204,6 +213,9 @@ struct Start<'a> {
     clock: Clock,
     /// What the writer adds to the times of this process.
     shift_ns: i64,
+    prompts: &'a Prompts,
+    /// How many prompts earlier processes have used.
+    used: u64,
 }
 
 impl Start<'_> {
@@ -236,11 +248,17 @@ async fn measure(
     rows: &mpsc::Sender<WriterMessage>,
 ) -> Result<(), StopReason> {
     let Start {
-        config, place, clock, ..
+        config,
+        place,
+        clock,
+        prompts,
+        used,
+        ..
     } = *start;
     let company = stop.unless(start.gather()).await??;
     let workers = company.as_ref().map_or(worker_count(config), Company::workers);
-    let facts = setup::provenance(workers, company.as_ref().map_or(&[], Company::nodes));
+    let mut facts = setup::provenance(workers, company.as_ref().map_or(&[], Company::nodes));
+    setup::add_prompts(&mut facts, config, prompts);
     // An error means that the writer has failed, which is noticed before anything is sent.
     let _ = rows.send(WriterMessage::Provenance(facts)).await;
     let mut job = Job {
@@ -251,6 +269,7 @@ async fn measure(
         reach: setup::reach(config)?,
         rows: rows.clone(),
         rank: 0,
+        prompts,
     };
     let clients = job
         .reach
@@ -292,6 +311,7 @@ async fn measure(
         gaps,
         guard: Guard::default(),
         pace: Pace::new(config.workload.seed, config.workload.arrivals),
+        numbers: Numbers::new(&config.workload, prompts.count(), used),
         lead_ns: nanos(lead(place)),
         spent: earlier.spent(),
     };

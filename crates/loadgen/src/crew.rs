@@ -9,10 +9,11 @@ use std::{
 use gipfel_engine::Engine;
 use gipfel_model::RunConfig;
 use gipfel_stream_client::Clock;
-use gipfel_workload::{PromptWriter, Share};
+use gipfel_workload::Share;
 use tokio::sync::mpsc;
 
 use crate::{
+    dataset::Prompts,
     messages::{Append, Order, Report, Source},
     ranks::Company,
     reach::Reach,
@@ -31,6 +32,7 @@ pub(crate) struct Job<'a> {
     pub(crate) reach: Reach,
     pub(crate) rows: mpsc::Sender<WriterMessage>,
     pub(crate) rank: u32,
+    pub(crate) prompts: &'a Prompts,
 }
 
 impl Job<'_> {
@@ -48,7 +50,9 @@ impl Job<'_> {
                 engine: self.engine,
                 model: self.model.clone(),
                 workload: self.config.workload.clone(),
-                prompts: PromptWriter::new(self.config.workload.seed, self.config.run_id.as_str()),
+                requests: self
+                    .prompts
+                    .requests(&self.config.workload, self.config.run_id.as_str()),
                 rank: self.rank,
                 endpoints: self.reach.len(),
             },

@@ -1,6 +1,6 @@
 //! What earlier processes of the run have left in its database.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::Context;
 use gipfel_model::{
@@ -11,6 +11,9 @@ use gipfel_results_db::{ResultsDb, RunKey};
 use gipfel_statistics::Sample;
 
 use crate::board::ttft_p95_ms;
+
+/// The records of so much time may be lost with a process that is killed.
+const LOST_RECORDS: Duration = Duration::from_secs(15);
 
 /// The levels of earlier processes; all empty for a run that begins.
 pub(crate) struct Earlier {
@@ -88,6 +91,25 @@ impl Earlier {
         };
         let used_ns = self.levels.iter().map(end_ns).max().unwrap_or(0);
         (anchor_unix_ns - run_anchor_unix_ns).max(used_ns)
+    }
+
+    /// How many numbers of requests earlier processes have used: those that are recorded, and what a killed one may have
+    /// sent since its last records.
+    pub(crate) async fn requests_sent(&self, db: &ResultsDb, run: RunKey) -> anyhow::Result<u64> {
+        let mut of_segments: BTreeMap<i64, i64> = BTreeMap::new();
+        let mut margin = 0.0;
+        for level in &self.levels {
+            for request in db.requests(run, level.level).await? {
+                let (segment, arrival) = (request.request >> 32, request.request & i64::from(u32::MAX));
+                let most = of_segments.entry(segment).or_default();
+                *most = (*most).max(arrival + 1);
+            }
+            if level.state == LevelState::Broken {
+                margin += level.rate.get() * LOST_RECORDS.as_secs_f64();
+            }
+        }
+        let recorded: i64 = of_segments.values().sum();
+        Ok(recorded.unsigned_abs() + margin.ceil() as u64)
     }
 
     /// What `progress.json` says of the completed levels.

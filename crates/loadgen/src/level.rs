@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use gipfel_model::{
-    ArrivalRate, Attainment, Evidence, LevelProgress, LevelRecord, LevelState, Phase, Stage, Validity,
-    progress::LevelSummary,
+    ArrivalProcess, ArrivalRate, Attainment, Evidence, LevelProgress, LevelRecord, LevelState, Phase, Stage,
+    Validity, progress::LevelSummary,
 };
 use gipfel_stream_client::Clock;
 use gipfel_workload::{Segment, SegmentEnd, count_arrivals};
@@ -12,7 +12,7 @@ use gipfel_workload::{Segment, SegmentEnd, count_arrivals};
 use crate::{
     board::ttft_p95_ms,
     messages::{Append, Source},
-    pace::{Pace, segment_index},
+    pace::{Pace, Stretch, segment_index},
     session::Session,
     stop::StopReason,
     writer::WriterMessage,
@@ -70,6 +70,27 @@ impl Attempt {
         self.measured.iter().map(count).sum()
     }
 
+    /// The number of the next segment, which is one of this phase.
+    fn next_index(&self, phase: Phase) -> Result<u32, StopReason> {
+        let level = self.record.level;
+        let nth = match phase {
+            Phase::Warmup => 0,
+            Phase::Measured => 1,
+            Phase::Tail => 2,
+        };
+        match self.numbering {
+            Numbering::Three => Ok(level * 3 + nth),
+            Numbering::Many => segment_index(level, self.segments).ok_or_else(|| {
+                StopReason::Failed("the run has more levels than requests can be numbered for".to_owned())
+            }),
+        }
+    }
+
+    /// Whether the schedule begins anew with each segment: constant arrivals do so at the begin of exact windows.
+    fn begins_anew(&self, process: ArrivalProcess) -> bool {
+        self.numbering == Numbering::Three && process == ArrivalProcess::Constant
+    }
+
     /// The part of the level that is sent at this time.
     fn phase(&self, now_ns: i64) -> Phase {
         match self.window {
@@ -98,7 +119,7 @@ impl Session<'_> {
         let wall_offset_ns = wall_offset_ns(self.clock);
         self.next_level = self.next_level.max(level + 1);
         self.ledger.open(level);
-        if numbering == Numbering::Many && stage == Stage::Level {
+        if stage == Stage::Level {
             self.pace = Pace::new(self.config.workload.seed, self.config.workload.arrivals);
         }
         tracing::info!(%rate, level, %stage, "level begins");
@@ -119,20 +140,16 @@ impl Session<'_> {
         &mut self,
         attempt: &mut Attempt,
         phase: Phase,
-        rate: ArrivalRate,
-        span: (i64, i64),
+        stretch: Stretch,
         seconds_from_ns: i64,
     ) -> Result<(), StopReason> {
         let level = attempt.record.level;
-        let segment = match attempt.numbering {
-            Numbering::Three => Some(whole_segment(level, phase, rate, span)),
-            Numbering::Many => {
-                let index = segment_index(level, attempt.segments).ok_or_else(|| {
-                    StopReason::Failed("the run has more levels than requests can be numbered for".to_owned())
-                })?;
-                self.pace.segment(index, rate, span)
-            }
-        };
+        let span = stretch.span;
+        let index = attempt.next_index(phase)?;
+        if attempt.begins_anew(self.config.workload.arrivals) {
+            self.pace = Pace::new(self.config.workload.seed, self.config.workload.arrivals);
+        }
+        let segment = self.pace.segment(index, stretch);
         attempt.segments += 1;
         attempt.appended_to_ns = span.1;
         if phase == Phase::Measured {
@@ -144,13 +161,35 @@ impl Session<'_> {
             board.scheduled += segment.map_or(0, count);
         }
         self.ledger.board(level).watch(phase, span);
+        let first_request = match &segment {
+            Some(segment) => self.numbers.take(segment, phase)?,
+            None => 0,
+        };
         self.crew.append(&Append {
             level,
             phase,
             span,
             seconds_from_ns,
             segment,
+            first_request,
         })
+    }
+
+    /// The end of the measured window that holds so many requests.
+    pub(crate) fn end_of_count(
+        &self,
+        attempt: &Attempt,
+        stretch: Stretch,
+        requests: u32,
+    ) -> Result<i64, StopReason> {
+        let index = attempt.next_index(Phase::Measured)?;
+        let workload = &self.config.workload;
+        let pace = if attempt.begins_anew(workload.arrivals) {
+            Pace::new(workload.seed, workload.arrivals)
+        } else {
+            self.pace
+        };
+        Ok(pace.end_of_count(index, stretch, requests))
     }
 
     /// Fills in what the level has shown, once nothing is sent of it any more; the load ended at `end_ns`.
@@ -257,21 +296,6 @@ impl Session<'_> {
     }
 }
 
-/// The segment of a level that has three: warm-up, measured window, tail.
-fn whole_segment(level: u32, phase: Phase, rate: ArrivalRate, span: (i64, i64)) -> Segment {
-    let nth = match phase {
-        Phase::Warmup => 0,
-        Phase::Measured => 1,
-        Phase::Tail => 2,
-    };
-    Segment {
-        index: level * 3 + nth,
-        rate,
-        start_ns: span.0,
-        end: SegmentEnd::At(span.1),
-    }
-}
-
 /// Wall clock minus monotonic clock: of a few looks the one that was disturbed least.
 pub(crate) fn wall_offset_ns(clock: Clock) -> i64 {
     let look = |_| {
@@ -316,16 +340,19 @@ mod tests {
 
     #[test]
     fn levels_of_three_segments_keep_their_numbers() {
-        let rate = ArrivalRate::per_second(5.0).expect("a rate");
         let check = |level, phase, index| {
-            let segment = whole_segment(level, phase, rate, (10, 20));
-            let expected = Segment {
-                index,
-                rate,
-                start_ns: 10,
-                end: SegmentEnd::At(20),
+            let rate = ArrivalRate::per_second(5.0).expect("a rate");
+            let attempt = Attempt {
+                record: open_record(level, rate, Stage::Level, 0, 0),
+                numbering: Numbering::Three,
+                segments: 0,
+                measured: Vec::new(),
+                window: None,
+                appended_to_ns: 0,
+                wall_offset_ns: 0,
+                other_offsets_ns: BTreeMap::new(),
             };
-            assert_eq!(segment, expected);
+            assert_eq!(attempt.next_index(phase).ok(), Some(index));
         };
         check(0, Phase::Warmup, 0);
         check(0, Phase::Tail, 2);

@@ -9,6 +9,7 @@ use tokio::time::MissedTickBehavior;
 use crate::{
     board::{Step, Timing, nanos},
     level::{Attempt, Numbering},
+    pace::Stretch,
     session::{LOOK_INTERVAL, Session},
     stop::StopReason,
     windows::{E2e, Windows},
@@ -133,7 +134,19 @@ impl Session<'_> {
     fn append_due(&mut self, listed: &mut Listed, now_ns: i64) -> Result<(), StopReason> {
         let level = listed.attempt.record.level;
         let rate = listed.attempt.record.rate;
+        let schedule = &self.config.schedule;
+        let (counted, ramp) = (schedule.requests_per_level, schedule.warmup_ramp);
         while let Some((phase, span)) = listed.windows.next_piece(now_ns, self.e2e(level)) {
+            let first = span.0 == listed.windows.planned().start_ns;
+            let mut stretch = Stretch {
+                rate,
+                span,
+                ramp: ramp && first && phase == Phase::Warmup,
+            };
+            if let Some(requests) = counted.filter(|_| phase == Phase::Measured) {
+                stretch.span.1 = self.end_of_count(&listed.attempt, stretch, requests)?;
+                listed.windows.end_measured(stretch.span.1);
+            }
             let Timing {
                 start_ns,
                 measured_from_ns,
@@ -145,7 +158,7 @@ impl Session<'_> {
                 Phase::Warmup => start_ns,
                 Phase::Measured | Phase::Tail => measured_from_ns - settle_ns,
             };
-            self.append(&mut listed.attempt, phase, rate, span, seconds_from_ns)?;
+            self.append(&mut listed.attempt, phase, stretch, seconds_from_ns)?;
         }
         Ok(())
     }

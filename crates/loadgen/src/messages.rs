@@ -14,8 +14,10 @@ pub(crate) struct Append {
     pub(crate) span: (i64, i64),
     /// Where the level's second 0 begins for the requests of this piece.
     pub(crate) seconds_from_ns: i64,
-    /// Absent when no constant arrival falls into the piece.
+    /// Absent when no arrival falls into the piece.
     pub(crate) segment: Option<Segment>,
+    /// The number of the segment's first request in the run's schedule, where prompts come from a pool.
+    pub(crate) first_request: u64,
 }
 
 /// From the controller to a worker.

@@ -14,6 +14,7 @@ use crate::{
     health::Probe,
     ledger::Ledger,
     messages::{Order, Report, Source},
+    numbers::Numbers,
     pace::Pace,
     scrape::Scraper,
     stop::{Stop, StopReason},
@@ -40,6 +41,7 @@ pub(crate) struct Session<'a> {
     pub(crate) gaps: GapsBook,
     pub(crate) guard: Guard,
     pub(crate) pace: Pace,
+    pub(crate) numbers: Numbers,
     /// The time between the decision for a piece of load and its first request.
     pub(crate) lead_ns: i64,
     /// The time that earlier processes have used.
@@ -129,6 +131,7 @@ impl Session<'_> {
                 missing.remove(&source);
             }
         }
+        self.numbers.cut(self.clock.now_ns());
         Ok(())
     }
 

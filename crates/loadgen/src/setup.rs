@@ -8,7 +8,7 @@ use gipfel_model::{DeploymentKind, Provenance, RunConfig, run_config::RUN_CONFIG
 use gipfel_stream_client::Client;
 use sha2::{Digest, Sha256};
 
-use crate::reach::Reach;
+use crate::{dataset::Prompts, reach::Reach};
 
 /// How long the endpoint may take to answer its first call; whoever started us has already seen it ready.
 const FIRST_ANSWER: Duration = Duration::from_mins(1);
@@ -190,6 +190,18 @@ pub(crate) fn provenance(workers: u32, other_nodes: &[String]) -> Provenance {
         gipfel_workload::ALGORITHM_VERSION.to_string(),
     );
     provenance
+}
+
+/// What prompts came from.
+pub(crate) fn add_prompts(provenance: &mut Provenance, config: &RunConfig, prompts: &Prompts) {
+    if !prompts.files.is_empty() {
+        let files = serde_json::to_string(&prompts.files).unwrap_or_default();
+        provenance.set(Provenance::DATASET, files);
+    }
+    if let (Some(path), Some(tokenizer)) = (&config.workload.prompts.tokenizer, &prompts.tokens) {
+        let facts = serde_json::json!({ "path": path, "sha256": tokenizer.sha256 });
+        provenance.set(Provenance::TOKENIZER, facts.to_string());
+    }
 }
 
 fn own_digest() -> Option<String> {

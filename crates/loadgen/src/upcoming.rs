@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use gipfel_engine::Engine;
+use gipfel_engine::{Engine, Message};
 use gipfel_model::{ArrivalProcess, WorkloadSpec};
-use gipfel_workload::{Arrival, Arrivals, PromptWriter, Segment, Share, draw_endpoint, draw_lengths};
+use gipfel_workload::{Arrival, Arrivals, Lengths, Requests, Segment, Share, draw_endpoint};
 
 use crate::{compose::Planned, messages::Append};
 
@@ -17,7 +17,7 @@ pub(crate) struct Renderer {
     pub(crate) engine: &'static Engine,
     pub(crate) model: String,
     pub(crate) workload: WorkloadSpec,
-    pub(crate) prompts: PromptWriter,
+    pub(crate) requests: Requests,
     pub(crate) rank: u32,
     /// How many servers there are.
     pub(crate) endpoints: u32,
@@ -85,7 +85,12 @@ impl Upcoming {
     /// Renders one more request.
     pub(crate) fn prepare(&mut self, renderer: &Renderer) {
         if let Some((piece, segment, arrival)) = self.next_arrival() {
-            let lengths = draw_lengths(&renderer.workload, segment, arrival.index);
+            let number = piece.first_request + arrival.index;
+            // Rank 0 ends the run before its prompts are used up; only a tail may ask for more, and goes without.
+            let Some(request) = renderer.requests.get(segment, arrival.index, number) else {
+                return;
+            };
+            let Lengths { input, output } = request.lengths;
             let planned = Planned {
                 rank: renderer.rank,
                 level: piece.level,
@@ -93,20 +98,24 @@ impl Upcoming {
                 request: request_number(segment, arrival.index),
                 scheduled_ns: arrival.scheduled_ns,
                 second: second(arrival.scheduled_ns - piece.seconds_from_ns),
-                input: lengths.input,
-                output: lengths.output,
+                input,
+                output,
                 endpoint: draw_endpoint(self.seed, segment, arrival.index, renderer.endpoints),
             };
-            let mut prompt = String::new();
-            renderer
-                .prompts
-                .write(segment, arrival.index, lengths.input, &mut prompt);
-            let mut body = Vec::with_capacity(prompt.len() + 256);
+            let messages = request.messages.iter();
+            let conversation: Vec<Message<'_>> = messages
+                .map(|message| Message {
+                    role: &message.role,
+                    content: &message.content,
+                })
+                .collect();
+            let bytes: usize = conversation.iter().map(|message| message.content.len()).sum();
+            let mut body = Vec::with_capacity(bytes + 256);
             renderer.engine.write_body(
                 renderer.workload.requests,
                 &renderer.model,
-                &prompt,
-                lengths.output,
+                &conversation,
+                output,
                 &mut body,
             );
             self.ready.push_back(Prepared {

@@ -39,6 +39,8 @@ pub(crate) struct Windows {
     end_by_ns: i64,
     warm_until_ns: i64,
     measured: Option<(i64, i64)>,
+    /// Whether the measured window ends where it does whatever the latencies: its requests are counted.
+    counted: bool,
     tail: bool,
 }
 
@@ -58,6 +60,7 @@ impl Windows {
             end_by_ns: i64::MAX,
             warm_until_ns: start_ns,
             measured: None,
+            counted: false,
             tail: false,
         }
     }
@@ -110,6 +113,14 @@ impl Windows {
         Some(piece)
     }
 
+    /// Ends the measured window at this time, whatever the latencies.
+    pub(crate) fn end_measured(&mut self, to_ns: i64) {
+        self.counted = true;
+        if let Some((_, to)) = &mut self.measured {
+            *to = to_ns;
+        }
+    }
+
     fn warmup_target(&self, e2e: E2e) -> i64 {
         let latest_ns = self
             .end_by_ns
@@ -119,6 +130,9 @@ impl Windows {
     }
 
     fn measured_target(&self, from_ns: i64, e2e: E2e) -> i64 {
+        if let Some((from, to)) = self.measured.filter(|_| self.counted) {
+            return to - from;
+        }
         let latest_ns = self.end_by_ns.saturating_sub(from_ns);
         self.target(self.measured_ns, MEASURED_E2ES, latest_ns, e2e)
     }
@@ -242,6 +256,24 @@ mod tests {
         check(12, (36, 60, 396));
         check(50, (150, 250, 700));
         check(200, (300, 600, 1200));
+    }
+
+    #[test]
+    fn a_counted_window_is_not_stretched() {
+        let mut windows = windows().stretched(LEAD, i64::MAX);
+        let unknown = |windows: &mut Windows, now| windows.next_piece(now, E2e::Median(50 * S));
+        let mut now = -LEAD;
+        let (from, to) = loop {
+            match unknown(&mut windows, now) {
+                Some((Phase::Measured, span)) => break span,
+                Some(_) => {}
+                None => now += S / 10,
+            }
+        };
+        assert_eq!(to - from, 60 * S);
+        windows.end_measured(from + 7 * S);
+        let tail = unknown(&mut windows, from + 7 * S);
+        assert_eq!(tail, Some((Phase::Tail, (from + 7 * S, from + 307 * S))));
     }
 
     #[test]

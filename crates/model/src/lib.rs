@@ -7,6 +7,7 @@ pub mod deployment;
 pub mod format;
 pub mod ids;
 pub mod progress;
+pub mod prompts;
 pub mod provenance;
 pub mod record;
 pub mod run_config;
@@ -22,6 +23,7 @@ pub use deployment::{BackendKind, DeploymentKind, DeploymentSpec, EndpointSpec, 
 pub use format::{FormatError, FormatHeader};
 pub use ids::{CampaignId, DeploymentId, IdError, RunId};
 pub use progress::{LevelProgress, Progress, RunState};
+pub use prompts::{AnswerLength, DataSetFile, DataSetForm, DataSetSpec, PromptSource};
 pub use provenance::Provenance;
 pub use record::{CountSource, LevelRecord, LevelState, Outcome, Phase, RequestRecord, ScrapeRecord};
 pub use run_config::{ExperimentSpec, LevelSchedule, Rates, RunConfig, Timeouts};

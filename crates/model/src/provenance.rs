@@ -40,6 +40,10 @@ impl Provenance {
     pub const WORKERS: &str = "workers";
     /// The version of the workload's algorithm.
     pub const WORKLOAD_VERSION: &str = "workload_version";
+    /// The files of the data set, as a JSON array: path, form, sha256, entries, and what was left out.
+    pub const DATASET: &str = "dataset";
+    /// The tokenizer's file and its sha256.
+    pub const TOKENIZER: &str = "tokenizer";
 
     /// Records a fact; an empty value is left out.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {

@@ -49,6 +49,12 @@ pub struct LevelSchedule {
     /// Measured window of each level.
     #[serde(rename = "measured_s", with = "seconds")]
     pub measured: Duration,
+    /// How many requests each measured window holds, in place of a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_level: Option<u32>,
+    /// Whether the rate rises in a straight line from 0 over the warm-up as it is written.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub warmup_ramp: bool,
     /// Measure every listed level, also after two rejected ones.
     pub all_levels: bool,
     /// Keep the windows as they are written; otherwise the warm-up is stretched to 3 × and the measured window to
@@ -57,6 +63,23 @@ pub struct LevelSchedule {
     /// No level starts that could not end within this time of the run's start.
     #[serde(rename = "total_time_s", with = "optional_seconds", default)]
     pub total_time: Option<Duration>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+impl LevelSchedule {
+    /// How long the measured window of a level at `rate` is, or takes on average if its requests are counted.
+    pub fn measured_at(&self, rate: ArrivalRate) -> Duration {
+        match self.requests_per_level {
+            Some(requests) => {
+                Duration::try_from_secs_f64(f64::from(requests) / rate.get()).unwrap_or(Duration::MAX)
+            }
+            None => self.measured,
+        }
+    }
 }
 
 /// Separate limits, each from the point that its name says.

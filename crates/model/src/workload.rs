@@ -6,16 +6,54 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     deployment::names,
+    prompts::PromptSource,
     slo::{LatencyMetric, Slo},
 };
 
-names! {
-    /// How the gaps between arrivals are drawn.
-    ArrivalProcess {
-        /// Exponential gaps: an open system's arrivals.
-        Poisson = "poisson",
-        /// Equal gaps.
-        Constant = "constant",
+/// How the gaps between arrivals are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum ArrivalProcess {
+    /// Exponential gaps: an open system's arrivals.
+    Poisson,
+    /// Equal gaps.
+    Constant,
+    /// Gaps of a gamma distribution: bursts below a shape of 1, more even than Poisson above it.
+    Gamma {
+        /// The shape of the distribution: the variance of a gap is its mean squared over this.
+        burstiness: f64,
+    },
+}
+
+impl ArrivalProcess {
+    /// The names of all processes in configurations.
+    pub const NAMES: &[&str] = &["poisson", "constant", "gamma"];
+
+    /// The name in configurations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Poisson => "poisson",
+            Self::Constant => "constant",
+            Self::Gamma { .. } => "gamma",
+        }
+    }
+
+    /// The shape of the distribution of gaps; infinite for equal ones.
+    pub fn burstiness(self) -> f64 {
+        match self {
+            Self::Poisson => 1.0,
+            Self::Constant => f64::INFINITY,
+            Self::Gamma { burstiness } => burstiness,
+        }
+    }
+}
+
+impl fmt::Display for ArrivalProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gamma { burstiness } => write!(f, "gamma({burstiness})"),
+            Self::Poisson | Self::Constant => f.pad(self.as_str()),
+        }
     }
 }
 
@@ -144,11 +182,14 @@ impl fmt::Display for LengthDistribution {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadSpec {
+    /// Where prompts come from.
+    #[serde(default, skip_serializing_if = "PromptSource::is_usual")]
+    pub prompts: PromptSource,
     /// How gaps are drawn.
     pub arrivals: ArrivalProcess,
-    /// Tokens of a prompt.
+    /// Tokens of a prompt that is no entry of a data set.
     pub input_length: LengthDistribution,
-    /// Tokens of an answer; asked for exactly.
+    /// Tokens of an answer, unless a data set says so itself; asked for exactly.
     pub output_length: LengthDistribution,
     /// Equal seeds give equal arrivals, lengths and prompts (but for the run's nonce).
     pub seed: u64,

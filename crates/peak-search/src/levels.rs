@@ -135,11 +135,9 @@ impl LevelSearch {
 
     fn offer(&self, rate: ArrivalRate, elapsed: Duration) -> Command {
         let LevelSchedule {
-            warmup,
-            measured,
-            total_time,
-            ..
+            warmup, total_time, ..
         } = self.schedule;
+        let measured = self.schedule.measured_at(rate);
         let end = elapsed.saturating_add(warmup).saturating_add(measured);
         if total_time.is_some_and(|total| end > total) {
             return Command::Done(DoneReason::TimeBudget);
@@ -187,6 +185,8 @@ mod tests {
             rates,
             warmup: Duration::from_secs(30),
             measured: Duration::from_mins(1),
+            requests_per_level: None,
+            warmup_ramp: false,
             exact_windows: false,
             all_levels: false,
             total_time: None,

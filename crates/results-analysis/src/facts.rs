@@ -39,12 +39,9 @@ impl Facts {
     fn read(config: Value) -> Self {
         let search = config["schedule"]["rates"].get("search");
         let dataset = &config["dataset_config"];
-        let is_corpus = dataset["sharegpt_fraction"]
-            .as_f64()
-            .is_some_and(|share| share > 0.0);
         Self {
             search: search.and_then(|search| serde_json::from_value(search.clone()).ok()),
-            prompts: dataset["num_prompts"].as_u64().filter(|_| is_corpus),
+            prompts: dataset["prompts"].as_u64(),
             experiment: experiment(config),
         }
     }
@@ -54,6 +51,8 @@ fn experiment(mut config: Value) -> Option<String> {
     for part in ["workload", "dataset_config"] {
         if let Some(part) = config.get_mut(part).and_then(Value::as_object_mut) {
             part.remove("seed");
+            // How many prompts a mixture has depends on the order in which they are drawn.
+            part.remove("prompts");
         }
     }
     let object = config.as_object_mut()?;
@@ -105,7 +104,7 @@ mod tests {
         let prompts = |dataset: &str| facts(&format!(r#"{{"dataset_config": {dataset}}}"#)).prompts;
         assert_eq!(prompts(r#"{"num_prompts": 300}"#), None);
         assert_eq!(
-            prompts(r#"{"num_prompts": 300, "sharegpt_fraction": 0.5}"#),
+            prompts(r#"{"prompts": 300, "sharegpt_fraction": 0.5}"#),
             Some(300)
         );
     }

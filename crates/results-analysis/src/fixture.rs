@@ -123,6 +123,7 @@ pub(crate) fn config(run_id: &str, slos: &[Slo]) -> RunConfig {
         backend_config: serde_json::Map::new(),
         dataset_config: serde_json::Map::new(),
         workload: WorkloadSpec {
+            prompts: gipfel_model::PromptSource::default(),
             arrivals: ArrivalProcess::Poisson,
             input_length: LengthDistribution::Fixed { value: 512 },
             output_length: LengthDistribution::Fixed { value: 11 },
@@ -133,6 +134,8 @@ pub(crate) fn config(run_id: &str, slos: &[Slo]) -> RunConfig {
             rates: Rates::Doubling { first: rate(10.0) },
             warmup: Duration::from_secs(10),
             measured: Duration::from_mins(1),
+            requests_per_level: None,
+            warmup_ramp: false,
             exact_windows: false,
             all_levels: false,
             total_time: None,

@@ -17,13 +17,15 @@ pub enum SegmentEnd {
     Open,
 }
 
-/// A part of the schedule with one rate.
+/// A part of the schedule with one rate, or with one that rises to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Segment {
     /// Unique within the run: the arrivals of two segments with one index would be the same.
     pub index: u32,
     /// The rate of all workers together.
     pub rate: ArrivalRate,
+    /// For so many nanoseconds from the start the rate rises in a straight line, from 0 to `rate`; 0 for no ramp.
+    pub ramp_ns: i64,
     /// The start, in nanoseconds after the run's anchor.
     pub start_ns: i64,
     /// The end.
@@ -65,7 +67,7 @@ pub struct Arrival {
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let rate = ArrivalRate::per_second(4.0)?;
-/// let segment = Segment { index: 0, rate, start_ns: 0, end: SegmentEnd::At(1_000_000_000) };
+/// let segment = Segment { index: 0, rate, ramp_ns: 0, start_ns: 0, end: SegmentEnd::At(1_000_000_000) };
 /// let share = Share { worker: 1, of: 2 };
 /// let scheduled: Vec<i64> = Arrivals::new(42, ArrivalProcess::Constant, &segment, share)
 ///     .map(|arrival| arrival.scheduled_ns)
@@ -99,7 +101,7 @@ impl Arrivals {
         if matches!(self.segment.end, SegmentEnd::Count(count) if index >= count) {
             return None;
         }
-        let offset_ns = self.clock.advance_to(index, self.segment.rate);
+        let offset_ns = self.clock.advance_to(index, &self.segment);
         // A schedule that reaches the end of the clock ends there.
         let scheduled_ns = self
             .segment
@@ -127,34 +129,52 @@ impl Iterator for Arrivals {
     }
 }
 
-/// The time that a process has reached.
+/// How many requests a process has due, in the units of its rate: a schedule at a rate of one per second.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each segment, and it stays where it is"
-)]
 enum Clock {
-    Poisson { gaps: Stream, elapsed_s: f64 },
+    /// Poisson at one rate: the gaps are divided by the rate one by one, as version 1 has it.
+    Poisson {
+        gaps: Stream,
+        elapsed_s: f64,
+    },
+    /// Poisson below a ramp.
+    PoissonRamp {
+        gaps: Stream,
+        due: f64,
+    },
+    Gamma {
+        gaps: Stream,
+        burstiness: f64,
+        due: f64,
+    },
     Constant,
 }
 
 impl Clock {
     fn new(seed: u64, process: ArrivalProcess, segment: &Segment) -> Self {
+        let gaps = || {
+            Stream::new(Key {
+                seed,
+                purpose: Purpose::Gaps,
+                segment: segment.index,
+                arrival: 0,
+                salt: 0,
+            })
+        };
         match process {
-            ArrivalProcess::Poisson => {
-                let purpose = Purpose::Gaps;
-                let key = Key {
-                    seed,
-                    purpose,
-                    segment: segment.index,
-                    arrival: 0,
-                    salt: 0,
-                };
-                Self::Poisson {
-                    gaps: Stream::new(key),
-                    elapsed_s: 0.0,
-                }
-            }
+            ArrivalProcess::Poisson if segment.ramp_ns > 0 => Self::PoissonRamp {
+                gaps: gaps(),
+                due: 0.0,
+            },
+            ArrivalProcess::Poisson => Self::Poisson {
+                gaps: gaps(),
+                elapsed_s: 0.0,
+            },
+            ArrivalProcess::Gamma { burstiness } => Self::Gamma {
+                gaps: gaps(),
+                burstiness,
+                due: 0.0,
+            },
             ArrivalProcess::Constant => Self::Constant,
         }
     }
@@ -163,16 +183,61 @@ impl Clock {
     ///
     /// The elapsed time is summed before it is rounded, so roundings do not add up: after hours the sum of doubles is
     /// still exact to about a nanosecond.
-    fn advance_to(&mut self, index: u64, rate: ArrivalRate) -> i64 {
+    fn advance_to(&mut self, index: u64, segment: &Segment) -> i64 {
+        let rate = segment.rate.get();
         let nanos = match self {
             Self::Poisson { gaps, elapsed_s } => {
-                *elapsed_s += gaps.exponential() / rate.get();
+                *elapsed_s += gaps.exponential() / rate;
                 *elapsed_s * NANOS_PER_SECOND
             }
-            Self::Constant => index as f64 * NANOS_PER_SECOND / rate.get(),
+            Self::PoissonRamp { gaps, due } => {
+                *due += gaps.exponential();
+                segment.when_due(*due)
+            }
+            Self::Gamma {
+                gaps,
+                burstiness,
+                due,
+            } => {
+                // The first arrival stands at the start, so that a segment can go on where another one ended.
+                if index > 0 {
+                    *due += gaps.gamma(*burstiness);
+                }
+                segment.when_due(*due)
+            }
+            Self::Constant if segment.ramp_ns > 0 => segment.when_due(index as f64),
+            Self::Constant => index as f64 * NANOS_PER_SECOND / rate,
         };
         libm::round(nanos) as i64
     }
+}
+
+impl Segment {
+    /// When so many requests are due, in nanoseconds after the start: the inverse of the rate's integral.
+    fn when_due(&self, due: f64) -> f64 {
+        let (rate, ramp_s) = (self.rate.get(), self.ramp_ns.max(0) as f64 / NANOS_PER_SECOND);
+        let by_the_ramp = rate * ramp_s / 2.0;
+        let seconds = if due < by_the_ramp {
+            libm::sqrt(2.0 * due * ramp_s / rate)
+        } else {
+            ramp_s + (due - by_the_ramp) / rate
+        };
+        seconds * NANOS_PER_SECOND
+    }
+}
+
+/// The first gap of a schedule of gamma arrivals, in requests due: what lies between its begin and its first arrival.
+///
+/// A whole gap, not the rest of one, so that bursts are a little late; the warm-up takes that.
+pub fn first_gap(seed: u64, burstiness: f64, segment: u32) -> f64 {
+    Stream::new(Key {
+        seed,
+        purpose: Purpose::FirstGap,
+        segment,
+        arrival: 0,
+        salt: 0,
+    })
+    .gamma(burstiness)
 }
 
 /// How many arrivals a segment has, over all workers; `u64::MAX` for one that is open.

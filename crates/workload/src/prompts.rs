@@ -35,6 +35,13 @@ impl PromptWriter {
         }
     }
 
+    /// The nonce of a request, which no other one of the run has.
+    pub fn nonce(&self, segment: u32, arrival: u64) -> String {
+        let mut nonce = String::with_capacity(NONCE_LETTERS);
+        self.nonces.write(segment, arrival, &mut nonce);
+        nonce
+    }
+
     /// Replaces the text of `out` by a prompt of exactly `words` words, separated by single spaces; the first one is the
     /// nonce, which is there even if `words` is 0.
     pub fn write(&self, segment: u32, arrival: u64, words: u32, out: &mut String) {
@@ -68,7 +75,7 @@ struct NonceKey {
 impl NonceKey {
     fn new(seed: u64, salt: &str) -> Self {
         let purpose = Purpose::Nonces;
-        let salt = fnv_1a(salt.as_bytes());
+        let salt = fnv_1a(salt.bytes());
         let mut stream = Stream::new(Key {
             seed,
             purpose,
@@ -100,10 +107,8 @@ impl NonceKey {
     }
 }
 
-fn fnv_1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv_1a(bytes: impl Iterator<Item = u8>) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    bytes
-        .iter()
-        .fold(OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
+    bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }

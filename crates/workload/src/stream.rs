@@ -13,6 +13,10 @@ pub(crate) enum Purpose {
     OutputLength = 3,
     Words = 4,
     Nonces = 5,
+    FirstGap = 6,
+    Shuffle = 7,
+    Mix = 8,
+    Lines = 9,
     Endpoints = 16,
 }
 
@@ -65,6 +69,39 @@ impl Stream {
         radius * libm::cos(std::f64::consts::TAU * self.unit())
     }
 
+    /// Gamma with this shape and mean 1, by the method of Marsaglia and Tsang (2000).
+    ///
+    /// A shape below 1 is drawn as one more, times a power of a uniform number.
+    pub(crate) fn gamma(&mut self, shape: f64) -> f64 {
+        if shape < 1.0 {
+            let raised = self.standard_gamma(shape + 1.0);
+            return raised * libm::pow(self.unit(), 1.0 / shape) / shape;
+        }
+        self.standard_gamma(shape) / shape
+    }
+
+    /// Gamma with this shape, from 1, and scale 1.
+    fn standard_gamma(&mut self, shape: f64) -> f64 {
+        let d = shape - 1.0 / 3.0;
+        let c = 1.0 / libm::sqrt(9.0 * d);
+        loop {
+            let z = self.normal();
+            let root = 1.0 + c * z;
+            if root <= 0.0 {
+                continue;
+            }
+            let v = root * root * root;
+            if libm::log(self.unit()) < 0.5 * z * z + d - d * v + d * libm::log(v) {
+                return d * v;
+            }
+        }
+    }
+
+    /// A whole number below `bound`, which is at least 1, to within 2⁻³².
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
+        self.between(0, bound.saturating_sub(1))
+    }
+
     /// Uniform over the whole numbers from `min` to `max`, to within 2⁻³².
     pub(crate) fn between(&mut self, min: u32, max: u32) -> u32 {
         let values = u128::from(max.saturating_sub(min)) + 1;
@@ -112,6 +149,47 @@ mod tests {
         assert!((moment(2) - 1.0).abs() < 0.018, "{}", moment(2));
         assert!(moment(3).abs() < 0.05, "{}", moment(3));
         assert!((moment(4) - 3.0).abs() < 0.125, "{}", moment(4));
+    }
+
+    #[test]
+    fn the_gamma_has_its_moments() {
+        // Mean 1 and variance 1 / shape; the bounds are five standard errors, by the fourth moment of the distribution.
+        let check = |shape: f64| {
+            let mut stream = stream(4);
+            let n = 200_000.0;
+            let values: Vec<f64> = (0..200_000).map(|_| stream.gamma(shape)).collect();
+            let mean = values.iter().sum::<f64>() / n;
+            let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n;
+            let expected = 1.0 / shape;
+            assert!(
+                (mean - 1.0).abs() < 5.0 * (expected / n).sqrt(),
+                "{shape}: mean {mean}"
+            );
+            let fourth = (3.0 + 6.0 / shape) * expected * expected;
+            let error = ((fourth - expected * expected) / n).sqrt();
+            assert!(
+                (variance - expected).abs() < 5.0 * error,
+                "{shape}: variance {variance}"
+            );
+            assert!(values.iter().all(|value| *value >= 0.0 && value.is_finite()));
+        };
+        for shape in [0.1, 0.25, 0.5, 0.9, 1.0, 2.0, 10.0, 100.0] {
+            check(shape);
+        }
+    }
+
+    #[test]
+    fn a_gamma_of_shape_one_is_an_exponential() {
+        let mut stream = stream(5);
+        let mut values: Vec<f64> = (0..100_000).map(|_| stream.gamma(1.0)).collect();
+        values.sort_by(f64::total_cmp);
+        let n = values.len() as f64;
+        let distance = values
+            .iter()
+            .enumerate()
+            .map(|(index, value)| (1.0 - (-value).exp() - (index as f64 + 0.5) / n).abs())
+            .fold(0.0, f64::max);
+        assert!(distance < 1.95 / n.sqrt(), "{distance}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The keys that `defaults` and an experiment share.
 
-use gipfel_model::{ApiEndpoint, ArrivalProcess};
+use gipfel_model::{ApiEndpoint, ArrivalProcess, DataSetForm};
 use serde_json::{Map, Value, json};
 
 use super::shapes::{
@@ -8,6 +8,8 @@ use super::shapes::{
     section, text, time_limit, whole,
 };
 use crate::{
+    arrivals::MOST_BURSTINESS,
+    dataset::SOURCES,
     lengths::{INPUT, OUTPUT},
     settings::MOST_REPEATS,
 };
@@ -55,10 +57,9 @@ pub(super) fn properties() -> Map<String, Value> {
         "Objectives that are shown and decide nothing.",
     );
     add("dataset", dataset(), "The workload's lengths.");
-    let arrivals = ArrivalProcess::ALL.iter().map(|process| process.as_str());
     add(
         "arrivals",
-        choice(&arrivals.collect::<Vec<_>>()),
+        choice(ArrivalProcess::NAMES),
         "The gaps between arrivals. Default: poisson.",
     );
     let endpoints = ApiEndpoint::ALL.iter().map(|endpoint| endpoint.as_str());
@@ -71,6 +72,21 @@ pub(super) fn properties() -> Map<String, Value> {
         "stream",
         flag(),
         "Whether answers are streamed; one that is not has no first token. Default: true.",
+    );
+    add(
+        "burstiness",
+        json!({ "type": "number", "minimum": 0.01, "maximum": MOST_BURSTINESS }),
+        "The shape of gamma gaps: below 1 in bursts, above 1 evenly.",
+    );
+    add(
+        "requests_per_level",
+        count(),
+        "Requests of each measured window, in place of its duration.",
+    );
+    add(
+        "warmup_ramp",
+        flag(),
+        "The rate rises from 0 over the warm-up. Default: false.",
     );
     add(
         "seed",
@@ -109,7 +125,11 @@ pub(super) fn properties() -> Map<String, Value> {
         text(),
         "Slurm: the file of the Hugging Face token. Default: ~/.hf_token.",
     );
-    add("hf_home", text(), "Slurm: the Hugging Face cache.");
+    add(
+        "hf_home",
+        text(),
+        "The folder of Hugging Face's files. Default: HF_HOME, or ~/.cache/huggingface.",
+    );
     add("k8s_namespace", text(), "Kubernetes: the namespace. Default: ml.");
     add(
         "ingress_domain",
@@ -254,8 +274,49 @@ fn dataset() -> Value {
             "Tokens of the {}.",
             if side.key == INPUT.key { "prompt" } else { "answer" }
         );
-        map.insert(side.key.to_owned(), about(length(side.min), &description));
+        let mut shape = length(side.min);
+        if side.key == OUTPUT.key
+            && let Some(forms) = shape["anyOf"].as_array_mut()
+        {
+            forms.push(json!({ "const": "dataset" }));
+        }
+        map.insert(side.key.to_owned(), about(shape, &description));
     }
+    let mut add = |key: &str, shape: Value, description: &str| {
+        map.insert(key.to_owned(), about(shape, description));
+    };
+    add(
+        "source",
+        choice(SOURCES),
+        "Which prompts are sent. Default: synthetic.",
+    );
+    add("path", text(), "A file of prompts of your own.");
+    let forms: Vec<&str> = DataSetForm::ALL.iter().map(|form| form.as_str()).collect();
+    add(
+        "form",
+        choice(&forms),
+        "What the file of `path` looks like. Default: by its name.",
+    );
+    add(
+        "min_input",
+        count(),
+        "Prompts of a data set with fewer tokens are left out.",
+    );
+    add(
+        "max_input",
+        count(),
+        "Prompts of a data set with more tokens are left out.",
+    );
+    add(
+        "nonce",
+        flag(),
+        "Begin each prompt of a data set with a word of its own. Default: true.",
+    );
+    add(
+        "tokenizer",
+        text(),
+        "The tokenizer.json that tokens are counted with.",
+    );
     map.insert(
         "seed".to_owned(),
         about(whole(0, u64::MAX), "The same as `seed` of the settings."),
@@ -264,12 +325,22 @@ fn dataset() -> Value {
         "sharegpt_fraction".to_owned(),
         about(
             json!({ "type": "number", "minimum": 0, "maximum": 1 }),
-            "Share of prompts from ShareGPT.",
+            "Share of prompts from ShareGPT; the others are CodeAlpaca's.",
         ),
     );
     map.insert(
         "num_prompts".to_owned(),
-        about(count(), "Recorded; synthetic prompts are as many as arrivals."),
+        about(
+            count(),
+            "At most so many prompts of a data set, chosen by the seed.",
+        ),
     );
-    section(map)
+    let mut shape = section(map);
+    shape["allOf"] = json!([
+        { "not": { "required": ["source", "path"] } },
+        { "not": { "required": ["source", "sharegpt_fraction"] } },
+        { "not": { "required": ["path", "sharegpt_fraction"] } },
+        { "if": { "required": ["form"] }, "then": { "required": ["path"] } },
+    ]);
+    shape
 }

@@ -2,6 +2,7 @@
 
 mod broken;
 mod damaged;
+mod docs;
 mod included;
 mod properties;
 mod valid;

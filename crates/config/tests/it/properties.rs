@@ -1,11 +1,12 @@
 //! Whatever the text, and whatever the plan.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use gipfel_config::{Plan, dataset_config, describe, parse_yaml, render_yaml};
 use gipfel_model::{
-    ApiEndpoint, ArrivalProcess, ArrivalRate, BackendKind, DeploymentSpec, ExperimentSpec,
-    LengthDistribution, LocalSpec, Rates, RequestForm, SearchSpec, Slo, Timeouts, WorkloadSpec,
+    AnswerLength, ApiEndpoint, ArrivalProcess, ArrivalRate, BackendKind, DataSetFile, DataSetForm,
+    DataSetSpec, DeploymentSpec, ExperimentSpec, LengthDistribution, LocalSpec, PromptSource, Rates,
+    RequestForm, SearchSpec, Slo, Timeouts, WorkloadSpec,
     deployment::{ApiKeySource, EndpointSpec, HeaderSource, Placement},
     run_config::LevelSchedule,
 };
@@ -152,6 +153,8 @@ fn search() -> impl Strategy<Value = LevelSchedule> {
             }),
             warmup: Duration::from_secs(30),
             measured: Duration::from_mins(1),
+            requests_per_level: None,
+            warmup_ramp: false,
             exact_windows: false,
             all_levels: false,
             total_time: None,
@@ -174,17 +177,22 @@ fn levels() -> impl Strategy<Value = LevelSchedule> {
         rates,
         duration(0),
         duration(1),
-        any::<(bool, bool)>(),
-        option::of(duration(1)),
+        any::<(bool, bool, bool)>(),
+        (option::of(duration(1)), option::of(1..100_000_u32)),
     )
         .prop_map(
-            |(rates, warmup, measured, (all_levels, exact_windows), total_time)| LevelSchedule {
-                exact_windows,
-                all_levels: all_levels && matches!(rates, Rates::Listed(_)),
-                rates,
-                warmup,
-                measured,
-                total_time,
+            |(rates, warmup, measured, flags, (total_time, requests_per_level))| {
+                let (all_levels, exact_windows, warmup_ramp) = flags;
+                LevelSchedule {
+                    requests_per_level,
+                    warmup_ramp,
+                    exact_windows,
+                    all_levels: all_levels && matches!(rates, Rates::Listed(_)),
+                    rates,
+                    warmup,
+                    measured,
+                    total_time,
+                }
             },
         )
 }
@@ -339,10 +347,69 @@ fn requests() -> impl Strategy<Value = RequestForm> {
     })
 }
 
+/// Where prompts come from, with the lengths that mean something then.
+fn prompts() -> impl Strategy<Value = (PromptSource, LengthDistribution, LengthDistribution)> {
+    let form = sample::select(DataSetForm::ALL);
+    let sizes = (
+        1..50_u32,
+        50..5_000_u32,
+        option::of(1..999_u32),
+        any::<(bool, bool)>(),
+    );
+    let dataset = (form, option::of(text()), sizes).prop_map(|(form, path, (min, max, count, flags))| {
+        let own = matches!(form, DataSetForm::Jsonl | DataSetForm::Prompts);
+        let is_text = form == DataSetForm::Sonnet;
+        let path = path.or_else(|| own.then(|| "own".to_owned())).map(PathBuf::from);
+        let (nonce, drawn) = flags;
+        DataSetSpec {
+            files: vec![DataSetFile {
+                form,
+                path,
+                share: 1.0,
+            }],
+            min_input: if is_text { 1 } else { min },
+            max_input: if is_text { 1_000_000 } else { max },
+            num_prompts: count,
+            answers: if drawn || is_text {
+                AnswerLength::Distribution
+            } else {
+                AnswerLength::Dataset
+            },
+            nonce: nonce || is_text,
+            hf_home: None,
+        }
+    });
+    let source = (option::of(dataset), option::of(text()));
+    (source, length(), length()).prop_map(|((dataset, tokenizer), input, output)| {
+        let usual = |mean, std, min| LengthDistribution::Normal {
+            mean,
+            std,
+            min,
+            max: 1_000_000,
+        };
+        let drawn = |answers: AnswerLength| answers == AnswerLength::Distribution;
+        let pool = dataset.as_ref().is_some_and(|dataset| !dataset.is_endless());
+        let answered = dataset.as_ref().is_some_and(|dataset| !drawn(dataset.answers));
+        (
+            PromptSource {
+                dataset,
+                tokenizer: tokenizer.map(PathBuf::from),
+            },
+            if pool { usual(512.0, 200.0, 16) } else { input },
+            if answered { usual(256.0, 128.0, 2) } else { output },
+        )
+    })
+}
+
 fn experiment() -> impl Strategy<Value = ExperimentSpec> {
-    let arrivals = sample::select(ArrivalProcess::ALL.to_vec());
-    let workload = (arrivals, length(), length(), any::<u64>(), requests()).prop_map(
-        |(arrivals, input_length, output_length, seed, requests)| WorkloadSpec {
+    let arrivals = prop_oneof![
+        Just(ArrivalProcess::Poisson),
+        Just(ArrivalProcess::Constant),
+        (0.01_f64..0.99).prop_map(|burstiness| ArrivalProcess::Gamma { burstiness }),
+    ];
+    let workload = (arrivals, prompts(), any::<u64>(), requests()).prop_map(
+        |(arrivals, (prompts, input_length, output_length), seed, requests)| WorkloadSpec {
+            prompts,
             arrivals,
             input_length,
             output_length,

@@ -33,7 +33,7 @@ fn the_predecessors_form_is_read() {
        windows     20s warm-up, 45.5s measured, or 3 and 5 × E2E where that is longer; at most 4min22s for 4 levels, and what stretching and draining take
        objectives  ttft p95 <= 750ms
        shown too   e2e p95 <= 12s
-       prompts     25 % of ShareGPT, input normal(640, 120) tokens, output normal(128, 32) tokens, poisson arrivals, seed 0
+       prompts     25 % sharegpt and 75 % codealpaca, input 4 to 1024 tokens, output normal(128, 32) tokens, poisson arrivals, seed 0
 
     2. example/large-405b with vllm
        server      Slurm, partition normal, 4 GPUs per node
@@ -42,9 +42,12 @@ fn the_predecessors_form_is_read() {
        windows     20s warm-up, 45.5s measured, or 3 and 5 × E2E where that is longer; at most 4min22s for 4 levels, and what stretching and draining take
        objectives  ttft p95 <= 750ms
        shown too   e2e p95 <= 12s
-       prompts     25 % of ShareGPT, input normal(640, 120) tokens, output normal(128, 32) tokens, poisson arrivals, seed 0
+       prompts     25 % sharegpt and 75 % codealpaca, input 4 to 1024 tokens, output normal(128, 32) tokens, poisson arrivals, seed 0
     ");
-    assert_snapshot!(warnings(&plan), @r"bench.yaml:47:5: experiments[1].backend_config: tensor_parallel_size 16 is more than gpus_per_node 4: the model spans 4 nodes");
+    assert_snapshot!(warnings(&plan), @r"
+    bench.yaml:27:3: dataset.input_length: has no effect on the prompts of a data set, which have lengths of their own; `min_input` and `max_input` bound them
+    bench.yaml:47:5: experiments[1].backend_config: tensor_parallel_size 16 is more than gpus_per_node 4: the model spans 4 nodes
+    ");
     assert_debug_snapshot!(plan.experiments[0].deployment.placement, @r#"
     Slurm(
         SlurmSpec {
@@ -72,7 +75,6 @@ fn the_predecessors_form_is_read() {
     )
     "#);
     assert_snapshot!(plan.check_supported(false).join("\n"), @r"
-    bench.yaml:25:22: dataset.sharegpt_fraction: comes with a later version: prompts of ShareGPT; `--synthetic` sends synthetic prompts in their place
     bench.yaml:39:17: experiments[0].deployment: comes with a later version: Slurm deployments
     bench.yaml:46:17: experiments[1].deployment: comes with a later version: Slurm deployments
     ");
@@ -485,10 +487,10 @@ experiments:
 
 #[test]
 fn what_comes_later_is_refused_at_the_run() {
-    let plan = external("", "dataset: { sharegpt_fraction: 1 }");
+    let plan = plan("experiments: [{ model: m, backend: vllm, deployment: slurm }]");
     let refusals = plan.check_supported(false).join("\n");
-    assert_snapshot!(refusals, @"bench.yaml:2:115: experiments[0].dataset.sharegpt_fraction: comes with a later version: prompts of ShareGPT; `--synthetic` sends synthetic prompts in their place");
-    assert_eq!(plan.check_supported(true).len(), 0);
+    assert_snapshot!(refusals, @"bench.yaml:1:54: experiments[0].deployment: comes with a later version: Slurm deployments");
+    assert_eq!(plan.check_supported(true).len(), 1);
 }
 
 #[test]
@@ -514,4 +516,47 @@ fn the_examples_can_be_run_as_they_stand() {
         assert_eq!(warnings(&plan), "", "{file}");
         assert!(plan.check_supported(false).is_empty(), "{file}");
     }
+}
+
+#[test]
+fn workloads_are_read_and_written() {
+    let plan = plan(&crate::fixture("valid/workloads.yaml"));
+    assert_snapshot!(warnings(&plan), @r"
+    bench.yaml:10:89: experiments[0].dataset.input_length: has no effect on the prompts of a data set, which have lengths of their own; `min_input` and `max_input` bound them
+    bench.yaml:14:5: experiments[4].requests_per_level: has no effect on a search, which chooses its own rates and windows; it is for listed rates
+    bench.yaml:14:5: experiments[4].warmup_ramp: has no effect on a search, which chooses its own rates and windows; it is for listed rates
+    bench.yaml:15:95: experiments[5].dataset.min_input: has no effect on synthetic prompts; `input_length` says how long they are
+    bench.yaml:15:111: experiments[5].dataset.num_prompts: not used by synthetic prompts, of which there are as many as arrivals
+    ");
+    let described = describe(&plan);
+    let prompts = described
+        .lines()
+        .filter(|line| line.contains("prompts") || line.contains("windows"));
+    assert_snapshot!(prompts.collect::<Vec<_>>().join("\n"), @r"
+    windows     30s warm-up with a ramp, 500 requests measured; the warm-up 3 × E2E where that is longer; at most 67.5s for 2 levels, and what stretching and draining take
+    prompts     70 % sharegpt and 30 % codealpaca, input 4 to 1024 tokens, output as its answers say, counted with tokenizer.json, gamma(0.5) arrivals, seed 3
+    windows     30s warm-up with a ramp, 500 requests measured; the warm-up 3 × E2E where that is longer; at most 67.5s for 2 levels, and what stretching and draining take
+    prompts     codealpaca, input 4 to 64 tokens, output as its answers say, counted with tokenizer.json, poisson arrivals, seed 3
+    windows     30s warm-up with a ramp, 500 requests measured; the warm-up 3 × E2E where that is longer; at most 67.5s for 2 levels, and what stretching and draining take
+    prompts     own.jsonl, input 1 to 1000000 tokens, output as its answers say, counted with tokenizer.json, poisson arrivals, seed 3
+    windows     30s warm-up with a ramp, 500 requests measured; the warm-up 3 × E2E where that is longer; at most 67.5s for 2 levels, and what stretching and draining take
+    prompts     x.data, input 1 to 1000000 tokens, output 8 tokens, counted with tokenizer.json, gamma(0.5) arrivals, seed 3
+    prompts     sonnet, input 64 tokens, output normal(256, 128) tokens, counted with tokenizer.json, gamma(0.5) arrivals, seed 3
+    windows     30s warm-up with a ramp, 500 requests measured; the warm-up 3 × E2E where that is longer; at most 67.5s for 2 levels, and what stretching and draining take
+    prompts     synthetic, input normal(512, 200) tokens, output normal(256, 128) tokens, counted with tokenizer.json, gamma(0.5) arrivals, seed 3
+    ");
+    let again = parse_yaml(&render_yaml(&plan), "again.yaml").expect("a rendered plan is valid");
+    assert_eq!(again.experiments, plan.experiments);
+    let records = plan
+        .experiments
+        .iter()
+        .map(|experiment| serde_json::Value::Object(experiment.dataset_config.clone()));
+    assert_snapshot!(records.map(|record| record.to_string()).collect::<Vec<_>>().join("\n"), @r#"
+    {"max_input":1024,"min_input":4,"nonce":true,"output_length":"dataset","seed":3,"sharegpt_fraction":0.7,"source":"sharegpt+codealpaca","tokenizer":"tokenizer.json"}
+    {"max_input":64,"min_input":4,"nonce":true,"output_length":"dataset","seed":3,"source":"codealpaca","tokenizer":"tokenizer.json"}
+    {"max_input":1000000,"min_input":1,"nonce":false,"num_prompts":9,"output_length":"dataset","seed":3,"source":"jsonl","tokenizer":"tokenizer.json"}
+    {"max_input":1000000,"min_input":1,"nonce":true,"output_length":{"distribution":"fixed","value":8},"seed":3,"source":"sharegpt","tokenizer":"tokenizer.json"}
+    {"input_length":{"distribution":"fixed","value":64},"output_length":{"distribution":"normal","max":1000000,"mean":256.0,"min":2,"std":128.0},"seed":3,"source":"sonnet","tokenizer":"tokenizer.json"}
+    {"input_length":{"distribution":"normal","max":1000000,"mean":512.0,"min":16,"std":200.0},"num_prompts":5,"output_length":{"distribution":"normal","max":1000000,"mean":256.0,"min":2,"std":128.0},"seed":3,"tokenizer":"tokenizer.json"}
+    "#);
 }

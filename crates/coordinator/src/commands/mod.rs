@@ -7,6 +7,7 @@ pub(crate) mod choose;
 pub(crate) mod compare;
 pub(crate) mod conclude;
 pub(crate) mod config;
+pub(crate) mod data;
 pub(crate) mod export;
 pub(crate) mod list;
 pub(crate) mod loadgen;

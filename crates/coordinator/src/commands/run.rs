@@ -17,6 +17,7 @@ use crate::{
     campaign::{self, Campaign, Options},
     cli::{BaseUrl, OutputArguments, ResumeArguments, RunArguments},
     commands::{again, choose, conclude, config, results},
+    data_check,
     display::Display,
     dry_run,
     exit::Exit,
@@ -35,6 +36,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     plan.experiments = only::choose(plan.experiments, &arguments.only).map_err(Failure::usage)?;
     if arguments.synthetic {
         for experiment in &mut plan.experiments {
+            experiment.workload.prompts.dataset = None;
             experiment.dataset_config = gipfel_config::dataset_config(&experiment.workload);
         }
     }
@@ -47,6 +49,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     }
     refuse_unsupported(&plan, arguments.synthetic)?;
     check_commands(&plan.experiments)?;
+    data_check::check(&mut plan.experiments, &display)?;
     let options = Options {
         max_parallel: parallel(&plan, &display),
         servers: servers(arguments)?,

@@ -35,6 +35,7 @@ pub(crate) fn deployment(n: usize, model: &str, backend: BackendKind) -> Deploym
         deployment: spec.clone(),
         repeat: 0,
         workload: WorkloadSpec {
+            prompts: gipfel_model::PromptSource::default(),
             arrivals: ArrivalProcess::Poisson,
             input_length: LengthDistribution::Fixed { value: 64 },
             output_length: LengthDistribution::Fixed { value: 64 },
@@ -46,6 +47,8 @@ pub(crate) fn deployment(n: usize, model: &str, backend: BackendKind) -> Deploym
             warmup: Duration::from_secs(30),
             measured: Duration::from_mins(1),
             all_levels: false,
+            requests_per_level: None,
+            warmup_ramp: false,
             exact_windows: false,
             total_time: None,
         },

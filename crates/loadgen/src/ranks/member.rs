@@ -28,6 +28,7 @@ use super::{
 use crate::{
     Options,
     crew::{Crew, Job, worker_count},
+    dataset::Prompts,
     gaps::GapsBook,
     level::wall_offset_ns,
     messages::{InFlightCount, LevelNews, News, Order, Report, Source, ThreadTime},
@@ -52,6 +53,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 pub(crate) async fn serve(options: &Options, place: Place) -> anyhow::Result<RunState> {
     let stop = Stop::on_signals().context("failed to listen for signals")?;
     let config = setup::read_config(&options.config)?;
+    let prompts = Prompts::load(&config.workload)?;
     let clock = Clock::start();
     let own = own_hello(options, &config, place, clock)?;
     let roll = match answer(&options.directory, &own, &stop).await {
@@ -74,6 +76,7 @@ pub(crate) async fn serve(options: &Options, place: Place) -> anyhow::Result<Run
     let writing = tokio::task::spawn_local(writer::run(db, run, roll.shift_ns + ahead_ns, rows_in));
     let mut member = Member {
         config: &config,
+        prompts,
         clock,
         rank: place.rank,
         ahead_ns,
@@ -203,6 +206,7 @@ impl Unsaid {
 
 struct Member<'a> {
     config: &'a RunConfig,
+    prompts: Prompts,
     clock: Clock,
     rank: u32,
     /// How much later than rank 0's this process's axis begins.
@@ -312,6 +316,7 @@ impl Member<'_> {
             reach: setup::reach(self.config)?,
             rows: self.rows.clone(),
             rank: self.rank,
+            prompts: &self.prompts,
         };
         let crew = Crew::hire(&job, worker_count(self.config)).context("failed to start the workers");
         crew.map_err(StopReason::from)

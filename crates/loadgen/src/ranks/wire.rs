@@ -69,6 +69,7 @@ pub(super) struct Roll {
 pub(super) struct WireSegment {
     index: u32,
     rate_bits: u64,
+    ramp_ns: i64,
     start_ns: i64,
     end_ns: i64,
 }
@@ -81,6 +82,7 @@ pub(super) struct WireAppend {
     span: (i64, i64),
     seconds_from_ns: i64,
     segment: Option<WireSegment>,
+    first_request: u64,
     /// The first thread of each rank that takes part.
     first: Vec<(u32, u32)>,
     /// How many threads there are.
@@ -92,6 +94,7 @@ impl WireAppend {
         let segment = piece.segment.map(|segment| WireSegment {
             index: segment.index,
             rate_bits: segment.rate.get().to_bits(),
+            ramp_ns: segment.ramp_ns,
             start_ns: segment.start_ns,
             end_ns: match segment.end {
                 SegmentEnd::At(end_ns) => end_ns,
@@ -104,6 +107,7 @@ impl WireAppend {
             span: piece.span,
             seconds_from_ns: piece.seconds_from_ns,
             segment,
+            first_request: piece.first_request,
             first,
             of,
         }
@@ -116,6 +120,7 @@ impl WireAppend {
             Ok(Segment {
                 index: wire.index,
                 rate: ArrivalRate::per_second(f64::from_bits(wire.rate_bits))?,
+                ramp_ns: wire.ramp_ns,
                 start_ns: here(wire.start_ns),
                 end: SegmentEnd::At(here(wire.end_ns)),
             })
@@ -126,6 +131,7 @@ impl WireAppend {
             span: (here(self.span.0), here(self.span.1)),
             seconds_from_ns: here(self.seconds_from_ns),
             segment: self.segment.as_ref().map(segment).transpose()?,
+            first_request: self.first_request,
         })
     }
 
@@ -184,6 +190,7 @@ mod tests {
         let segment = Segment {
             index: 7,
             rate: ArrivalRate::per_second(0.1 + 0.2).expect("a rate"),
+            ramp_ns: 200,
             start_ns: 1_500,
             end: SegmentEnd::At(9_000),
         };
@@ -193,6 +200,7 @@ mod tests {
             span: (1_000, 9_000),
             seconds_from_ns: 500,
             segment: Some(segment),
+            first_request: 12_345,
         };
         let wire = WireAppend::new(&piece, vec![(0, 0), (2, 4)], 6);
         let line = serde_json::to_string(&wire).expect("JSON");

@@ -150,6 +150,7 @@ pub(crate) fn config(url: &str, rates: &[f64], slos: &[&str]) -> RunConfig {
         backend_config: serde_json::Map::new(),
         dataset_config: serde_json::Map::new(),
         workload: WorkloadSpec {
+            prompts: gipfel_model::PromptSource::default(),
             arrivals: ArrivalProcess::Constant,
             input_length: LengthDistribution::Fixed { value: 8 },
             output_length: LengthDistribution::Fixed { value: 20 },
@@ -160,6 +161,8 @@ pub(crate) fn config(url: &str, rates: &[f64], slos: &[&str]) -> RunConfig {
             rates: Rates::Listed(rates),
             warmup: Duration::from_millis(200),
             measured: Duration::from_secs(1),
+            requests_per_level: None,
+            warmup_ramp: false,
             exact_windows: true,
             all_levels: true,
             total_time: None,

@@ -216,6 +216,7 @@ pub(crate) fn config(site: &Site, run: &RunId, seed: u64) -> RunConfig {
         backend_config: serde_json::Map::new(),
         dataset_config: serde_json::Map::new(),
         workload: WorkloadSpec {
+            prompts: gipfel_model::PromptSource::default(),
             arrivals: ArrivalProcess::Poisson,
             input_length: length,
             output_length: length,
@@ -228,6 +229,8 @@ pub(crate) fn config(site: &Site, run: &RunId, seed: u64) -> RunConfig {
             },
             warmup: Duration::ZERO,
             measured: Duration::from_secs(1),
+            requests_per_level: None,
+            warmup_ramp: false,
             exact_windows: false,
             all_levels: false,
             total_time: None,

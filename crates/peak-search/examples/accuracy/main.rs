@@ -298,6 +298,7 @@ fn attainments(level: &Level<'_>) -> anyhow::Result<Vec<Attainment>> {
     let segment = Segment {
         index: 0,
         rate: ArrivalRate::per_second(level.rate)?,
+        ramp_ns: 0,
         start_ns: 0,
         end: SegmentEnd::At((end_s + TAIL_S) * SECOND_NS),
     };

@@ -75,6 +75,7 @@ impl World {
         let segment = Segment {
             index: self.next_segment,
             rate,
+            ramp_ns: 0,
             start_ns: from_ns,
             end: SegmentEnd::At(to_ns),
         };

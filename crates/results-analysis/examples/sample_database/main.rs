@@ -113,6 +113,8 @@ impl Run {
                 rates,
                 warmup: Duration::from_secs(10),
                 measured: Duration::from_secs(30),
+                requests_per_level: None,
+                warmup_ramp: false,
                 exact_windows: false,
                 all_levels: false,
                 total_time: None,

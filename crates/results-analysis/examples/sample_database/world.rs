@@ -98,6 +98,7 @@ impl World {
         let segment = Segment {
             index: self.next_segment,
             rate: stretch.rate,
+            ramp_ns: 0,
             start_ns: stretch.from_ns,
             end: SegmentEnd::At(stretch.to_ns),
         };

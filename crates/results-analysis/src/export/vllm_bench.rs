@@ -261,11 +261,12 @@ fn short(rate: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// vLLM's shape of the gamma-distributed gaps: 1 for a Poisson process.
+/// vLLM's shape of the gamma-distributed gaps: 1 for a Poisson process; equal gaps have none.
 fn burstiness(provenance: &Provenance) -> Option<f64> {
     let config: Value = serde_json::from_str(provenance.0.get(Provenance::RUN_CONFIG)?).ok()?;
-    let arrivals = config.pointer("/workload/arrivals")?.as_str()?;
-    (arrivals == ArrivalProcess::Poisson.as_str()).then_some(1.0)
+    let arrivals = config.pointer("/workload/arrivals")?;
+    let arrivals: ArrivalProcess = serde_json::from_value(arrivals.clone()).ok()?;
+    Some(arrivals.burstiness()).filter(|burstiness| burstiness.is_finite())
 }
 
 /// A sum over the completed requests; absent when the server did not count for one of them.

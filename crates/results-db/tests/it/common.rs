@@ -102,6 +102,7 @@ pub(crate) fn config(run_id: &str) -> RunConfig {
         backend_config: serde_json::Map::new(),
         dataset_config: serde_json::Map::new(),
         workload: WorkloadSpec {
+            prompts: gipfel_model::PromptSource::default(),
             arrivals: ArrivalProcess::Poisson,
             input_length: LengthDistribution::Fixed { value: 512 },
             output_length: LengthDistribution::Fixed { value: 256 },
@@ -112,6 +113,8 @@ pub(crate) fn config(run_id: &str) -> RunConfig {
             rates: Rates::Listed(vec![rate(5.0), rate(10.0)]),
             warmup: Duration::from_secs(30),
             measured: Duration::from_mins(1),
+            requests_per_level: None,
+            warmup_ramp: false,
             exact_windows: false,
             all_levels: false,
             total_time: None,

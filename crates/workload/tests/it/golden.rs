@@ -2,7 +2,8 @@
 
 use gipfel_model::{ArrivalProcess, LengthDistribution};
 use gipfel_workload::{
-    ALGORITHM_VERSION, Arrivals, PromptWriter, SegmentEnd, Share, count_arrivals, draw_lengths,
+    ALGORITHM_VERSION, Arrivals, PromptWriter, Segment, SegmentEnd, Share, count_arrivals, draw_lengths,
+    first_gap,
 };
 use insta::assert_snapshot;
 
@@ -32,6 +33,31 @@ fn poisson_arrivals() {
 fn constant_arrivals() {
     assert_snapshot!(arrivals(42, ArrivalProcess::Constant, 0, 10.0), @"1000 100001000 200001000 300001000 400001000 500001000 600001000 700001000");
     assert_snapshot!(arrivals(7, ArrivalProcess::Constant, 3, 3.0), @"1000 333334333 666667667 1000001000 1333334333 1666667667 2000001000 2333334333");
+}
+
+#[test]
+fn gamma_arrivals() {
+    let gamma = |burstiness| ArrivalProcess::Gamma { burstiness };
+    assert_snapshot!(arrivals(42, gamma(0.25), 0, 10.0), @"1000 502565 27212138 27609415 62223230 67851720 68295728 75623640");
+    assert_snapshot!(arrivals(42, gamma(3.0), 0, 10.0), @"1000 208452003 305664531 326226309 496886413 591155088 789066355 942532885");
+    assert_snapshot!(arrivals(7, gamma(0.5), 9, 0.3), @"1000 4306520696 4353360565 4824019985 4859702595 6306942163 9165566476 10705430273");
+    assert_snapshot!(format!("{:.12} {:.12}", first_gap(42, 0.25, 0), first_gap(42, 3.0, 1)), @"0.000000000003 0.801624083625");
+}
+
+#[test]
+fn ramps() {
+    let ramp = |process| {
+        let segment = Segment {
+            ramp_ns: 1_000_000_000,
+            ..segment(2, 10.0, 1_000, SegmentEnd::Count(8))
+        };
+        let arrivals = Arrivals::new(42, process, &segment, Share::ALL);
+        let scheduled: Vec<String> = arrivals.map(|arrival| arrival.scheduled_ns.to_string()).collect();
+        scheduled.join(" ")
+    };
+    assert_snapshot!(ramp(ArrivalProcess::Poisson), @"350007323 362508373 668921934 885607888 893997705 897661647 1063664032 1238198261");
+    assert_snapshot!(ramp(ArrivalProcess::Constant), @"1000 447214595 632456532 774597669 894428191 1000001000 1100001000 1200001000");
+    assert_snapshot!(ramp(ArrivalProcess::Gamma { burstiness: 0.5 }), @"1000 194211700 239856573 504144793 584576344 631784846 636273646 875021310");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The crate as its users see it.
 
+mod datasets;
 mod golden;
 mod properties;
 
@@ -11,6 +12,7 @@ fn segment(index: u32, per_second: f64, start_ns: i64, end: SegmentEnd) -> Segme
     Segment {
         index,
         rate,
+        ramp_ns: 0,
         start_ns,
         end,
     }
@@ -18,6 +20,7 @@ fn segment(index: u32, per_second: f64, start_ns: i64, end: SegmentEnd) -> Segme
 
 fn workload(seed: u64, input_length: LengthDistribution, output_length: LengthDistribution) -> WorkloadSpec {
     WorkloadSpec {
+        prompts: gipfel_model::PromptSource::default(),
         arrivals: ArrivalProcess::Poisson,
         input_length,
         output_length,

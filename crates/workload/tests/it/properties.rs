@@ -13,7 +13,11 @@ use crate::{segment, workload};
 const SECOND_NS: i64 = 1_000_000_000;
 
 fn processes() -> impl Strategy<Value = ArrivalProcess> {
-    prop::sample::select(ArrivalProcess::ALL)
+    prop_oneof![
+        Just(ArrivalProcess::Poisson),
+        Just(ArrivalProcess::Constant),
+        (0.1_f64..20.0).prop_map(|burstiness| ArrivalProcess::Gamma { burstiness }),
+    ]
 }
 
 fn all(seed: u64, process: ArrivalProcess, segment: &Segment) -> Vec<Arrival> {
@@ -148,6 +152,62 @@ proptest! {
         prop_assert_eq!(prompt.split_whitespace().count(), words.max(1) as usize);
         prop_assert_eq!(prompt.split(' ').count(), words.max(1) as usize);
         prop_assert!(prompt.bytes().all(|byte| byte == b' ' || byte.is_ascii_lowercase()));
+    }
+}
+
+#[test]
+fn gamma_arrivals_come_in_bursts_or_evenly() {
+    // The variance of a count over its mean tends to 1 / burstiness.
+    let dispersion = |process| {
+        let segment = segment(0, 20.0, 0, SegmentEnd::At(20_000 * SECOND_NS));
+        let mut counts = vec![0_f64; 1_000];
+        for arrival in all(3, process, &segment) {
+            counts[(arrival.scheduled_ns / (20 * SECOND_NS)) as usize] += 1.0;
+        }
+        let mean = counts.iter().sum::<f64>() / counts.len() as f64;
+        let variance = counts.iter().map(|count| (count - mean).powi(2)).sum::<f64>() / counts.len() as f64;
+        assert!((mean - 400.0).abs() < 4.0, "{mean}");
+        variance / mean
+    };
+    let check = |process, expected: f64| {
+        let found = dispersion(process);
+        assert!((found / expected - 1.0).abs() < 0.2, "{found} for {expected}");
+    };
+    check(ArrivalProcess::Poisson, 1.0);
+    check(ArrivalProcess::Gamma { burstiness: 0.25 }, 4.0);
+    check(ArrivalProcess::Gamma { burstiness: 0.5 }, 2.0);
+    check(ArrivalProcess::Gamma { burstiness: 4.0 }, 0.25);
+    check(ArrivalProcess::Gamma { burstiness: 20.0 }, 0.05);
+}
+
+#[test]
+fn a_ramp_rises_in_a_straight_line() {
+    for process in [
+        ArrivalProcess::Poisson,
+        ArrivalProcess::Constant,
+        ArrivalProcess::Gamma { burstiness: 2.0 },
+    ] {
+        let ramp = Segment {
+            ramp_ns: 100 * SECOND_NS,
+            ..segment(1, 200.0, 5, SegmentEnd::At(150 * SECOND_NS + 5))
+        };
+        let arrivals = all(11, process, &ramp);
+        let before = |seconds: i64| {
+            let end_ns = seconds * SECOND_NS + 5;
+            arrivals
+                .iter()
+                .filter(|arrival| arrival.scheduled_ns < end_ns)
+                .count() as f64
+        };
+        // After t seconds of the ramp 200 · t² / 200 are due, and 200 each second after it.
+        for (seconds, expected) in [(25, 625.0), (50, 2_500.0), (100, 10_000.0), (150, 20_000.0_f64)] {
+            let found = before(seconds);
+            assert!(
+                (found - expected).abs() < 5.0 * expected.sqrt(),
+                "{process} {seconds} s: {found}"
+            );
+        }
+        assert!(arrivals.is_sorted_by_key(|arrival| arrival.scheduled_ns));
     }
 }
 
