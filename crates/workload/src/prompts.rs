@@ -49,6 +49,14 @@ impl PromptWriter {
         // Few words of the list are longer than seven letters.
         out.reserve(NONCE_LETTERS + 8 * words as usize);
         self.nonces.write(segment, arrival, out);
+        for index in self.words(segment, arrival).take(words.saturating_sub(1) as usize) {
+            out.push(' ');
+            out.push_str(WORDS[index]);
+        }
+    }
+
+    /// The words that follow a request's nonce, by their index in the list; there is no end of them.
+    pub(crate) fn words(&self, segment: u32, arrival: u64) -> impl Iterator<Item = usize> {
         let purpose = Purpose::Words;
         let mut stream = Stream::new(Key {
             seed: self.seed,
@@ -57,10 +65,7 @@ impl PromptWriter {
             arrival,
             salt: 0,
         });
-        for _ in 1..words {
-            out.push(' ');
-            out.push_str(WORDS[(stream.next_u32() >> 23) as usize]);
-        }
+        std::iter::repeat_with(move || (stream.next_u32() >> 23) as usize)
     }
 }
 

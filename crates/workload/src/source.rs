@@ -7,6 +7,7 @@ use gipfel_model::{AnswerLength, WorkloadSpec};
 use crate::{
     CountTokens, Lengths, Message, Pool, PromptWriter, draw_lengths,
     stream::{Key, Purpose, Stream},
+    words::WORDS,
 };
 
 /// What prompts are made of.
@@ -36,6 +37,8 @@ pub struct Requests {
     writer: PromptWriter,
     corpus: Corpus,
     tokens: Option<Arc<dyn CountTokens>>,
+    /// The tokens of each word of the list after another word, with a tokenizer.
+    word_tokens: Arc<[u32]>,
 }
 
 /// Looks at a prompt's tokens until its length is settled; a text of about one token a word needs three.
@@ -44,11 +47,13 @@ const MOST_LOOKS: u32 = 16;
 impl Requests {
     /// Those of a run, whose id `salt` is. With `tokens`, prompts have exactly the tokens that are drawn for them.
     pub fn new(spec: WorkloadSpec, salt: &str, corpus: Corpus, tokens: Option<Arc<dyn CountTokens>>) -> Self {
+        let word_tokens = tokens.as_deref().map(count_words).unwrap_or_default();
         Self {
             writer: PromptWriter::new(spec.seed, salt),
             spec,
             corpus,
             tokens,
+            word_tokens: word_tokens.into(),
         }
     }
 
@@ -74,9 +79,9 @@ impl Requests {
         };
         match &self.corpus {
             Corpus::Words => {
-                let (prompt, input) = self.sized(lengths.input, |words, out| {
-                    self.writer.write(segment, arrival, words, out);
-                });
+                let write = |words, out: &mut String| self.writer.write(segment, arrival, words, out);
+                let summed = self.summed(lengths.input, segment, arrival);
+                let (prompt, input) = summed.unwrap_or_else(|| self.sized(lengths.input, write));
                 Some(made(prompt, input))
             }
             Corpus::Lines(lines) => {
@@ -93,13 +98,10 @@ impl Requests {
                 if dataset.nonce
                     && let Some(first) = messages.first_mut()
                 {
-                    let plain = first.content.clone();
-                    let nonce = self.writer.nonce(segment, arrival);
-                    first.content = format!("[{nonce}] {plain}");
-                    if let Some(tokens) = &self.tokens {
-                        let count = |text: &str| tokens.count(text).unwrap_or(0);
-                        input = (input + count(&first.content)).saturating_sub(count(&plain));
-                    }
+                    let nonce = format!("[{}] ", self.writer.nonce(segment, arrival));
+                    first.content.insert_str(0, &nonce);
+                    let counted = self.tokens.as_ref().and_then(|tokens| tokens.count(&nonce));
+                    input = input.saturating_add(counted.unwrap_or(0));
                 }
                 let output = match dataset.answers {
                     AnswerLength::Dataset => entry.output.unwrap_or(lengths.output),
@@ -111,6 +113,31 @@ impl Requests {
                 })
             }
         }
+    }
+
+    /// A prompt of exactly so many tokens by the sum of its words' tokens, which one look at the whole confirms: requests are
+    /// made by the threads that send, and a tokenizer takes its time.
+    fn summed(&self, wanted: u32, segment: u32, arrival: u64) -> Option<(String, u32)> {
+        let tokens = self.tokens.as_ref()?;
+        let mut prompt = self.writer.nonce(segment, arrival);
+        let mut left = wanted.checked_sub(tokens.count(&prompt)?)?;
+        let mut add = |index: usize| {
+            prompt.push(' ');
+            prompt.push_str(WORDS[index]);
+        };
+        for index in self.writer.words(segment, arrival) {
+            let cost = self.word_tokens[index];
+            if cost == 0 || cost > left {
+                break;
+            }
+            add(index);
+            left -= cost;
+        }
+        let words = self.word_tokens.iter().enumerate();
+        let singles = words.filter(|(_, cost)| **cost == 1).map(|(index, _)| index);
+        singles.cycle().take(left as usize).for_each(add);
+        let found = tokens.count(&prompt)?;
+        (found == wanted).then_some((prompt, found))
     }
 
     /// A prompt of so many tokens, and how many it has; without a tokenizer, of so many words.
@@ -179,4 +206,12 @@ impl Requests {
             }
         }
     }
+}
+
+/// The tokens of each word of the list when it follows another one.
+fn count_words(tokens: &dyn CountTokens) -> Vec<u32> {
+    let count = |text: &str| tokens.count(text).unwrap_or(0);
+    let before = count("note");
+    let after = WORDS.iter().map(|word| count(&format!("note {word}")).saturating_sub(before));
+    after.collect()
 }

@@ -78,7 +78,8 @@ pub(crate) fn fetch(arguments: &FetchArguments) -> Result<Exit, Failure> {
     let home = hf_home(arguments.hf_home.as_deref());
     let hub = std::env::var("HF_ENDPOINT").unwrap_or_default();
     let hub = if hub.is_empty() { HUB } else { &hub };
-    for known in KNOWN.iter().filter(|known| arguments.names.contains(&known.name)) {
+    let named = arguments.names.iter();
+    for known in named.filter_map(|name| KNOWN.iter().find(|known| known.name == *name)) {
         let path = known.path(&home);
         if path.is_file() && !arguments.force {
             print(&format!("{} is here already: {}\n", known.name, path.display()))?;
