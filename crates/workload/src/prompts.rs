@@ -49,7 +49,10 @@ impl PromptWriter {
         // Few words of the list are longer than seven letters.
         out.reserve(NONCE_LETTERS + 8 * words as usize);
         self.nonces.write(segment, arrival, out);
-        for index in self.words(segment, arrival).take(words.saturating_sub(1) as usize) {
+        for index in self
+            .words(segment, arrival)
+            .take(words.saturating_sub(1) as usize)
+        {
             out.push(' ');
             out.push_str(WORDS[index]);
         }

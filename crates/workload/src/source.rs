@@ -212,6 +212,8 @@ impl Requests {
 fn count_words(tokens: &dyn CountTokens) -> Vec<u32> {
     let count = |text: &str| tokens.count(text).unwrap_or(0);
     let before = count("note");
-    let after = WORDS.iter().map(|word| count(&format!("note {word}")).saturating_sub(before));
+    let after = WORDS
+        .iter()
+        .map(|word| count(&format!("note {word}")).saturating_sub(before));
     after.collect()
 }

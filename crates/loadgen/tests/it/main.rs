@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test may panic")]
 
 mod breaks;
+mod datasets;
 mod faults;
 mod ranks;
 mod runs;
