@@ -21,7 +21,6 @@ impl ArrivalSettings {
             (LEAST_BURSTINESS..=MOST_BURSTINESS).contains(&burstiness)
         });
         let process = match (named, burstiness) {
-            (Some("poisson"), None) => Some(ArrivalProcess::Poisson),
             (Some("constant"), None) => Some(ArrivalProcess::Constant),
             (Some("gamma"), None) => {
                 if !shape.is_given() {
@@ -34,7 +33,7 @@ impl ArrivalSettings {
                 None
             }
             // A shape of 1 is Poisson, with the arrivals that Poisson has.
-            (_, Some(1.0)) => Some(ArrivalProcess::Poisson),
+            (Some("poisson"), None) | (_, Some(1.0)) => Some(ArrivalProcess::Poisson),
             (_, Some(burstiness)) => Some(ArrivalProcess::Gamma { burstiness }),
             (_, None) => None,
         };

@@ -287,12 +287,13 @@ fn take_input(section: &mut Section<'_>) -> Option<(LengthDistribution, Place)> 
 
 fn take_output(section: &mut Section<'_>) -> Option<(OutputLength, Place)> {
     let place = section.place_of_key(OUTPUT.key);
-    let length = OUTPUT.take_or(section, is_of_dataset)?;
-    Some((length.map_or(OutputLength::Dataset, OutputLength::Drawn), place))
-}
-
-fn is_of_dataset(field: &Field<'_>) -> bool {
-    field.is_text("dataset")
+    let of_the_dataset = |field: Field<'_>| field.is_text("dataset");
+    if section.peek(OUTPUT.key).is_some_and(of_the_dataset) {
+        section.take(OUTPUT.key);
+        return Some((OutputLength::Dataset, place));
+    }
+    let drawn = OUTPUT.take(section)?;
+    Some((OutputLength::Drawn(drawn), place))
 }
 
 /// The data set's settings of a workload, as [`crate::parse_yaml`] records them.

@@ -60,19 +60,6 @@ impl Side {
         self.read(field.as_section()?)
     }
 
-    /// Takes the side's key, which has another form beside the usual ones: `Some(None)` where `is_other` knows it.
-    pub(crate) fn take_or(
-        &self,
-        section: &mut Section<'_>,
-        is_other: impl Fn(&Field<'_>) -> bool,
-    ) -> Option<Option<LengthDistribution>> {
-        if section.peek(self.key).is_some_and(|field| is_other(&field)) {
-            section.take(self.key);
-            return Some(None);
-        }
-        self.take(section).map(Some)
-    }
-
     fn read(&self, mut section: Section<'_>) -> Option<LengthDistribution> {
         let named = section
             .take("distribution")

@@ -68,8 +68,8 @@ impl Settings {
             objectives: Objectives::take(section),
             dataset: DatasetSettings::take(section),
             arrivals: ArrivalSettings::take(section),
-            requests_per_level: take_placed(section, "requests_per_level", |field| field.as_count()),
-            warmup_ramp: take_placed(section, "warmup_ramp", |field| field.as_flag()),
+            requests_per_level: placed(section.take("requests_per_level"), Field::as_count),
+            warmup_ramp: placed(section.take("warmup_ramp"), Field::as_flag),
             endpoint: section
                 .take("endpoint")
                 .as_choice(ApiEndpoint::ALL, ApiEndpoint::as_str),
@@ -220,12 +220,7 @@ impl Settings {
 }
 
 /// A key's value with its place.
-fn take_placed<T>(
-    section: &mut Section<'_>,
-    key: &'static str,
-    read: impl Fn(&Field<'_>) -> Option<T>,
-) -> Option<(T, Place)> {
-    let field = section.take(key);
+fn placed<'a, T>(field: Field<'a>, read: impl Fn(&Field<'a>) -> Option<T>) -> Option<(T, Place)> {
     read(&field).map(|value| (value, field.place()))
 }
 

@@ -73,15 +73,13 @@ impl<'a> Message<'a> {
 
 /// A conversation as one text, for an API that knows no messages.
 fn as_text<'a>(messages: &[Message<'a>]) -> Cow<'a, str> {
-    match messages {
-        [only] => Cow::Borrowed(only.content),
-        _ => {
-            let lines = messages
-                .iter()
-                .map(|Message { role, content }| format!("{role}: {content}"));
-            Cow::Owned(lines.collect::<Vec<_>>().join("\n\n"))
-        }
+    if let [only] = messages {
+        return Cow::Borrowed(only.content);
     }
+    let lines = messages
+        .iter()
+        .map(|Message { role, content }| format!("{role}: {content}"));
+    Cow::Owned(lines.collect::<Vec<_>>().join("\n\n"))
 }
 
 #[derive(Serialize)]
