@@ -4,7 +4,7 @@ use std::{fmt::Write, io};
 
 use gipfel_experiment::JournalError;
 
-use crate::{exit::Exit, occupancy::OccupancyError};
+use crate::{exit::Exit, occupancy::OccupancyError, remedy};
 
 /// A failure with the exit code that it stands for and, if there is one, what to do about it.
 #[derive(Debug)]
@@ -64,7 +64,8 @@ impl Failure {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "  caused by: {cause}");
         }
-        if let Some(hint) = &self.hint {
+        let hint = self.hint.as_deref().or_else(|| remedy::of_error(&self.error));
+        if let Some(hint) = hint {
             let _ = writeln!(text, "hint: {hint}");
         }
         text
@@ -87,6 +88,15 @@ fn journal_hint(error: &JournalError) -> Option<String> {
         JournalError::NoCampaign { .. } => {
             Some("`gipfel list` names those that there are; --results-dir looks elsewhere".to_owned())
         }
+        JournalError::Damaged { .. } => Some(
+            "the databases of its runs are not touched: `gipfel results merge` reads them; with the directory moved away, \
+             `gipfel run` begins anew"
+                .to_owned(),
+        ),
+        JournalError::Format { .. } => {
+            Some("go on with the gipfel that began it, or begin anew with another --results-dir".to_owned())
+        }
+        JournalError::NoServer { .. } => Some("`gipfel status` names the servers of a campaign".to_owned()),
         _ => None,
     }
 }

@@ -21,6 +21,7 @@ mod output;
 pub mod peak;
 mod phase_words;
 mod progress_words;
+mod remedy;
 mod signals;
 mod terminal;
 mod view;

@@ -161,8 +161,10 @@ impl Session<'_> {
             board.scheduled += segment.map_or(0, count);
         }
         self.ledger.board(level).watch(phase, span);
+        // What a search calls tail is sent to its end.
+        let cut = phase == Phase::Tail && attempt.record.stage == Stage::Level;
         let first_request = match &segment {
-            Some(segment) => self.numbers.take(segment, phase)?,
+            Some(segment) => self.numbers.take(segment, cut)?,
             None => 0,
         };
         self.crew.append(&Append {

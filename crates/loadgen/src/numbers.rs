@@ -1,6 +1,6 @@
 //! The numbers of the run's requests, each of which takes one prompt of the pool.
 
-use gipfel_model::{ArrivalProcess, Phase, WorkloadSpec};
+use gipfel_model::{ArrivalProcess, WorkloadSpec};
 use gipfel_workload::{Arrivals, Segment, SegmentEnd, Share, count_arrivals};
 
 use crate::stop::StopReason;
@@ -34,15 +34,16 @@ impl Numbers {
 
     /// The number of the segment's first request; the others follow it.
     ///
-    /// A tail may ask for more than there is: it is cut as soon as the level is decided.
-    pub(crate) fn take(&mut self, segment: &Segment, phase: Phase) -> Result<u64, StopReason> {
+    /// One that is `cut` before its end, as the tail of a listed level is, may ask for more than there is.
+    pub(crate) fn take(&mut self, segment: &Segment, cut: bool) -> Result<u64, StopReason> {
         let Some(pool) = self.pool else { return Ok(0) };
         let first = self.next;
         self.next += count_arrivals(self.seed, self.process, segment);
-        if self.next > pool && phase != Phase::Tail {
+        if self.next > pool && !cut {
             return Err(StopReason::Failed(format!(
-                "the data set is used up: {first} of its {pool} prompts are sent, the next piece of the load needs {} \
+                "the data set is used up: {} of its {pool} prompts are sent, the next piece of the load needs {} \
                  more, and none is sent twice; give more prompts, lower or fewer rates, or less time",
+                first.min(pool),
                 self.next - first
             )));
         }
@@ -96,25 +97,23 @@ mod tests {
     #[test]
     fn no_number_is_given_twice_and_a_cut_gives_back_what_was_not_sent() {
         let mut numbers = numbers(Some(1_000));
-        let mut take = |index, from, to, phase| numbers.take(&segment(index, from, to), phase).ok();
-        assert_eq!(take(0, 0, 10, Phase::Warmup), Some(7));
-        assert_eq!(take(1, 10, 20, Phase::Measured), Some(107));
-        assert_eq!(take(2, 20, 320, Phase::Tail), Some(207));
+        let mut take = |index, from, to, cut| numbers.take(&segment(index, from, to), cut).ok();
+        assert_eq!(take(0, 0, 10, false), Some(7));
+        assert_eq!(take(1, 10, 20, false), Some(107));
+        assert_eq!(take(2, 20, 320, true), Some(207));
         numbers.cut(25 * SECOND);
-        assert_eq!(numbers.take(&segment(3, 30, 40), Phase::Warmup).ok(), Some(257));
+        assert_eq!(numbers.take(&segment(3, 30, 40), false).ok(), Some(257));
         // An early rejection leaves whole segments unsent.
-        numbers
-            .take(&segment(4, 40, 50), Phase::Measured)
-            .expect("enough");
+        numbers.take(&segment(4, 40, 50), false).expect("enough");
         numbers.cut(35 * SECOND);
-        assert_eq!(numbers.take(&segment(5, 50, 60), Phase::Warmup).ok(), Some(307));
+        assert_eq!(numbers.take(&segment(5, 50, 60), false).ok(), Some(307));
     }
 
     #[test]
     fn a_pool_that_is_used_up_ends_the_run() {
         let mut numbers = numbers(Some(150));
-        numbers.take(&segment(0, 0, 10), Phase::Warmup).expect("enough");
-        let refused = numbers.take(&segment(1, 10, 20), Phase::Measured);
+        numbers.take(&segment(0, 0, 10), false).expect("enough");
+        let refused = numbers.take(&segment(1, 10, 20), false);
         let Err(StopReason::Failed(message)) = refused else {
             panic!("{refused:?}");
         };
@@ -124,7 +123,7 @@ mod tests {
     #[test]
     fn without_a_pool_nothing_is_counted() {
         let mut numbers = numbers(None);
-        assert_eq!(numbers.take(&segment(0, 0, 10), Phase::Warmup).ok(), Some(0));
-        assert_eq!(numbers.take(&segment(1, 10, 20), Phase::Warmup).ok(), Some(0));
+        assert_eq!(numbers.take(&segment(0, 0, 10), false).ok(), Some(0));
+        assert_eq!(numbers.take(&segment(1, 10, 20), false).ok(), Some(0));
     }
 }

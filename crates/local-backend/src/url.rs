@@ -13,6 +13,7 @@ use gipfel_model::{
 };
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     probe::{Answer, Probe, lists_a_model},
@@ -44,7 +45,7 @@ impl UrlDeployer {
 ///
 /// # Errors
 /// The server cannot be reached, or wants another key; a server error is one, too.
-pub async fn listed_models(endpoint: &EndpointSpec) -> Result<Option<serde_json::Value>, BackendError> {
+pub async fn listed_models(endpoint: &EndpointSpec) -> Result<Option<Value>, BackendError> {
     let access = access(endpoint)?;
     let probe = probe(&endpoint.url, endpoint, &access)?;
     let answer = models(&probe, &endpoint.url, BackendKind::Openai, &access).await?;
@@ -64,6 +65,8 @@ pub async fn listed_models(endpoint: &EndpointSpec) -> Result<Option<serde_json:
 enum UrlError {
     #[error("the server answers with HTTP status {0}")]
     ServerError(u16),
+    #[error("the server does not list the model `{0}`; it lists {1}")]
+    NoModel(String, String),
     #[error("{0} wants an API key: give `api_key_env` or `api_key_file`")]
     KeyWanted(String),
     #[error("{0} refuses the API key")]
@@ -116,6 +119,9 @@ async fn ensure_url(id: &str, spec: &DeploymentSpec) -> Result<Handle, Box<Ensur
         endpoint: endpoint.clone(),
     };
     ask_all(&detail).await.map_err(refuse)?;
+    refuse_missing_model(&detail, spec)
+        .await
+        .map_err(|source| refusal(id, Effect::NotStarted, FailureReason::ModelNotFound, source))?;
     let detail = serde_json::to_string(&detail)
         .map_err(|error| refuse(BackendError::permanent(format!("take up `{id}`"), error)))?;
     Ok(Handle {
@@ -123,6 +129,25 @@ async fn ensure_url(id: &str, spec: &DeploymentSpec) -> Result<Handle, Box<Ensur
         name: id.to_owned(),
         detail,
     })
+}
+
+/// A model that no list holds is known before a load generator is started. What requests call it may be set by itself.
+async fn refuse_missing_model(detail: &Detail, spec: &DeploymentSpec) -> Result<(), BackendError> {
+    let served = spec.backend_config.get("served_model_name");
+    let model = served.and_then(Value::as_str).unwrap_or(&spec.model);
+    let Some(list) = listed_models(&detail.endpoint).await? else {
+        return Ok(());
+    };
+    let models = list["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let names: Vec<&str> = models.iter().filter_map(|listed| listed["id"].as_str()).collect();
+    if names.is_empty() || names.contains(&model) {
+        return Ok(());
+    }
+    let missing = UrlError::NoModel(model.to_owned(), names.join(", "));
+    Err(BackendError::permanent(
+        format!("use the server at {}", detail.endpoint.url),
+        missing,
+    ))
 }
 
 /// Whether every server of the endpoint can be asked.
@@ -152,8 +177,13 @@ async fn is_ready(
     ) {
         return Ok(false);
     }
-    // A server without the list is ready when it says that it is healthy.
-    let health = probe.get(engine(backend).health_path()).await;
+    // A server without the list is ready when it says that it is healthy; where health is asked by the list, it has
+    // just answered.
+    let engine = engine(backend);
+    if engine.health_path() == engine.models_path() {
+        return Ok(true);
+    }
+    let health = probe.get(engine.health_path()).await;
     Ok(health.is_ok_and(|answer| answer.status.is_success()))
 }
 

@@ -7,7 +7,7 @@ use gipfel_results_analysis::{Conclusion, Summary};
 
 use crate::{
     campaign::Finished, cli::ShowArguments, commands::results, display::Display, exit::Exit,
-    failure::Failure, only, phase_words::failure_words, words,
+    failure::Failure, only, phase_words::failure_words, remedy, words,
 };
 
 /// Says how the campaign ended and chooses the exit code.
@@ -95,6 +95,7 @@ fn show_failures(finished: &Finished, output: &ShowArguments, display: &Display)
             for line in tail.filter(|line| !line.ends_with(&failure.message)) {
                 display.note(&format!("  | {line}"));
             }
+            display.note(&format!("hint: {}", remedy::of_failure(failure, &run.experiment)));
         }
         if let Some(error) = &run.collect_error {
             display.note(&format!(

@@ -1,6 +1,6 @@
 //! `gipfel config …`, and how every command reads a configuration file.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use anyhow::Context;
 use gipfel_config::{Plan, Surroundings};
@@ -9,9 +9,7 @@ use crate::{cli::SiteArguments, exit::Exit, failure::Failure, print};
 
 /// Reads a configuration file with what it includes and the variables that it names; all its faults at once.
 pub(crate) fn load(file: &Path, site: &SiteArguments) -> Result<Plan, Failure> {
-    let text = fs::read_to_string(file)
-        .with_context(|| format!("failed to read `{}`", file.display()))
-        .map_err(Failure::usage)?;
+    let text = fs::read_to_string(file).map_err(|error| unreadable(file, error))?;
     let around = Surroundings::none()
         .with_variables(|name| std::env::var_os(name))
         .with_files(|path| fs::read_to_string(path));
@@ -21,6 +19,17 @@ pub(crate) fn load(file: &Path, site: &SiteArguments) -> Result<Plan, Failure> {
         None => around,
     };
     gipfel_config::parse_with(&text, &file.display().to_string(), &around).map_err(Failure::usage)
+}
+
+fn unreadable(file: &Path, error: io::Error) -> Failure {
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound => "is the path right? `gipfel new` writes a configuration to begin with",
+        io::ErrorKind::IsADirectory => "name the file itself",
+        io::ErrorKind::InvalidData => "a configuration is a text in UTF-8",
+        _ => "make the file readable",
+    };
+    let what = format!("failed to read `{}`", file.display());
+    Failure::usage(anyhow::Error::from(error).context(what)).hint(hint)
 }
 
 /// `gipfel config show`.

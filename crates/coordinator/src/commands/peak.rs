@@ -12,7 +12,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     peak::{self, Found},
-    print,
+    print, remedy,
 };
 
 /// Finds the peak of the server behind a URL, or prints the configuration that does.
@@ -45,18 +45,18 @@ pub(crate) fn peak(arguments: &PeakArguments) -> Result<Exit, Failure> {
 /// Asks the server which models it has, so that nothing needs to be typed.
 async fn ask_models(arguments: &PeakArguments, endpoint: &EndpointSpec) -> Result<Found, Failure> {
     let listing = listed_models(endpoint).await.map_err(|error| {
-        let hint = if error.retryable {
-            "is the server running, and is the URL its base, such as http://127.0.0.1:8000?"
-        } else {
-            "the way to the server is set by --api-key-env, --header, --ca-file, --proxy and --http2"
-        };
         let exit = if error.retryable {
             Failure::experiment
         } else {
             Failure::usage
         };
-        exit(anyhow::Error::from(error)).hint(hint)
+        let failure = exit(anyhow::Error::from(error));
+        match remedy::of_error(&failure.error) {
+            Some(_) => failure,
+            None => {
+                failure.hint("is the server running, and is the URL its base, such as http://127.0.0.1:8000?")
+            }
+        }
     })?;
-    peak::read_models(arguments, listing.as_ref())
-        .map_err(|problem| Failure::usage(anyhow!(problem)).hint("name the model with --model"))
+    peak::read_models(arguments, listing.as_ref()).map_err(|problem| Failure::usage(anyhow!(problem)))
 }

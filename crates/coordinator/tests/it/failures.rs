@@ -283,7 +283,7 @@ fn campaigns_that_cannot_go_on() {
     std::fs::create_dir_all(&folder).expect("a folder");
     std::fs::write(folder.join("state.json"), "{\"header\":").expect("a file");
     assert_snapshot!(run(&world, &["resume", "20200101-000000-abcd"]), @"");
-    let newer = r#"{"header":{"format":"gipfel-campaign","major":9,"minor":0}}"#;
+    let newer = r#"{"header":{"format":"gipfel-state","major":9,"minor":0}}"#;
     std::fs::write(folder.join("state.json"), newer).expect("a file");
     assert_snapshot!(run(&world, &["resume", "20200101-000000-abcd"]), @"");
 }
