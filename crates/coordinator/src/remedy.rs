@@ -27,6 +27,18 @@ const RULES: &[(&[&str], &str)] = &[
         "the server has no HTTP/2: leave `http2` out",
     ),
     (
+        &["through the proxy", "connection refused"],
+        "nobody listens at the proxy's address: is `proxy` (`--proxy`) right?",
+    ),
+    (
+        &["not a directory"],
+        "a file stands where a directory should be: choose another one with --results-dir",
+    ),
+    (
+        &["has a deployment or run"],
+        "`gipfel list` and `gipfel status` name what there is",
+    ),
+    (
         &["proxy gave no tunnel"],
         "the proxy does not lead to this server: is `proxy` right, and may it reach the server's port?",
     ),

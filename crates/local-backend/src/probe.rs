@@ -25,9 +25,11 @@ const MOST: usize = 1 << 20;
 pub(crate) enum ProbeError {
     #[error("the TLS settings are refused")]
     Tls(#[source] rustls::Error),
-    #[error("nothing answers at {url}")]
+    #[error("nothing answers at {url}{way}")]
     Http {
         url: String,
+        /// The proxy on the way, in words.
+        way: String,
         #[source]
         source: reqwest::Error,
     },
@@ -53,6 +55,7 @@ pub(crate) struct Answer {
 pub(crate) struct Probe<'a> {
     client: Client,
     base: &'a str,
+    way: String,
 }
 
 impl<'a> Probe<'a> {
@@ -80,9 +83,12 @@ impl<'a> Probe<'a> {
         let builder = builder.tls_backend_preconfigured(tls(base, access)?);
         let client = builder.build().map_err(|source| ProbeError::Http {
             url: base.to_owned(),
+            way: String::new(),
             source,
         })?;
-        Ok(Self { client, base })
+        let way = spec.proxy.as_ref();
+        let way = way.map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"));
+        Ok(Self { client, base, way })
     }
 
     /// The answer of a path.
@@ -90,6 +96,7 @@ impl<'a> Probe<'a> {
         let url = format!("{}{path}", self.base);
         let failed = |source: reqwest::Error| ProbeError::Http {
             url: url.clone(),
+            way: self.way.clone(),
             source: source.without_url(),
         };
         let mut response: Response = self.client.get(&url).send().await.map_err(failed)?;

@@ -160,7 +160,10 @@ impl fmt::Display for ValidityFault {
                     limit * 100.0
                 )
             }
-            Self::Sockets { count } => write!(f, "the client ran out of sockets for {count} requests"),
+            Self::Sockets { count } => write!(
+                f,
+                "the client ran out of sockets for {count} requests; raise the limit of open files, `ulimit -n`"
+            ),
             Self::Clock { step_ms } => {
                 write!(f, "the wall clock stepped by {step_ms:.1} ms during the level")
             }

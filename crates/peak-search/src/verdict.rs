@@ -260,7 +260,7 @@ mod tests {
             ..Validity::default()
         };
         let attainments = [attainment(TTFT, 600, 600, 600)];
-        assert_snapshot!(judge(&attainments, &validity), @"invalid (the client ran out of sockets for 3 requests; the wall clock stepped by 20.0 ms during the level)");
+        assert_snapshot!(judge(&attainments, &validity), @"invalid (the client ran out of sockets for 3 requests; raise the limit of open files, `ulimit -n`; the wall clock stepped by 20.0 ms during the level)");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! One level: its requests, gaps and scrapes, made figures.
 
+use std::collections::BTreeMap;
+
 use gipfel_model::{
     LevelRecord, LevelState, Outcome, Phase, RequestRecord, ScrapeRecord, Slo, Stage, Verdict,
 };
@@ -186,7 +188,27 @@ fn count(requests: &[RequestRecord]) -> RequestCounts {
             .entry(request.outcome.as_str().to_owned())
             .or_default() += 1;
     }
+    counts.most_frequent_error = most_frequent_error(requests);
     counts
+}
+
+/// More of an error's text says nothing new in a table.
+const MOST_ERROR_LETTERS: usize = 160;
+
+/// The text that most failed requests have, on one line; of equally frequent ones the first of the alphabet.
+fn most_frequent_error(requests: &[RequestRecord]) -> Option<String> {
+    let mut errors: BTreeMap<&str, u64> = BTreeMap::new();
+    for error in requests.iter().filter_map(|request| request.error.as_deref()) {
+        *errors.entry(error).or_default() += 1;
+    }
+    let (error, _) = errors.into_iter().rev().max_by_key(|(_, count)| *count)?;
+    let words: Vec<&str> = error.split_whitespace().collect();
+    let mut line = words.join(" ");
+    if let Some((at, _)) = line.char_indices().nth(MOST_ERROR_LETTERS) {
+        line.truncate(at);
+        line.push('…');
+    }
+    Some(line).filter(|line| !line.is_empty())
 }
 
 /// The gaps of all ranks in one histogram, and what could not be read.

@@ -91,9 +91,13 @@ fn ended(levels: &[&LevelSummary]) -> Option<String> {
         .iter()
         .map(|(outcome, count)| format!("{outcome} {count}"))
         .collect();
+    let worst = levels.iter().max_by_key(|level| level.requests.failed);
+    let error = worst
+        .and_then(|level| level.requests.most_frequent_error.as_ref())
+        .map_or_else(String::new, |error| format!("; most often: {error}"));
     (ended > 0).then(|| {
         format!(
-            "{ended} of {measured} measured requests did not complete ({})",
+            "{ended} of {measured} measured requests did not complete ({}){error}",
             by_outcome.join(", ")
         )
     })

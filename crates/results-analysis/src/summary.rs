@@ -17,7 +17,7 @@ use crate::{
 pub const SUMMARY_FORMAT: Format = Format {
     name: "gipfel-summary",
     major: 2,
-    minor: 0,
+    minor: 1,
 };
 
 /// What a database says.
@@ -251,6 +251,9 @@ pub struct RequestCounts {
     pub shed: u64,
     /// Those that did not end well, by outcome.
     pub by_outcome: BTreeMap<String, u64>,
+    /// What the server, or the way to it, said most often of those that failed; cut where it is long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most_frequent_error: Option<String>,
 }
 
 impl LevelSummary {

@@ -682,7 +682,7 @@ async fn json_says_its_format_and_gives_no_bare_figure() {
     let json = serde_json::to_value(&summary).expect("JSON");
     assert_eq!(
         json["header"],
-        serde_json::json!({"format": "gipfel-summary", "major": 2, "minor": 0})
+        serde_json::json!({"format": "gipfel-summary", "major": 2, "minor": 1})
     );
     let run = &json["runs"][0];
     assert_eq!(run["answer"]["max_qps"], 20.0);
