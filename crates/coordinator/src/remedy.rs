@@ -212,6 +212,18 @@ mod tests {
             "the proxy gave no tunnel: Connection refused",
             Some("the proxy does not lead to this server"),
         );
+        check(
+            "dns error: failed to lookup address information: Name or service not known",
+            Some("no name server knows this host"),
+        );
+        check(
+            "tcp connect error: No route to host (os error 113)",
+            Some("this machine does not reach the server's network"),
+        );
+        check(
+            "failed to write `a.db`: No space left on device (os error 28)",
+            Some("free some space"),
+        );
         check("it died", None);
     }
 }

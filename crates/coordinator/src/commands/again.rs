@@ -86,6 +86,10 @@ pub(crate) fn todo(
 /// not to measure.
 fn earlier_runs(results_dir: &Path, display: &Display) -> Result<Vec<EarlierRun>, Failure> {
     let mut earlier = Vec::new();
+    if !results_dir.is_dir() {
+        // Whoever takes the directory for the campaign says what is wrong with it.
+        return Ok(earlier);
+    }
     for id in Journal::campaigns(results_dir).map_err(Failure::usage)? {
         match runs_of(results_dir, &id) {
             Ok(runs) => earlier.extend(runs),
