@@ -26,6 +26,8 @@ const COMMANDS: &[&[&str]] = &[
     &["config", "show"],
     &["config", "reference"],
     &["config", "schema"],
+    &["data", "fetch"],
+    &["data", "list"],
     &["completions"],
     &["man"],
     &["sim"],

@@ -142,7 +142,6 @@ pub fn check_header(name: &str, source: &HeaderSource) -> Result<(), String> {
         HeaderSource::Environment(variable) if !is_variable(variable) => {
             Err("the name of an environment variable is wanted, such as `TEAM_TOKEN`".to_owned())
         }
-        HeaderSource::Environment(_) | HeaderSource::File(_) => Ok(()),
         HeaderSource::Text(_) if SECRET_NAMES.iter().any(|secret| lower.contains(secret)) => Err(
             "a secret does not stand in a configuration or a command; give the name of an environment variable that \
              holds it (`NAME: { env: VARIABLE }`, or `--header NAME=VARIABLE`) or a file (`NAME: { file: PATH }`)"
@@ -151,7 +150,7 @@ pub fn check_header(name: &str, source: &HeaderSource) -> Result<(), String> {
         HeaderSource::Text(text) if text.chars().any(|c| c.is_control() || !c.is_ascii()) => {
             Err("a header's value is a text of printable ASCII characters".to_owned())
         }
-        HeaderSource::Text(_) => Ok(()),
+        HeaderSource::Environment(_) | HeaderSource::File(_) | HeaderSource::Text(_) => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anyhow::anyhow;
 use gipfel_loadgen::{
-    dataset::{DataError, Prompts},
+    dataset::{DataError, FileFacts, Prompts},
     need::Need,
 };
 use gipfel_model::{DataSetForm, ExperimentSpec, PromptSource};
@@ -27,13 +27,12 @@ pub(crate) fn check(experiments: &mut [ExperimentSpec], display: &Display) -> Re
         if source.is_usual() {
             continue;
         }
-        let found = match known.iter().position(|found| found.source == *source) {
-            Some(index) => &known[index],
-            None => {
-                known.push(look(experiment, display)?);
-                &known[known.len() - 1]
-            }
-        };
+        let index = known.iter().position(|found| found.source == *source);
+        let index = index.unwrap_or(known.len());
+        if index == known.len() {
+            known.push(look(experiment, display)?);
+        }
+        let found = &known[index];
         if experiment.workload.prompts.dataset.is_some() {
             let record = &mut experiment.dataset_config;
             record.insert("files".to_owned(), found.files.clone());
@@ -53,7 +52,7 @@ fn look(experiment: &ExperimentSpec, display: &Display) -> Result<Found, Failure
     let prompts = Prompts::load(&experiment.workload).map_err(|error| failure(error, &source))?;
     let count = prompts.count();
     if !prompts.files.is_empty() {
-        let files: Vec<String> = prompts.files.iter().map(|facts| facts.words()).collect();
+        let files: Vec<String> = prompts.files.iter().map(FileFacts::words).collect();
         let mut note = format!("prompts: {}", files.join(", "));
         if let Some(count) = count.filter(|_| files.len() > 1) {
             let _ = write!(note, "; {count} in this mixture");

@@ -1,6 +1,7 @@
 //! `gipfel data …`: the known data sets, and their download.
 
 use std::{
+    fmt::Write,
     fs,
     path::{Path, PathBuf},
 };
@@ -117,11 +118,8 @@ pub(crate) fn list(given: Option<&Path>) -> Result<Exit, Failure> {
             Ok(found) => format!("here, {}, {}", size_words(found.len()), recorded(&path)),
             Err(_) => format!("not here; `gipfel data fetch {}` downloads it", known.name),
         };
-        text.push_str(&format!(
-            "  {:<11} {}: {state}\n",
-            known.name.to_string(),
-            known.what
-        ));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {:<11} {}: {state}", known.name.to_string(), known.what);
     }
     print(&text)?;
     Ok(Exit::Done)
