@@ -6,18 +6,25 @@ const THRESHOLD: f64 = 0.84;
 /// Keys of bare seconds resemble each other more than their letters say.
 const SAME_UNIT: f64 = 0.05;
 
-/// The candidate most similar to `found`; absent when none is similar.
+/// The candidate most similar to `found`, the first of equally similar ones; absent when none is similar. One that goes on
+/// where `found` ends is as good as the same.
 pub(crate) fn nearest<'a>(found: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let found = found.to_lowercase().replace('-', "_");
     candidates
         .into_iter()
         .map(|candidate| (similarity(&found, candidate), candidate))
         .filter(|(similarity, _)| *similarity >= THRESHOLD)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .reduce(|best, next| if next.0 > best.0 { next } else { best })
         .map(|(_, candidate)| candidate)
 }
 
 fn similarity(found: &str, candidate: &str) -> f64 {
+    let goes_on = candidate
+        .strip_prefix(found)
+        .is_some_and(|rest| rest.starts_with('_'));
+    if goes_on && !found.is_empty() {
+        return 1.0;
+    }
     let same_unit = found.ends_with("_s") && candidate.ends_with("_s");
     strsim::jaro_winkler(found, candidate) + if same_unit { SAME_UNIT } else { 0.0 }
 }
@@ -32,6 +39,7 @@ mod tests {
             "rate_levels",
             "warmup_duration",
             "warmup_duration_s",
+            "warmup_ramp",
             "measurement_duration_s",
             "gpus_per_node",
             "port",
@@ -43,6 +51,7 @@ mod tests {
         check("warmup_s", Some("warmup_duration_s"));
         check("gpu_per_nodes", Some("gpus_per_node"));
         check("prot", Some("port"));
+        check("warmup", Some("warmup_duration"));
         check("colour", None);
         check("", None);
     }

@@ -159,7 +159,8 @@ impl<'a> Section<'a> {
         &self.known
     }
 
-    /// Names what was not taken. What is allowed is listed once, at the section's first unknown key.
+    /// Names what was not taken. What is allowed is listed once, at the section's first unknown key; a long list only
+    /// where no name is near.
     pub(crate) fn finish(self, misplaced: &[Misplaced]) {
         let mut allowed = Some(list_keys(&self.known));
         for entry in &self.left {
@@ -172,10 +173,11 @@ impl<'a> Section<'a> {
                 continue;
             }
             let nearest = nearest(&entry.key, self.known.iter().copied());
+            let is_wanted = nearest.is_none() || self.known.len() <= LONG_LIST;
             self.reading.push(Fault {
                 place,
                 problem: "unknown key".to_owned(),
-                allowed: allowed.take(),
+                allowed: allowed.take_if(|_| is_wanted),
                 nearest: nearest.map(str::to_owned),
             });
         }
@@ -189,6 +191,9 @@ impl<'a> Section<'a> {
         self.reading.place(at, &self.path_of(key))
     }
 }
+
+/// More keys than these hide the one that was meant.
+const LONG_LIST: usize = 20;
 
 /// Lists keys, the two forms of a duration as one.
 fn list_keys(keys: &[&str]) -> String {

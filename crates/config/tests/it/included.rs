@@ -174,7 +174,7 @@ port = 99999
     bench.yaml:3:30: defaults.warmup_duration: found `5`; allowed: a duration with its unit, from 0, at most 744h, such as `500ms`, `30s` or `2min` (bare seconds go under `warmup_duration_s`)
     bench.yaml:4:36: experiments[0].backend: found `vlm`; allowed: sim, vllm, sglang, dynamo, llamacpp, ollama, openai; did you mean `vllm`?
     site.yaml:3:10: version: the file has version 2, written for a newer gipfel; this gipfel is older and reads version 1
-    site.yaml:5:3: defaults.acount: unknown key; allowed: max_parallel_experiments, rate_levels, first_rate, search, all_levels, exact_windows, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, burstiness, requests_per_level, warmup_ramp, endpoint, stream, seed, repeats, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, account, partition, benchmarker_partition, scratch_base, hf_token_path, hf_home, k8s_namespace, ingress_domain, server_time_limit, benchmarker_time_limit, gpus_per_node; did you mean `account`?
+    site.yaml:5:3: defaults.acount: unknown key; did you mean `account`?
     site.yaml:6:3: defaults.model: belongs to an experiment, not to all of them
     site.yaml:7:1: experiments: belongs to the file that includes this one, which holds settings for all its experiments
     site.yaml:8:1: partition: belongs under `defaults`, or to an experiment
