@@ -22,6 +22,7 @@ const COMMANDS: &[&[&str]] = &[
     &["results", "summary"],
     &["results", "export"],
     &["results", "compare"],
+    &["results", "report"],
     &["config", "check"],
     &["config", "show"],
     &["config", "reference"],

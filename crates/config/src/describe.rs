@@ -37,8 +37,19 @@ fn heading(plan: &Plan, experiments: usize) -> String {
     if runs > experiments {
         parts.push(format!("{runs} runs"));
     }
+    let is_local =
+        |experiment: &ExperimentSpec| matches!(experiment.deployment.placement, Placement::Local(_));
     if runs > 1 {
-        parts.push(format!("{} at the same time", plan.max_parallel_experiments));
+        // Servers of one machine would take each other's cores.
+        let together = if plan.experiments.iter().any(is_local) {
+            1
+        } else {
+            plan.max_parallel_experiments
+        };
+        parts.push(match together {
+            1 => "one after another".to_owned(),
+            several => format!("{several} at the same time"),
+        });
     }
     parts.join(", ")
 }

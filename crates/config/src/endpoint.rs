@@ -81,6 +81,18 @@ fn read_variable<'a>(field: &Field<'a>, example: &str) -> Option<&'a str> {
     }
 }
 
+/// Reads the name of an environment variable. What is none is not shown: it may be the key itself.
+///
+/// # Errors
+/// A sentence that does not show the text.
+pub fn parse_variable(text: &str) -> Result<String, String> {
+    if is_variable(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("the name of an environment variable is wanted, such as `OPENAI_API_KEY`, not the key".to_owned())
+    }
+}
+
 fn is_variable(text: &str) -> bool {
     let starts_well = !text.starts_with(|c: char| c.is_ascii_digit());
     starts_well && !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')

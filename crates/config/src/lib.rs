@@ -59,7 +59,7 @@ mod yaml;
 
 pub use dataset::dataset_config;
 pub use describe::{describe, describe_rates};
-pub use endpoint::{check_header, parse_proxy};
+pub use endpoint::{check_header, parse_proxy, parse_variable};
 pub use fault::{Fault, Faults, Place, Unsupported, Warning};
 pub use plan::Plan;
 pub use reference::reference;

@@ -170,7 +170,7 @@ pub struct NewArguments {
     #[arg(long)]
     pub model: Option<String>,
     /// The environment variable that holds the API key of the server behind the URL.
-    #[arg(long, value_name = "NAME", requires = "url")]
+    #[arg(long, value_name = "NAME", requires = "url", value_parser = gipfel_config::parse_variable)]
     pub api_key_env: Option<String>,
     /// An objective, such as `ttft p95 <= 500ms`; repeat it for several.
     #[arg(long = "slo", value_name = "OBJECTIVE", value_parser = parse_slo)]
@@ -234,7 +234,7 @@ pub struct PeakArguments {
     #[arg(long)]
     pub backend: Option<BackendKind>,
     /// The environment variable that holds the endpoint's API key.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = gipfel_config::parse_variable)]
     pub api_key_env: Option<String>,
     /// A header of every request: `NAME: VALUE`, or `NAME=VARIABLE` for a secret that the environment holds.
     #[arg(long = "header", value_name = "HEADER")]
@@ -623,6 +623,10 @@ impl FromStr for BaseUrl {
                 "write `http://` or `https://` and the server, such as `http://127.0.0.1:8000`".to_owned(),
             );
         }
+        let path = url.path().trim_end_matches('/');
+        if path.ends_with("/completions") || path.ends_with("/models") {
+            return Err("the URL goes on behind the server's base, which ends before `/v1`".to_owned());
+        }
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
             return Err(
                 "a URL with a user, a password or a query is refused, since it would be stored; \
@@ -692,6 +696,8 @@ mod tests {
         check("ftp://host", None);
         check("http://user:password@host", None);
         check("http://host?token=1", None);
+        check("http://host/v1/chat/completions", None);
+        check("http://host/v1/models/", None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use gipfel_model::{
     ArrivalProcess, BackendKind, DeploymentSpec, EndpointSpec, ExperimentSpec, LengthDistribution,
     LevelSchedule, Rates, RequestForm, SearchSpec, Timeouts, WorkloadSpec,
     deployment::{ApiKeySource, HeaderSource, Placement},
+    format_duration,
 };
 
 use crate::cli::PeakArguments;
@@ -148,6 +149,13 @@ fn windows(total: Option<Duration>, levels: usize) -> (Duration, Duration) {
     (whole(warmup), whole(measured))
 }
 
+/// The least time into which so many levels fit, in whole seconds.
+fn shortest_total(levels: usize) -> Duration {
+    let levels = u32::try_from(levels).unwrap_or(u32::MAX);
+    let total = SHORTEST_MEASURED.saturating_mul(levels).as_secs_f64() / 0.9;
+    Duration::from_secs(total.ceil() as u64)
+}
+
 /// The rates that the arguments ask for: a search unless they are listed.
 pub fn schedule(arguments: &PeakArguments) -> Result<LevelSchedule, String> {
     if arguments.rates.is_empty() {
@@ -165,6 +173,17 @@ pub fn schedule(arguments: &PeakArguments) -> Result<LevelSchedule, String> {
     let mut rates = arguments.rates.clone();
     rates.sort_by(|a, b| a.get().total_cmp(&b.get()));
     rates.dedup();
+    if let Some(total) = arguments.total_time {
+        let needed = shortest_total(rates.len());
+        if total < needed {
+            return Err(format!(
+                "{} rates do not fit into --for {}: they need at least {}, and those left out would not be judged",
+                rates.len(),
+                format_duration(total),
+                format_duration(needed)
+            ));
+        }
+    }
     let (warmup, measured) = windows(arguments.total_time, rates.len());
     Ok(LevelSchedule {
         rates: Rates::Listed(rates),
@@ -192,6 +211,24 @@ fn search(arguments: &PeakArguments) -> Result<SearchSpec, String> {
             search.min_rate.get()
         )),
         _ => Ok(search),
+    }
+}
+
+fn requests(arguments: &PeakArguments) -> RequestForm {
+    RequestForm {
+        endpoint: arguments.endpoint,
+        stream: !arguments.no_stream,
+    }
+}
+
+/// Refuses objectives on what answers that come as a whole do not show.
+pub fn check_objectives(arguments: &PeakArguments) -> Result<(), String> {
+    let form = requests(arguments);
+    match arguments.slos.iter().find(|slo| !form.shows(slo)) {
+        None => Ok(()),
+        Some(slo) => Err(format!(
+            "with --no-stream nothing shows whether `{slo}` is met; give objectives on e2e or error_rate"
+        )),
     }
 }
 
@@ -243,10 +280,7 @@ pub fn experiment(
         input_length: arguments.input.0,
         output_length: arguments.output_tokens.0,
         seed: arguments.seed,
-        requests: RequestForm {
-            endpoint: arguments.endpoint,
-            stream: !arguments.no_stream,
-        },
+        requests: requests(arguments),
     };
     ExperimentSpec {
         dataset_config: gipfel_config::dataset_config(&workload),
@@ -343,8 +377,24 @@ mod tests {
             "searched from 2 req/s to 40 req/s, until the peak is known to ±5 % or 6min are over; None false",
         );
         check(
+            "--rates 4,2,8 --for 15s",
+            "3 rates do not fit into --for 15s: they need at least 17s, and those left out would not be judged",
+        );
+        check(
             "--rates 4,2,2 --for 1min --exact-windows",
             "2, 4 req/s, until two are rejected; Some(60s) true",
+        );
+    }
+
+    #[test]
+    fn what_is_not_streamed_shows_no_first_token() {
+        assert_eq!(check_objectives(&arguments("")), Ok(()));
+        assert_eq!(
+            check_objectives(&arguments("--no-stream")),
+            Err(
+                "with --no-stream nothing shows whether `ttft p95 <= 500ms` is met; give objectives on e2e or error_rate"
+                    .to_owned()
+            )
         );
     }
 

@@ -3,6 +3,8 @@
 use gipfel_backend::{Failure, FailureReason};
 use gipfel_model::{BackendKind, ExperimentSpec, deployment::Placement};
 
+const NO_HTTP2: &str = "does the server speak HTTP/2? Without TLS few do: leave `http2` (`--http2`) out";
+
 /// Words of an error, in lower case, and what to do when one holds all of them. The first that fits counts.
 const RULES: &[(&[&str], &str)] = &[
     (
@@ -23,9 +25,13 @@ const RULES: &[(&[&str], &str)] = &[
         "the server's certificate has to be renewed; is the clock of this machine right?",
     ),
     (
-        &["does not agree to http/2"],
-        "the server has no HTTP/2: leave `http2` out",
+        &["causedasendentity"],
+        "the server's certificate is itself one of an authority: make one for the server with \
+         `basicConstraints = CA:FALSE`, signed by that authority, and name the authority's with `ca_file`",
     ),
+    (&["does not agree to http/2"], NO_HTTP2),
+    (&["http2 error"], NO_HTTP2),
+    (&["sendrequest", "channel closed"], NO_HTTP2),
     (
         &["through the proxy", "connection refused"],
         "nobody listens at the proxy's address: is `proxy` (`--proxy`) right?",
@@ -74,6 +80,10 @@ const RULES: &[(&[&str], &str)] = &[
     (
         &["certificates of authorities"],
         "is the path of `ca_file` right? `~` is not expanded",
+    ),
+    (
+        &["no certificate in pem"],
+        "`ca_file` takes certificates that begin with `-----BEGIN CERTIFICATE-----`",
     ),
     (
         &["no pem text"],

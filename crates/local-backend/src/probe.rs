@@ -37,6 +37,8 @@ pub(crate) enum ProbeError {
     Header(String),
     #[error("the certificates of `ca_file` are no PEM text")]
     Authorities(#[source] rustls::pki_types::pem::Error),
+    #[error("`ca_file` holds no certificate in PEM")]
+    NoAuthority,
     #[error("the proxy's address cannot be used")]
     Proxy(#[source] reqwest::Error),
     #[error("the answer of {0} is longer than {MOST} bytes")]
@@ -150,9 +152,15 @@ fn tls(base: &str, access: &Access) -> Result<ClientConfig, ProbeError> {
     let mut roots = RootCertStore::empty();
     if base.starts_with("https:") {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        for certificate in CertificateDer::pem_slice_iter(access.authorities.as_deref().unwrap_or_default()) {
-            let certificate = certificate.map_err(ProbeError::Authorities)?;
-            roots.add(certificate).map_err(ProbeError::Tls)?;
+        if let Some(pem) = &access.authorities {
+            let known = roots.len();
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                let certificate = certificate.map_err(ProbeError::Authorities)?;
+                roots.add(certificate).map_err(ProbeError::Tls)?;
+            }
+            if roots.len() == known {
+                return Err(ProbeError::NoAuthority);
+            }
         }
     }
     Ok(builder.with_root_certificates(roots).with_no_client_auth())

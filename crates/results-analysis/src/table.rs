@@ -304,7 +304,21 @@ fn levels_table(run: &RunSummary, width: u16) -> String {
             verdict(level),
         ]
     });
-    render(&header, rows, &[8], width)
+    if width >= WIDE_LEVELS {
+        return render(&header, rows, &[8], width);
+    }
+    // The verdict would be a column of single letters; goodput says more than the rates that are left out.
+    let header = without_rates(header.to_vec());
+    render(&header, rows.map(without_rates), &[6], width)
+}
+
+/// So many columns hold a level's figures and leave room for its verdict.
+const WIDE_LEVELS: u16 = 96;
+
+/// Leaves out the sent and the completed rate.
+fn without_rates<T>(mut row: Vec<T>) -> Vec<T> {
+    row.drain(1..3);
+    row
 }
 
 /// The steps of a search. Those of its ramp, and those of its bracket, are one line unless all are asked for.

@@ -57,6 +57,15 @@ async fn table(database: &Database) -> String {
         TableOptions::default(),
     );
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    let narrow = TableOptions {
+        width: 80,
+        ..TableOptions::default()
+    };
+    let narrow = render_table(&summarize(&database.db).await.expect("a summary"), narrow);
+    for verdict in ["accept", "reject", "invalid"] {
+        // A verdict is never a column of single letters.
+        assert_eq!(text.contains(verdict), narrow.contains(verdict), "{narrow}");
+    }
     text
 }
 

@@ -88,7 +88,7 @@ fn the_predecessors_form_is_read() {
 fn every_key_is_read() {
     let plan = plan(&crate::fixture("valid/every-key.yaml"));
     assert_snapshot!(describe(&plan), @r"
-    4 experiments, 1 at the same time
+    4 experiments, one after another
 
     1. fast with sim
        server      this machine, a free port
@@ -429,7 +429,7 @@ experiments:
         .collect();
     assert_eq!(found, ["0/0/5", "1/1/6", "2/2/7", "0/0/5", "0/0/5", "1/0/6"]);
     assert_snapshot!(describe(&plan), @r"
-    3 experiments, 6 runs, 1 at the same time
+    3 experiments, 6 runs, one after another
 
     1. m with vllm
        server      this machine, a free port

@@ -32,7 +32,11 @@ impl Todo {
             return Ok(Exit::ExperimentFailed);
         }
         let exit = conclude::show_answer(&self.databases, &output.show, display)?;
-        display.note("nothing is left to measure; --rerun measures everything again");
+        display.note(if self.left_failed {
+            "what failed is left as it is; --retry all tries it again, --rerun measures everything again"
+        } else {
+            "nothing is left to measure; --rerun measures everything again"
+        });
         Ok(with_left_failures(exit, self.left_failed))
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     commands::{
         attach,
         choose::{self, Chosen},
-        results,
+        others, results,
     },
     display::Display,
     exit::Exit,
@@ -170,5 +170,8 @@ fn conclude(state: &State, chosen: &Chosen, display: &Display) -> Exit {
         "campaign {} is over and nothing of it runs; {kept}{more}",
         chosen.files.id
     ));
+    for line in others::may_live(&chosen.files.results_dir, Some(&chosen.files.id)) {
+        display.note(&line);
+    }
     Exit::Done
 }

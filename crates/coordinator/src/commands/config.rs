@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use anyhow::Context;
 use gipfel_config::{Plan, Surroundings};
 
-use crate::{cli::SiteArguments, exit::Exit, failure::Failure, print};
+use crate::{cli::SiteArguments, data_check, display::Display, exit::Exit, failure::Failure, print};
 
 /// Reads a configuration file with what it includes and the variables that it names; all its faults at once.
 pub(crate) fn load(file: &Path, site: &SiteArguments) -> Result<Plan, Failure> {
@@ -78,6 +78,11 @@ pub(crate) fn check(file: &Path, site: &SiteArguments) -> Result<Exit, Failure> 
     super::run::check_commands(&plan.experiments)?;
     for refusal in plan.check_supported(false) {
         print(&format!("not yet: {refusal}\n"))?;
+    }
+    let mut experiments = plan.experiments.clone();
+    if let Err(failure) = data_check::check(&mut experiments, &Display::new(false, false)) {
+        // The file is right; what it names can still be fetched or mended before the run.
+        print(&format!("not yet: its prompts\n{}", failure.render()))?;
     }
     print(&format!("{} is valid\n", file.display()))?;
     Ok(Exit::Done)

@@ -79,6 +79,14 @@ pub(crate) fn fetch(arguments: &FetchArguments) -> Result<Exit, Failure> {
     let home = hf_home(arguments.hf_home.as_deref());
     let hub = std::env::var("HF_ENDPOINT").unwrap_or_default();
     let hub = if hub.is_empty() { HUB } else { &hub };
+    for address in arguments.url.iter().map(String::as_str).chain([hub]) {
+        if !address.starts_with("http://") && !address.starts_with("https://") {
+            let error = anyhow!("`{address}` is no URL to download from");
+            return Err(Failure::usage(error)
+                .hint("HF_ENDPOINT and --url begin with `http://` or `https://`; unset, HF_ENDPOINT is the hub's own"));
+        }
+    }
+    let mut failed = None;
     let named = arguments.names.iter();
     for known in named.filter_map(|name| KNOWN.iter().find(|known| known.name == *name)) {
         let path = known.path(&home);
@@ -96,7 +104,14 @@ pub(crate) fn fetch(arguments: &FetchArguments) -> Result<Exit, Failure> {
                 .filter(|_| arguments.url.is_none())
                 .map(str::to_owned),
         };
-        let done = super::results::runtime()?.block_on(download::run(&download))?;
+        let done = match super::results::runtime()?.block_on(download::run(&download)) {
+            Ok(done) => done,
+            Err(failure) => {
+                // The others are fetched all the same; the first failure is told at the end.
+                failed.get_or_insert(failure);
+                continue;
+            }
+        };
         print(&format!(
             "{}: {} in {}, sha256 {}\n",
             known.name,
@@ -105,7 +120,7 @@ pub(crate) fn fetch(arguments: &FetchArguments) -> Result<Exit, Failure> {
             done.sha256
         ))?;
     }
-    Ok(Exit::Done)
+    failed.map_or(Ok(Exit::Done), Err)
 }
 
 /// `gipfel data list`.

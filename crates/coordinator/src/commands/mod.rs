@@ -13,6 +13,7 @@ pub(crate) mod list;
 pub(crate) mod loadgen;
 pub(crate) mod logs;
 pub(crate) mod new;
+pub(crate) mod others;
 pub(crate) mod packaging;
 pub(crate) mod peak;
 pub(crate) mod report;

@@ -21,6 +21,7 @@ pub(crate) fn peak(arguments: &PeakArguments) -> Result<Exit, Failure> {
         return Ok(exit);
     }
     let schedule = peak::schedule(arguments).map_err(|problem| Failure::usage(anyhow!(problem)))?;
+    peak::check_objectives(arguments).map_err(|problem| Failure::usage(anyhow!(problem)))?;
     let endpoint = peak::endpoint(arguments);
     let found = results::runtime()?.block_on(ask_models(arguments, &endpoint))?;
     let experiment = peak::experiment(arguments, schedule, endpoint, found);

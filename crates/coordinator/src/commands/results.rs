@@ -103,8 +103,8 @@ pub(crate) fn print_summary(summary: &Summary, form: Form) -> Result<(), Failure
     } else {
         let options = TableOptions {
             width: table_width(),
+            color: std::io::stdout().is_terminal() && terminal::wants_colour(),
             all_levels: form.all_levels,
-            ..TableOptions::default()
         };
         render_table(summary, options)
     };

@@ -16,7 +16,7 @@ use crate::{
     background,
     campaign::{self, Campaign, Options},
     cli::{BaseUrl, OutputArguments, ResumeArguments, RunArguments},
-    commands::{again, choose, conclude, config, results},
+    commands::{again, choose, conclude, config, others, results},
     data_check,
     display::Display,
     dry_run,
@@ -125,6 +125,10 @@ pub(crate) fn start(
     display: &Display,
 ) -> Result<Exit, Failure> {
     let campaign = Campaign::plan(experiments, options).map_err(Failure::campaign)?;
+    let this = &campaign.state().campaign_id;
+    for line in others::may_live(&options.results_dir, Some(this)) {
+        display.note(&format!("warning: {line}"));
+    }
     drive(campaign, output, display)
 }
 

@@ -10,6 +10,7 @@ use crate::{
     cli::StatusArguments,
     commands::{
         choose::{self, Chosen},
+        others,
         results::TABLE_WIDTH,
     },
     exit::Exit,
@@ -73,6 +74,11 @@ fn text(chosen: &Chosen, snapshot: &Snapshot, experiments: &[Experiment]) -> Str
         for live in &live {
             let _ = writeln!(text, "  {live}");
         }
+    }
+    let others = others::may_live(&chosen.files.results_dir, Some(&chosen.files.id));
+    for (place, line) in others.iter().enumerate() {
+        let blank = if place == 0 { "\n" } else { "" };
+        let _ = writeln!(text, "{blank}{line}");
     }
     text
 }

@@ -1,0 +1,35 @@
+//! What earlier campaigns of a results directory have left alive, as far as their journals know.
+
+use std::path::Path;
+
+use gipfel_experiment::Journal;
+use gipfel_model::CampaignId;
+
+use crate::words;
+
+/// A line for each other campaign of which something may live. Journals that cannot be read are left to `gipfel list`.
+pub(crate) fn may_live(results_dir: &Path, except: Option<&CampaignId>) -> Vec<String> {
+    let campaigns = Journal::campaigns(results_dir).unwrap_or_default();
+    campaigns
+        .iter()
+        .filter(|id| Some(*id) != except)
+        .filter_map(|id| line(results_dir, id))
+        .collect()
+}
+
+fn line(results_dir: &Path, id: &CampaignId) -> Option<String> {
+    let campaign = Journal::load(results_dir, id).ok()?;
+    let (kept, left): (Vec<_>, Vec<_>) = campaign.live().into_iter().partition(|live| live.kept);
+    let names: Vec<String> = left.iter().map(ToString::to_string).collect();
+    if !names.is_empty() {
+        let command = |verb: &str| words::command(&format!("{verb} {id}"), results_dir);
+        return Some(format!(
+            "campaign {id} was left, and may still use this machine: {}; {} goes on with it, {} ends it",
+            names.join(", "),
+            command("resume"),
+            command("cancel")
+        ));
+    }
+    let names: Vec<String> = kept.iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| format!("campaign {id} has kept {}", names.join(", ")))
+}
