@@ -6,6 +6,8 @@ use clap::{Command, CommandFactory, Parser};
 use gipfel::cli::Cli;
 use gipfel_config::{Surroundings, parse_with};
 
+use crate::world::{Sim, World};
+
 /// The documents, with their names.
 fn documents() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -189,6 +191,65 @@ fn every_configuration_can_be_read() {
         }
     }
     assert!(count >= 3, "only {count} configurations were found");
+}
+
+/// A command of the README as it is carried out here: no terminal answers questions, and a search would take 15 minutes.
+fn carried_out(mut command: Vec<String>, world: &World, url: &str) -> Vec<String> {
+    command.remove(0);
+    for word in &mut command {
+        *word = word
+            .replace("http://127.0.0.1:8000", url)
+            .replace("~/", &format!("{}/", world.path("").display()));
+    }
+    let more: &[&str] = match command.first().map(String::as_str) {
+        Some("new") => &["--yes"],
+        Some("peak") => &["--rates", "20", "--for", "8s", "--exact-windows"],
+        _ => &[],
+    };
+    command.extend(more.iter().map(|word| (*word).to_owned()));
+    command
+}
+
+#[test]
+fn the_readme_is_carried_out_as_it_stands() {
+    let world = World::new();
+    let sim = Sim::start(&world, "m");
+    let (_, readme) = documents()
+        .into_iter()
+        .find(|(name, _)| name == "README.md")
+        .expect("a README");
+    let mut count = 0;
+    for block in blocks(&readme).iter().filter(|block| block.language == "sh") {
+        for command in commands(&block.text) {
+            // Its first command, the quickstart, takes a minute and is carried out end to end by CI.
+            if command.contains(&"examples/quickstart.yaml".to_owned()) {
+                continue;
+            }
+            if command.contains(&"compare".to_owned()) {
+                for name in ["before.db", "after.db"] {
+                    fs::copy(world.path("results/results.db"), world.path(name)).expect("results so far");
+                }
+            }
+            let command = carried_out(command, &world, &sim.url);
+            let words: Vec<&str> = command.iter().map(String::as_str).collect();
+            let output = world.run(&words);
+            let code = output.status.code();
+            // On a busy machine a level may be invalid, and two of them stay without an answer.
+            assert!(
+                matches!(code, Some(0 | 12)),
+                "{words:?} ended with {code:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            if words.contains(&"--print-config") {
+                world.write("mine.yaml", &String::from_utf8_lossy(&output.stdout));
+            }
+            count += 1;
+        }
+    }
+    assert!(count >= 9, "only {count} commands were carried out");
+    for file in ["gipfel.yaml", "report.html", ".local/share/man/man1/gipfel.1"] {
+        assert!(world.path(file).is_file(), "{file}");
+    }
 }
 
 #[test]
