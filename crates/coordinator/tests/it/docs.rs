@@ -203,7 +203,17 @@ fn carried_out(mut command: Vec<String>, world: &World, url: &str) -> Vec<String
     }
     let more: &[&str] = match command.first().map(String::as_str) {
         Some("new") => &["--yes"],
-        Some("peak") => &["--rates", "20", "--for", "10s", "--exact-windows"],
+        Some("peak") => &[
+            "--rates",
+            "20",
+            "--for",
+            "10s",
+            "--exact-windows",
+            "--input",
+            "16",
+            "--output",
+            "16",
+        ],
         _ => &[],
     };
     command.extend(more.iter().map(|word| (*word).to_owned()));
