@@ -134,9 +134,7 @@ fn remark_placement(deployment: &Field<'_>, kind: Option<DeploymentKind>) {
         Some(DeploymentKind::K8s) => "Kubernetes deployments",
         Some(DeploymentKind::Local | DeploymentKind::External) | None => return,
     };
-    deployment
-        .reading
-        .unsupported(&deployment.place(), feature, false);
+    deployment.reading.unsupported(&deployment.place(), feature);
 }
 
 /// Ranks beyond one node talk over the network between nodes, which is slower by far.

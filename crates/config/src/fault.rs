@@ -114,18 +114,12 @@ impl fmt::Display for Warning {
 pub struct Unsupported {
     /// Where.
     pub place: Place,
-    /// The feature, such as `endpoint headers`.
+    /// The feature, such as `Slurm deployments`.
     pub feature: &'static str,
-    /// Whether `--synthetic` does without it.
-    pub synthetic_avoids: bool,
 }
 
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: comes with a later version: {}", self.place, self.feature)?;
-        if self.synthetic_avoids {
-            f.write_str("; `--synthetic` sends synthetic prompts in their place")?;
-        }
-        Ok(())
+        write!(f, "{}: comes with a later version: {}", self.place, self.feature)
     }
 }

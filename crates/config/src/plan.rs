@@ -20,13 +20,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The sentences with which a run of this plan is refused; empty when it can be run. With `synthetic`, prompts
-    /// are synthetic whatever the data set says.
-    pub fn check_supported(&self, synthetic: bool) -> Vec<String> {
-        self.unsupported
-            .iter()
-            .filter(|unsupported| !(synthetic && unsupported.synthetic_avoids))
-            .map(ToString::to_string)
-            .collect()
+    /// The sentences with which a run of this plan is refused; empty when it can be run.
+    pub fn check_supported(&self) -> Vec<String> {
+        self.unsupported.iter().map(ToString::to_string).collect()
     }
 }

@@ -121,11 +121,10 @@ impl Reading {
         }
     }
 
-    pub(crate) fn unsupported(&self, place: &Place, feature: &'static str, synthetic_avoids: bool) {
+    pub(crate) fn unsupported(&self, place: &Place, feature: &'static str) {
         let unsupported = Unsupported {
             place: place.clone(),
             feature,
-            synthetic_avoids,
         };
         let mut all = self.unsupported.borrow_mut();
         if !all.contains(&unsupported) {

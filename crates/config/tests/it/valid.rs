@@ -74,11 +74,7 @@ fn the_predecessors_form_is_read() {
         },
     )
     "#);
-    assert_snapshot!(plan.check_supported(false).join("\n"), @r"
-    bench.yaml:39:17: experiments[0].deployment: comes with a later version: Slurm deployments
-    bench.yaml:46:17: experiments[1].deployment: comes with a later version: Slurm deployments
-    ");
-    assert_snapshot!(plan.check_supported(true).join("\n"), @r"
+    assert_snapshot!(plan.check_supported().join("\n"), @r"
     bench.yaml:39:17: experiments[0].deployment: comes with a later version: Slurm deployments
     bench.yaml:46:17: experiments[1].deployment: comes with a later version: Slurm deployments
     ");
@@ -127,7 +123,7 @@ fn every_key_is_read() {
     bench.yaml:43:5: experiments[3].measurement_duration: has no effect on a search, which chooses its own rates and windows; it is for listed rates
     bench.yaml:43:5: experiments[3].all_levels: has no effect on a search, which chooses its own rates and windows; it is for listed rates
     ");
-    assert!(plan.check_supported(false).is_empty());
+    assert!(plan.check_supported().is_empty());
     assert_debug_snapshot!(plan.experiments[2].timeouts, @r"
     Timeouts {
         connect: 2s,
@@ -488,9 +484,8 @@ experiments:
 #[test]
 fn what_comes_later_is_refused_at_the_run() {
     let plan = plan("experiments: [{ model: m, backend: vllm, deployment: slurm }]");
-    let refusals = plan.check_supported(false).join("\n");
+    let refusals = plan.check_supported().join("\n");
     assert_snapshot!(refusals, @"bench.yaml:1:54: experiments[0].deployment: comes with a later version: Slurm deployments");
-    assert_eq!(plan.check_supported(true).len(), 1);
 }
 
 #[test]
@@ -514,7 +509,7 @@ fn the_examples_can_be_run_as_they_stand() {
     for file in ["quickstart.yaml", "llamacpp.yaml"] {
         let plan = plan(&crate::fixture(&format!("../../../examples/{file}")));
         assert_eq!(warnings(&plan), "", "{file}");
-        assert!(plan.check_supported(false).is_empty(), "{file}");
+        assert!(plan.check_supported().is_empty(), "{file}");
     }
 }
 

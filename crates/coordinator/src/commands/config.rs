@@ -45,7 +45,7 @@ pub(crate) fn show(file: &Path, site: &SiteArguments, json: bool) -> Result<Exit
             .iter()
             .map(|warning| format!("# warning: {warning}\n"));
         let refusals = plan
-            .check_supported(false)
+            .check_supported()
             .into_iter()
             .map(|refusal| format!("# not yet: {refusal}\n"));
         gipfel_config::show(&plan) + &warnings.chain(refusals).collect::<String>()
@@ -76,7 +76,7 @@ pub(crate) fn check(file: &Path, site: &SiteArguments) -> Result<Exit, Failure> 
         print(&format!("warning: {warning}\n"))?;
     }
     super::run::check_commands(&plan.experiments)?;
-    for refusal in plan.check_supported(false) {
+    for refusal in plan.check_supported() {
         print(&format!("not yet: {refusal}\n"))?;
     }
     let mut experiments = plan.experiments.clone();

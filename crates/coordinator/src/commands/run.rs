@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     if arguments.on.is_some() {
         share_server(&mut plan, &display);
     }
-    refuse_unsupported(&plan, arguments.synthetic)?;
+    refuse_unsupported(&plan)?;
     check_commands(&plan.experiments)?;
     data_check::check(&mut plan.experiments, &display)?;
     let options = Options {
@@ -132,8 +132,8 @@ pub(crate) fn start(
     drive(campaign, output, display)
 }
 
-fn refuse_unsupported(plan: &Plan, synthetic: bool) -> Result<(), Failure> {
-    let refusals = plan.check_supported(synthetic);
+fn refuse_unsupported(plan: &Plan) -> Result<(), Failure> {
+    let refusals = plan.check_supported();
     if refusals.is_empty() {
         return Ok(());
     }
