@@ -16,6 +16,7 @@
 //! ```
 
 mod adaptive;
+mod arguments;
 mod board;
 mod compose;
 mod controller;
@@ -41,6 +42,7 @@ mod reach;
 mod scrape;
 #[cfg(test)]
 mod scripted;
+pub mod self_test;
 mod session;
 mod setup;
 mod stop;
@@ -53,23 +55,20 @@ mod writer;
 
 use std::path::PathBuf;
 
-use clap::Args;
 use gipfel_model::{RunId, RunState};
 
-/// What the load generator is told on its command line.
-#[derive(Clone, Debug, Args)]
+pub use arguments::{Arguments, MissingArguments, Task};
+
+/// What the load generator is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The run's `run_config.json`.
-    #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// Where the database, `progress.json` and the log are written.
-    #[arg(long, value_name = "DIRECTORY")]
     pub directory: PathBuf,
-    /// Which of several processes on one run directory this one is, from 0; Slurm's `SLURM_PROCID` unless `--of` is given.
-    #[arg(long, value_name = "RANK")]
+    /// Which of several processes on one run directory this one is, from 0; Slurm's `SLURM_PROCID` unless `of` is given.
     pub rank: Option<u32>,
-    /// How many processes send together, each with `--rank` of its own; Slurm's `SLURM_NTASKS`, else 1.
-    #[arg(long, value_name = "PROCESSES")]
+    /// How many processes send together, each with a `rank` of its own; Slurm's `SLURM_NTASKS`, else 1.
     pub of: Option<u32>,
 }
 

@@ -3,20 +3,58 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use gipfel_loadgen::{Arguments, Options, Task, self_test};
 use gipfel_model::RunState;
+
+#[cfg(all(target_env = "musl", feature = "mimalloc"))]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const ALLOCATOR_NAME: &str = if cfg!(all(target_env = "musl", feature = "mimalloc")) {
+    "mimalloc"
+} else {
+    "the system's"
+};
+
+/// The version; a bundle's has the commit that it was built from.
+const VERSION: &str = match option_env!("GIPFEL_LOADGEN_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
 
 /// Drives an inference server with an open-loop load and records every request.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version = VERSION)]
 struct Cli {
     #[command(flatten)]
-    options: gipfel_loadgen::Options,
+    arguments: Arguments,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    match gipfel_loadgen::run_blocking(&cli.options) {
+    match cli.arguments.task() {
+        Ok(Task::Run(options)) => run(&options),
+        Ok(Task::SelfTest { directory }) => {
+            let program = self_test::Program {
+                version: VERSION,
+                allocator: ALLOCATOR_NAME,
+            };
+            if self_test::passes(&program, &directory) {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(self_test::FAULT)
+            }
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(options: &Options) -> ExitCode {
+    match gipfel_loadgen::run_blocking(options) {
         Ok(RunState::Completed) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(130),
         Err(error) => {

@@ -204,7 +204,7 @@ pub(crate) fn add_prompts(provenance: &mut Provenance, config: &RunConfig, promp
     }
 }
 
-fn own_digest() -> Option<String> {
+pub(crate) fn own_digest() -> Option<String> {
     Some(digest(&fs::read(std::env::current_exe().ok()?).ok()?))
 }
 

@@ -3,6 +3,7 @@
 //! This crate is the vocabulary that every other crate speaks. It does no I/O, reads no clock and knows no SQL.
 
 pub mod access;
+pub mod bundle;
 pub mod deployment;
 pub mod format;
 pub mod ids;
@@ -19,6 +20,7 @@ pub mod verdict;
 pub mod workload;
 
 pub use access::{Access, AccessError};
+pub use bundle::BundleManifest;
 pub use deployment::{BackendKind, DeploymentKind, DeploymentSpec, EndpointSpec, LocalSpec};
 pub use format::{FormatError, FormatHeader};
 pub use ids::{CampaignId, DeploymentId, IdError, RunId};

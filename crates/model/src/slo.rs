@@ -29,6 +29,12 @@ names! {
 pub struct Quantile(u32);
 
 impl Quantile {
+    /// The 50th percentile.
+    pub const MEDIAN: Self = Self(50_000);
+
+    /// The 99th percentile.
+    pub const P99: Self = Self(99_000);
+
     /// The 95th percentile.
     pub const P95: Self = Self(95_000);
 

@@ -63,4 +63,5 @@ pub use skim::{Facts, skim};
 pub use sse::{EventSplitter, EventTooLong};
 pub use target::Target;
 pub use timer::DeadlineTimer;
+pub use tls::trusted_roots;
 pub use walker::Unsure;
