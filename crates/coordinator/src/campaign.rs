@@ -21,7 +21,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use gipfel_experiment::{
     Campaign as State, CampaignFacts, Command, Departure, Driver, DriverOptions, Journal, Left, Limits,
     MakeIds, ServerChoice, Update, plan_campaign,
@@ -33,6 +33,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     ids::{FreshIds, now_iso},
+    load_generator::LoadGenerator,
     occupancy::Occupancy,
     wiring,
 };
@@ -51,6 +52,8 @@ pub struct Options {
     /// Databases of earlier campaigns that belong to this one's results, since they hold what it does not measure
     /// again.
     pub earlier: Vec<PathBuf>,
+    /// The load generator; gipfel's own unless given.
+    pub load_generator: Option<LoadGenerator>,
 }
 
 impl Default for Options {
@@ -61,6 +64,7 @@ impl Default for Options {
             max_parallel: 2,
             servers: ServerChoice::Fresh { keep: false },
             earlier: Vec::new(),
+            load_generator: None,
         }
     }
 }
@@ -130,12 +134,16 @@ impl Campaign {
         Journal::load(&options.results_dir, id)?;
         let occupancy = Occupancy::take(&options.results_dir, id)?;
         let (journal, mut state) = Journal::open(&options.results_dir, id)?;
+        let load_generator = same_load_generator(&state, options)?;
         change(&mut state, Driver::unix_now_ms(), &Limits::default());
         journal.write(&state)?;
         Ok(Self {
             state,
             journal,
-            options: options.clone(),
+            options: Options {
+                load_generator,
+                ..options.clone()
+            },
             occupancy,
         })
     }
@@ -155,9 +163,11 @@ impl Campaign {
             results_dir,
             poll_interval,
             earlier,
+            load_generator,
             ..
         } = self.options;
-        let backends = wiring::backends(self.journal.directory())?;
+        let program = load_generator.map(|generator| generator.program);
+        let backends = wiring::backends(self.journal.directory(), program)?;
         let driver_options = DriverOptions {
             poll_interval,
             ..DriverOptions::default()
@@ -193,6 +203,23 @@ impl Campaign {
     }
 }
 
+/// The load generator that a campaign began with: one that is given must be the same.
+fn same_load_generator(state: &State, options: &Options) -> anyhow::Result<Option<LoadGenerator>> {
+    let given = options.load_generator.as_ref();
+    match (&state.load_generator, given) {
+        (None, None) => Ok(None),
+        (Some(sha256), None) => LoadGenerator::find(&options.results_dir, sha256).map(Some),
+        (Some(sha256), Some(given)) if given.sha256 == *sha256 => Ok(Some(given.clone())),
+        (Some(sha256), Some(given)) => Err(anyhow!(
+            "the campaign began with the load generator {sha256}; the one that is given is {}",
+            given.sha256
+        )),
+        (None, Some(_)) => Err(anyhow!(
+            "the campaign began with gipfel's own load generator; it cannot go on with another"
+        )),
+    }
+}
+
 /// Which database was not merged, and why.
 pub(crate) fn refusal_words(refused: &RefusedSource) -> String {
     format!(
@@ -218,6 +245,10 @@ pub(crate) fn plan_state(experiments: Vec<ExperimentSpec>, options: &Options) ->
         gipfel_version: crate::VERSION.to_owned(),
         config_digest: hexadecimal(&Sha256::digest(&text)),
         max_parallel: options.max_parallel,
+        load_generator: options
+            .load_generator
+            .as_ref()
+            .map(|generator| generator.sha256.clone()),
     };
     Ok(plan_campaign(facts, experiments, &options.servers, &mut ids)?)
 }

@@ -7,6 +7,8 @@ use gipfel_experiment::Retry;
 use gipfel_model::{ApiEndpoint, ArrivalRate, BackendKind, EndpointSpec, Slo, parse_duration};
 use gipfel_results_analysis::export::Table;
 
+use crate::bundles::Architecture;
+
 /// Finds the highest request rate that an LLM inference deployment sustains within its latency objectives.
 #[derive(Debug, Parser)]
 #[command(name = "gipfel", version = crate::VERSION, max_term_width = 100)]
@@ -60,9 +62,8 @@ pub enum Command {
         #[arg(long, value_name = "DIRECTORY")]
         out: Option<PathBuf>,
     },
-    /// The load generator, as gipfel starts it.
-    #[command(hide = true)]
-    Loadgen(gipfel_loadgen::Options),
+    /// The load generator: as gipfel starts it, and those that gipfel carries for clusters.
+    Loadgen(LoadgenArguments),
 }
 
 /// Where results are kept unless the user says otherwise.
@@ -94,6 +95,9 @@ pub struct OutputArguments {
     /// This is the process in the background.
     #[arg(long, hide = true, conflicts_with = "detach")]
     pub in_background: bool,
+    /// The load generator to use in place of gipfel's own: a program `gipfel-loadgen` or its bundle.
+    #[arg(long, value_name = "FILE")]
+    pub loadgen: Option<PathBuf>,
     /// Seconds between two looks at remote jobs; processes of this machine are looked at each second.
     #[arg(long, value_name = "SECONDS", default_value_t = 15.0)]
     pub poll_interval: f64,
@@ -267,6 +271,23 @@ pub struct ResumeArguments {
     /// Output.
     #[command(flatten)]
     pub output: OutputArguments,
+}
+
+/// `gipfel loadgen`.
+#[derive(Clone, Debug, Args)]
+pub struct LoadgenArguments {
+    /// A run, or a test of this machine.
+    #[command(flatten)]
+    pub arguments: gipfel_loadgen::Arguments,
+    /// Write the program for a kind of node, `aarch64` or `x86_64`.
+    #[arg(long, value_name = "ARCHITECTURE", conflicts_with_all = ["config", "directory", "rank", "of", "self_test"])]
+    pub extract: Option<Architecture>,
+    /// Where it is written; by default `gipfel-loadgen` in this directory.
+    #[arg(long, value_name = "FILE", requires = "extract")]
+    pub out: Option<PathBuf>,
+    /// List the load generators that gipfel carries.
+    #[arg(long, conflicts_with_all = ["config", "directory", "rank", "of", "self_test", "extract"])]
+    pub list: bool,
 }
 
 /// Which campaign a command is about.

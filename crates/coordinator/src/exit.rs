@@ -20,12 +20,14 @@ pub enum Exit {
     Unresolved = 12,
     /// Compared, and the second result is worse beyond noise.
     Worse = 13,
+    /// A test of this machine found a fault.
+    Fault = 14,
     /// Interrupted; what was measured is kept.
     Interrupted = 130,
 }
 
 impl Exit {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Done,
         Self::Internal,
         Self::Usage,
@@ -33,6 +35,7 @@ impl Exit {
         Self::ExperimentFailed,
         Self::Unresolved,
         Self::Worse,
+        Self::Fault,
         Self::Interrupted,
     ];
 

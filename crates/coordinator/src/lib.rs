@@ -3,6 +3,7 @@
 //! [`campaign::Campaign`] carries out a plan; [`main`] is the whole program.
 
 mod background;
+pub mod bundles;
 pub mod campaign;
 pub mod cli;
 mod commands;
@@ -14,6 +15,7 @@ mod events;
 pub mod exit;
 pub mod failure;
 mod ids;
+pub mod load_generator;
 pub mod new_file;
 pub mod occupancy;
 mod only;
@@ -120,6 +122,6 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Data(DataCommand::Fetch(arguments)) => commands::data::fetch(&arguments),
         Command::Data(DataCommand::List { hf_home }) => commands::data::list(hf_home.as_deref()),
         Command::Sim(arguments) => commands::sim::serve(&arguments),
-        Command::Loadgen(options) => commands::loadgen::run(&options),
+        Command::Loadgen(arguments) => commands::loadgen::loadgen(arguments),
     }
 }

@@ -1,6 +1,9 @@
 //! Which backend serves which kind of deployment, and what the load generator is told.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use gipfel_experiment::{Backends, Campaign, Deployment, Run, RunConfigBuilder, System};
@@ -11,11 +14,16 @@ use gipfel_model::{
 
 use crate::ids::now_iso;
 
-/// The backends for a campaign whose files lie in `directory`.
-pub(crate) fn backends(directory: &Path) -> anyhow::Result<Backends> {
+/// The backends for a campaign whose files lie in `directory`; `load_generator` is the program `gipfel-loadgen` when it
+/// is not gipfel itself.
+pub(crate) fn backends(directory: &Path, load_generator: Option<PathBuf>) -> anyhow::Result<Backends> {
     let executable = std::env::current_exe().context("failed to find gipfel's own executable")?;
     let directory = std::path::absolute(directory).context("failed to resolve the results directory")?;
-    let local = Arc::new(LocalBackend::new(directory, executable));
+    let mut local = LocalBackend::new(directory, executable);
+    if let Some(program) = load_generator {
+        local = local.with_load_generator(program);
+    }
+    let local = Arc::new(local);
     let url = Arc::new(UrlDeployer::new());
     Ok(Backends::new()
         .with(DeploymentKind::Local, System::whole(&local))

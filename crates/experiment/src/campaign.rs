@@ -15,7 +15,7 @@ use crate::{
 pub const STATE_FORMAT: Format = Format {
     name: "gipfel-state",
     major: 1,
-    minor: 0,
+    minor: 1,
 };
 
 /// One `gipfel run`: its deployments and, under each, its runs. Serialised, it is the journal.
@@ -34,6 +34,9 @@ pub struct Campaign {
     pub config_digest: String,
     /// How many deployments live at once.
     pub max_parallel: u32,
+    /// SHA-256 of the load generator that it began with, when that is not gipfel's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_generator: Option<String>,
     /// The user asked to end it; `resume` takes that back.
     pub interrupted: bool,
     /// In the order of the configuration; those that took another's place come last.

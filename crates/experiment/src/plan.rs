@@ -24,6 +24,8 @@ pub struct CampaignFacts {
     pub config_digest: String,
     /// How many deployments live at once.
     pub max_parallel: u32,
+    /// SHA-256 of the load generator, when it is not gipfel's own.
+    pub load_generator: Option<String>,
 }
 
 /// Makes names; time and randomness are the caller's.
@@ -103,6 +105,7 @@ pub fn plan_campaign(
         gipfel_version: facts.gipfel_version,
         config_digest: facts.config_digest,
         max_parallel: facts.max_parallel,
+        load_generator: facts.load_generator,
         interrupted: false,
         deployments,
     })

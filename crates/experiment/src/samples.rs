@@ -89,6 +89,7 @@ pub(crate) fn facts() -> CampaignFacts {
         created_at: "2026-11-21T22:43:12Z".to_owned(),
         gipfel_version: "0.1.0".to_owned(),
         config_digest: "00".to_owned(),
+        load_generator: None,
         max_parallel: 1,
     }
 }

@@ -41,6 +41,7 @@ pub use url::{UrlDeployer, listed_models};
 pub struct LocalBackend {
     machine: Machine,
     gipfel: PathBuf,
+    load_generator: Option<PathBuf>,
     memory: Mutex<Memory>,
 }
 
@@ -66,8 +67,16 @@ impl LocalBackend {
                 grace: Duration::from_secs(10),
             },
             gipfel: absolute(gipfel),
+            load_generator: None,
             memory: Mutex::default(),
         }
+    }
+
+    /// Runs are carried out by the program `gipfel-loadgen` at this path, not by `gipfel loadgen`.
+    #[must_use]
+    pub fn with_load_generator(mut self, program: PathBuf) -> Self {
+        self.load_generator = Some(std::path::absolute(&program).unwrap_or(program));
+        self
     }
 
     /// Sets how long processes may take to end when they are asked to, before they are killed.

@@ -38,10 +38,11 @@ impl LocalBackend {
         {
             return Ok(self.machine.handle(id, &mark));
         }
-        let gipfel = self.gipfel.to_string_lossy().into_owned();
-        if !launch::is_runnable(&gipfel, &[]) {
+        let program = self.load_generator.as_ref().unwrap_or(&self.gipfel);
+        let program = program.to_string_lossy().into_owned();
+        if !launch::is_runnable(&program, &[]) {
             let source =
-                BackendError::permanent(operation(), format!("`{gipfel}` is no program that can be run"));
+                BackendError::permanent(operation(), format!("`{program}` is no program that can be run"));
             return Err(refusal(
                 id,
                 Effect::NotStarted,
@@ -54,9 +55,11 @@ impl LocalBackend {
         let text = serde_json::to_vec_pretty(config).map_err(|error| failed(error.into()))?;
         files::replace(&path, &text).map_err(failed)?;
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        let command = [
-            gipfel,
-            "loadgen".to_owned(),
+        let mut command = vec![program];
+        if self.load_generator.is_none() {
+            command.push("loadgen".to_owned());
+        }
+        command.extend([
             "--config".to_owned(),
             text(&path),
             "--directory".to_owned(),
@@ -64,7 +67,7 @@ impl LocalBackend {
             // Not what a Slurm job around us says of its own tasks.
             "--of".to_owned(),
             "1".to_owned(),
-        ];
+        ]);
         let number = marks.highest + 1;
         let campaign = &config.campaign_id;
         let facts = Facts {

@@ -22,6 +22,7 @@ use crate::{
     dry_run,
     exit::Exit,
     failure::Failure,
+    load_generator::LoadGenerator,
     only, print,
     signals::Signals,
     words,
@@ -192,8 +193,15 @@ pub(crate) fn options(output: &OutputArguments) -> Result<Options, Failure> {
     Ok(Options {
         results_dir: output.show.results_dir.clone(),
         poll_interval,
+        load_generator: load_generator(output)?,
         ..Options::default()
     })
+}
+
+fn load_generator(output: &OutputArguments) -> Result<Option<LoadGenerator>, Failure> {
+    let path = output.loadgen.as_deref();
+    path.map(|path| LoadGenerator::take(path, &output.show.results_dir))
+        .transpose()
 }
 
 fn servers(arguments: &RunArguments) -> Result<ServerChoice, Failure> {

@@ -80,6 +80,7 @@ pub(crate) fn campaign(deployments: Vec<Deployment>) -> Campaign {
         created_at: "2026-11-22T10:00:00Z".to_owned(),
         gipfel_version: "0.1.0".to_owned(),
         config_digest: String::new(),
+        load_generator: None,
         max_parallel: 2,
         interrupted: false,
         deployments,

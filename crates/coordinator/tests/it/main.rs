@@ -4,5 +4,6 @@ mod again;
 mod campaigns;
 mod docs;
 mod failures;
+mod loadgen;
 mod output;
 mod world;
