@@ -32,6 +32,7 @@ const COMMANDS: &[&[&str]] = &[
     &["completions"],
     &["man"],
     &["sim"],
+    &["loadgen"],
 ];
 
 /// Writes the generated files, or fails with what is stale.

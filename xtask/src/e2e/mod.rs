@@ -2,9 +2,11 @@
 
 mod adaptive;
 mod answer;
+mod bundle;
 mod chromium;
 mod dynamo;
 mod faults;
+mod image;
 mod kill;
 mod kill_parallel;
 mod llamacpp;
@@ -16,11 +18,16 @@ mod world;
 
 use clap::Subcommand;
 
+pub(crate) use quickstart::Simulator;
+pub(crate) use world::{World, number};
+
 /// What to play through.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Scenario {
     /// The README's first command and `gipfel peak` against a running simulator.
     Quickstart,
+    /// The load generators of `cargo xtask bundle`: self-tests, and a level measured by each, one by an emulator.
+    Bundle,
     /// A real llama.cpp server with a small model.
     Llamacpp,
     /// Searches for the peak of the same server.
@@ -83,6 +90,7 @@ pub(crate) fn run(scenario: &Scenario) -> anyhow::Result<()> {
     world::build()?;
     match scenario {
         Scenario::Quickstart => quickstart::play(),
+        Scenario::Bundle => bundle::play(),
         Scenario::Llamacpp => llamacpp::play(),
         Scenario::LlamacppSearch { rounds, budget } => llamacpp::search(*rounds, budget),
         Scenario::Dynamo => dynamo::play(),
