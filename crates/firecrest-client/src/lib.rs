@@ -1,0 +1,1 @@
+//! A client of the FirecREST v2 REST API.
