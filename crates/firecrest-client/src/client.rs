@@ -1,0 +1,412 @@
+//! The client: credentials, limits and retries around every call.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use crate::{
+    answer::{Refusal, excerpt},
+    backoff::{self, GaveUp, Next, Past, RetryPolicy},
+    builder::{Authentication, BuildError, ClientBuilder},
+    call::{Call, Content},
+    classify::{CallKind, Class, classify},
+    environment::EnvironmentError,
+    error::{Cause, Error, Trail},
+    files::Files,
+    http::{Http, Reply, form},
+    jobs::Jobs,
+    keys::camel,
+    limits::Limits,
+    names::SystemName,
+    redact::redact,
+    secret::Secret,
+    status::Status,
+    token::TokenSource,
+    transfers::Transfers,
+};
+
+/// A client of one FirecREST v2 deployment.
+///
+/// Clones share connections, the token, the limits and the correlation id.
+///
+/// ```no_run
+/// # async fn example() -> anyhow::Result<()> {
+/// use firecrest_client::{Authentication, Client, ClientCredentials, SystemName};
+///
+/// let client = Client::builder("https://api.cscs.ch/ml/firecrest/v2")
+///     .authentication(Authentication::ClientCredentials(ClientCredentials {
+///         token_url: "https://auth.cscs.ch/auth/realms/firecrest-clients/protocol/openid-connect/token".parse()?,
+///         id: "my-client".to_owned(),
+///         secret: std::fs::read_to_string("secret")?.trim().into(),
+///         scopes: Vec::new(),
+///     }))
+///     .build()?;
+/// let clariden: SystemName = "clariden".parse()?;
+/// println!("{:?}", client.status().user_info(&clariden).await?.accounts);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Shared>);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) base: String,
+    pub(crate) authority: Authority,
+    pub(crate) http: Http,
+    pub(crate) storage: Http,
+    pub(crate) limits: Limits,
+    pub(crate) policy: RetryPolicy,
+    pub(crate) timeout: Duration,
+    pub(crate) correlation_id: String,
+}
+
+/// What a call shows to be let in.
+#[derive(Debug)]
+pub(crate) enum Authority {
+    Tokens(Box<TokenSource>),
+    ApiKey(Secret),
+}
+
+/// A random id of the shape of a UUID, version 4.
+pub(crate) fn random_id() -> String {
+    let bits = rand::random::<u128>() & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+    let digits = format!("{bits:032x}");
+    let (head, tail) = (&digits[..16], &digits[16..]);
+    format!(
+        "{}-{}-{}-{}-{}",
+        &head[..8],
+        &head[8..12],
+        &head[12..],
+        &tail[..4],
+        &tail[4..]
+    )
+}
+
+/// An answer with what the call left behind.
+pub(crate) struct Done {
+    pub(crate) body: Bytes,
+    status: u16,
+    trail: Trail,
+    kind: CallKind,
+    is_secret: bool,
+}
+
+impl Done {
+    /// Reads the body, whichever case its keys are in.
+    pub(crate) fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
+        self.json_then(Ok)
+    }
+
+    /// Reads the body, then checks what it says.
+    pub(crate) fn json_then<T, U>(self, check: impl FnOnce(T) -> Result<U, String>) -> Result<U, Error>
+    where
+        T: DeserializeOwned,
+    {
+        let value = serde_json::from_slice(&self.body).and_then(|value| serde_json::from_value(camel(value)));
+        match value.map_err(|fault| fault.to_string()).and_then(check) {
+            Ok(value) => Ok(value),
+            Err(reason) => Err(self.unreadable(reason)),
+        }
+    }
+
+    /// The error of an answer that says success and cannot be read.
+    pub(crate) fn unreadable(self, reason: String) -> Error {
+        let (reason, excerpt) = if self.is_secret {
+            (
+                "a field is missing or of another type".to_owned(),
+                "<not shown>".to_owned(),
+            )
+        } else {
+            (redact(&reason, &[]), redact(&excerpt(&self.body), &[]))
+        };
+        let cause = Cause::Unreadable {
+            status: self.status,
+            reason,
+            excerpt,
+        };
+        let class = classify(self.kind, cause.failure());
+        let gave_up = if class == Class::Ambiguous {
+            GaveUp::Ambiguous
+        } else {
+            GaveUp::Permanent
+        };
+        Error::new(self.trail, class, gave_up, cause)
+    }
+}
+
+impl Client {
+    /// Begins a client of the API at this base URL, which may have a path.
+    pub fn builder(base_url: impl Into<String>) -> ClientBuilder {
+        ClientBuilder::new(base_url.into())
+    }
+
+    /// A client from the variables of the environment; see [`ClientBuilder::from_environment`].
+    pub fn from_environment() -> Result<Self, FromEnvironmentError> {
+        Ok(ClientBuilder::from_environment()?.build()?)
+    }
+
+    pub(crate) fn assemble(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+
+    /// Systems, their health and limits, users, partitions, nodes and reservations.
+    pub fn status(&self) -> Status<'_> {
+        Status::new(self)
+    }
+
+    /// The files of a system.
+    pub fn files(&self, system: &SystemName) -> Files {
+        Files::new(self.clone(), system.clone())
+    }
+
+    /// The jobs of a system.
+    pub fn jobs(&self, system: &SystemName) -> Jobs {
+        Jobs::new(self.clone(), system.clone())
+    }
+
+    /// Uploads and downloads of any size.
+    pub fn transfers(&self, system: &SystemName) -> Transfers {
+        Transfers::new(self.clone(), system.clone())
+    }
+
+    /// The id that all requests of this client carry as `X-Correlation-ID`.
+    pub fn correlation_id(&self) -> &str {
+        &self.0.correlation_id
+    }
+
+    pub(crate) fn storage(&self) -> &Http {
+        &self.0.storage
+    }
+
+    pub(crate) fn policy(&self) -> &RetryPolicy {
+        &self.0.policy
+    }
+
+    /// Carries a call out, with the retries that its kind allows.
+    pub(crate) async fn run(&self, call: Call) -> Result<Done, Error> {
+        let policy = if call.is_single {
+            RetryPolicy::never()
+        } else {
+            self.0.policy
+        };
+        let mut begun = None;
+        let mut past = Past {
+            attempts: 0,
+            spent: Duration::ZERO,
+            renewed: false,
+        };
+        loop {
+            past.attempts += 1;
+            let request_id = random_id();
+            let (outcome, token) = self.attempt(&call, &request_id, &mut begun).await;
+            past.spent = begun.map_or(Duration::ZERO, |begun: Instant| begun.elapsed());
+            let trail = Trail {
+                method: call.verb.as_str(),
+                path: call.path.clone(),
+                attempts: past.attempts,
+                spent: past.spent,
+                request_id,
+            };
+            let cause = match outcome {
+                Ok(Reply { status, body, .. }) => {
+                    return Ok(Done {
+                        body,
+                        status,
+                        trail,
+                        kind: call.kind,
+                        is_secret: call.is_secret,
+                    });
+                }
+                Err(cause) => cause,
+            };
+            let class = classify(call.kind, cause.failure());
+            let asked = cause.asked(Timestamp::now());
+            match backoff::next(&policy, past, class, asked, rand::random()) {
+                Next::Wait(wait) => {
+                    tracing::debug!(method = trail.method, path = trail.path, ?wait, %cause, "the call is tried again");
+                    tokio::time::sleep(wait).await;
+                }
+                Next::Renew => {
+                    past.renewed = true;
+                    match self.renew(token.as_ref()).await {
+                        Renewal::Done => {}
+                        Renewal::Impossible => {
+                            return Err(Error::new(trail, class, GaveUp::Unauthenticated, cause));
+                        }
+                        Renewal::Failed(cause) => {
+                            return Err(Error::new(trail, class, GaveUp::Unauthenticated, cause));
+                        }
+                    }
+                }
+                Next::GiveUp(gave_up) => return Err(Error::new(trail, class, gave_up, cause)),
+            }
+        }
+    }
+
+    async fn renew(&self, refused: Option<&Secret>) -> Renewal {
+        match (&self.0.authority, refused) {
+            (Authority::Tokens(tokens), Some(refused)) => match tokens.renew(refused).await {
+                Ok(()) => Renewal::Done,
+                Err(error) => Renewal::Failed(Cause::Token(error)),
+            },
+            (Authority::Tokens(_) | Authority::ApiKey(_), _) => Renewal::Impossible,
+        }
+    }
+
+    /// One attempt, and the credential that it showed.
+    async fn attempt(
+        &self,
+        call: &Call,
+        request_id: &str,
+        begun: &mut Option<Instant>,
+    ) -> (Result<Reply, Cause>, Option<Secret>) {
+        let _permit = self.0.limits.begin().await;
+        // Waiting for the call's turn is not counted: the time of a call begins with its first attempt.
+        let begun = *begun.get_or_insert_with(Instant::now);
+        let credential = match (&self.0.authority, call.is_public) {
+            (_, true) => None,
+            (Authority::ApiKey(key), false) => Some(key.clone()),
+            (Authority::Tokens(tokens), false) => match tokens.token().await {
+                Ok(token) => Some(token),
+                Err(error) => return (Err(Cause::Token(error)), None),
+            },
+        };
+        let sent = self
+            .0
+            .http
+            .send(|client| self.request(client, call, request_id, credential.as_ref()))
+            .await;
+        let status = sent.as_ref().map_or(0, |reply| reply.status);
+        let ms = begun.elapsed().as_millis();
+        tracing::debug!(
+            method = call.verb.as_str(),
+            path = call.path,
+            status,
+            ms,
+            request_id,
+            "call"
+        );
+        let outcome = sent.and_then(|reply| {
+            if (200..300).contains(&reply.status) {
+                return Ok(reply);
+            }
+            let known: Vec<&str> = credential.iter().map(Secret::expose).collect();
+            Err(Cause::Refused(Refusal::read(
+                reply.status,
+                &reply.body,
+                reply.wait,
+                &known,
+            )))
+        });
+        (outcome, credential)
+    }
+
+    fn request(
+        &self,
+        client: &reqwest::Client,
+        call: &Call,
+        request_id: &str,
+        credential: Option<&Secret>,
+    ) -> reqwest::RequestBuilder {
+        let query = form(&call.query);
+        let mark = if query.is_empty() { "" } else { "?" };
+        let url = format!("{}{}{mark}{query}", self.0.base, call.path);
+        let mut request = client
+            .request(call.verb.method(), url)
+            .timeout(self.0.timeout + call.extra_time)
+            .header("accept", "application/json, */*")
+            .header("x-request-id", request_id)
+            .header("x-correlation-id", &self.0.correlation_id);
+        if let Some(credential) = credential {
+            request = match &self.0.authority {
+                Authority::Tokens(_) => request.bearer_auth(credential.expose()),
+                Authority::ApiKey(_) => request.header("x-api-key", sensitive(credential)),
+            };
+        }
+        match &call.content {
+            Content::Nothing => request,
+            Content::Json(value) => request.json(value),
+            Content::File { name, bytes } => {
+                let boundary = random_id().replace('-', "");
+                request
+                    .header(
+                        "content-type",
+                        format!("multipart/form-data; boundary={boundary}"),
+                    )
+                    .body(multipart(&boundary, name, bytes))
+            }
+        }
+    }
+}
+
+enum Renewal {
+    Done,
+    Impossible,
+    Failed(Cause),
+}
+
+/// A header that libraries below do not print either. A key that is no header value was refused earlier.
+fn sensitive(secret: &Secret) -> reqwest::header::HeaderValue {
+    let mut value = reqwest::header::HeaderValue::from_str(secret.expose())
+        .unwrap_or_else(|_| reqwest::header::HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
+}
+
+/// A form of one field `file`. Names are checked before, so they need no quoting.
+fn multipart(boundary: &str, name: &str, bytes: &Bytes) -> Vec<u8> {
+    let head = format!(
+        "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+         Content-Type: application/octet-stream\r\n\r\n"
+    );
+    let tail = format!("\r\n--{boundary}--\r\n");
+    [head.as_bytes(), bytes, tail.as_bytes()].concat()
+}
+
+/// Why no client could be made from the environment.
+#[derive(Debug, thiserror::Error)]
+pub enum FromEnvironmentError {
+    /// Variables are missing or wrong.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// The values do not make a client.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// What a client shows and where: kept apart from [`Authentication`], which is what the caller gives.
+pub(crate) fn authority(
+    authentication: Authentication,
+    http: &Http,
+    timeout: Duration,
+    policy: RetryPolicy,
+) -> Authority {
+    match authentication {
+        Authentication::ApiKey(key) => Authority::ApiKey(key),
+        Authentication::ClientCredentials(credentials) => Authority::Tokens(Box::new(TokenSource::new(
+            credentials,
+            http.clone(),
+            timeout,
+            policy,
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_the_shape_of_uuids() {
+        let id = random_id();
+        let parts: Vec<usize> = id.split('-').map(str::len).collect();
+        assert_eq!(parts, [8, 4, 4, 4, 12]);
+        assert_eq!(&id[14..15], "4");
+        assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"), "{id}");
+        assert_ne!(id, random_id());
+    }
+}
