@@ -275,4 +275,49 @@ mod tests {
             }
         }
     }
+
+    /// The call of a recorded request.
+    fn kind_of(method: &str, url: &str) -> CallKind {
+        match (method, url.rsplit('/').next().unwrap_or_default()) {
+            ("GET", _) => CallKind::Read,
+            ("POST", "jobs") => CallKind::Submit,
+            ("POST", "upload") => CallKind::StartUpload,
+            _ => CallKind::Repeatable,
+        }
+    }
+
+    /// Every error of the recordings, those of calls that this client does not make included.
+    #[test]
+    fn recorded_errors_are_classified() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recordings");
+        let mut lines = std::collections::BTreeSet::new();
+        for file in std::fs::read_dir(directory).expect("the recordings") {
+            let text = std::fs::read_to_string(file.expect("a file").path()).expect("a text");
+            let recording: serde_json::Value = serde_json::from_str(&text).expect("a document");
+            for exchange in recording["exchanges"].as_array().expect("exchanges") {
+                let status = exchange["status"]
+                    .as_u64()
+                    .and_then(|status| u16::try_from(status).ok());
+                let (method, url) = (exchange["method"].as_str(), exchange["url"].as_str());
+                let (Some(status), Some(method), Some(url)) = (status, method, url) else {
+                    panic!("an exchange lacks its line: {exchange}");
+                };
+                if status < 300 || !url.starts_with('/') {
+                    continue;
+                }
+                let body = exchange["response_body"]["json"].to_string();
+                let refusal = Refusal::read(status, body.as_bytes(), None, &[]);
+                let class = classify(kind_of(method, url), Failure::Refused(&refusal));
+                let messages = std::iter::once(&refusal.message).chain(&refusal.caused_by);
+                let messages: Vec<&str> = messages.map(String::as_str).collect();
+                let kind = kind_of(method, url);
+                lines.insert(format!(
+                    "{status} {kind:?} {class:?}: {}",
+                    messages.join(" < ").replace('\n', " ")
+                ));
+            }
+        }
+        let lines: Vec<String> = lines.into_iter().collect();
+        insta::assert_snapshot!("recorded_errors", lines.join("\n"));
+    }
 }

@@ -93,6 +93,7 @@ pub(crate) struct Done {
     trail: Trail,
     kind: CallKind,
     is_secret: bool,
+    credential: Option<Secret>,
 }
 
 impl Done {
@@ -121,7 +122,8 @@ impl Done {
                 "<not shown>".to_owned(),
             )
         } else {
-            (redact(&reason, &[]), redact(&excerpt(&self.body), &[]))
+            let known: Vec<&str> = self.credential.iter().map(Secret::expose).collect();
+            (redact(&reason, &known), redact(&excerpt(&self.body), &known))
         };
         let cause = Cause::Unreadable {
             status: self.status,
@@ -219,6 +221,7 @@ impl Client {
                         trail,
                         kind: call.kind,
                         is_secret: call.is_secret,
+                        credential: token,
                     });
                 }
                 Err(cause) => cause,

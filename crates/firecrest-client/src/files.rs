@@ -127,6 +127,7 @@ impl Files {
     ) -> Result<Piece, Error> {
         let call = self.get(name, path);
         let call = match portion {
+            Portion::Usual => call,
             Portion::Lines(lines) => call.query("lines", lines),
             Portion::Bytes(bytes) => call.query("bytes", bytes),
             Portion::AllButLines(lines) => call.query("lines", lines).query(skip, true),
@@ -151,8 +152,14 @@ impl Files {
     /// To follow a growing file, ask for no more than its [`stat`](Self::stat) has, and go on by what was
     /// asked for: a character that is cut at the boundary is replaced in both pieces.
     pub async fn view_range(&self, path: &RemotePath, offset: u64, size: u64) -> Result<String, Error> {
-        self.view_call(self.get("view", path).query("size", size).query("offset", offset))
-            .await
+        let call = self.get("view", path).query("size", size);
+        // The server begins at the beginning by itself.
+        let call = if offset == 0 {
+            call
+        } else {
+            call.query("offset", offset)
+        };
+        self.view_call(call).await
     }
 
     /// One look at a file, without retries.

@@ -67,11 +67,7 @@ impl Jobs {
     async fn get_call(&self, id: &JobId, is_single: bool) -> Result<Vec<Job>, Error> {
         let call = Call::get(path::job(&self.system, &id.submitted())).single(is_single);
         let jobs = self.client.run(call).await?.json::<JobList<Job>>()?.into_jobs();
-        // The server takes no ids of single tasks, so the task is picked out of the array here.
-        Ok(jobs
-            .into_iter()
-            .filter(|job| *id == id.submitted() || job.id == *id)
-            .collect())
+        Ok(of_job(id, jobs))
     }
 
     /// The user's jobs that the filter lets through.
@@ -121,6 +117,20 @@ impl Jobs {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The entries of this job, or of this task: the server takes no ids of tasks, and adds entries of tasks under
+/// the ids that they have inside of the scheduler.
+fn of_job(id: &JobId, mut jobs: Vec<Job>) -> Vec<Job> {
+    let is_task = *id != id.submitted();
+    jobs.retain(|job| {
+        if is_task {
+            job.id == *id
+        } else {
+            job.id.submitted() == *id
+        }
+    });
+    jobs
 }
 
 fn is_gone(error: &Error) -> bool {

@@ -107,6 +107,8 @@ impl Stat {
 /// Which portion of a file is wanted from one of its ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Portion {
+    /// Ten lines.
+    Usual,
     /// So many lines.
     Lines(NonZeroU64),
     /// So many bytes.

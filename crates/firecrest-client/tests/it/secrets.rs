@@ -1,0 +1,150 @@
+//! No secret is in any error, log or debug text of a conversation in which the server leaks them all.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use firecrest_client::{RetryPolicy, TransferOptions};
+use serde_json::json;
+
+use crate::{
+    replay_staged::{SIGNATURE, job, systems},
+    server::{Reply, Request, Server},
+    support::{QUICK, SECRET, TOKEN, bearer, chain, path, quick_wait, system, token_reply, with_tokens},
+};
+
+/// Where the log goes.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A server that repeats in each refusal what it was shown.
+fn leak(request: &Request, server: &str) -> Reply {
+    let token = bearer(request).unwrap_or_default().to_owned();
+    let url = format!(
+        "{server}/bucket/key?partNumber=1&X-Amz-Credential=key/{SIGNATURE}&X-Amz-Signature={SIGNATURE}"
+    );
+    let leaks = format!("token {token}, Bearer {token}, client_secret={SECRET} and {url}");
+    match request.path.rsplit('/').next().unwrap_or_default() {
+        "token" if request.headers.contains_key("x-first") => Reply::new(500, leaks),
+        "token" => token_reply(0, 300),
+        "systems" => Reply::json(200, &systems()),
+        "userinfo" => Reply::refusal(401, &leaks).header("auth-token", token),
+        "nodes" => Reply::new(502, format!("<html>{leaks}</html>")),
+        "partitions" => Reply::json(200, &json!({ "partitions": leaks })),
+        "reservations" => {
+            Reply::json(429, &json!({ "code": "900800", "message": leaks })).header("retry-after", "99")
+        }
+        "upload" => Reply::json(
+            201,
+            &json!({
+                "transferJob": { "jobId": "7" },
+                "transferDirectives": { "partsUploadUrls": [url], "completeUploadUrl": url, "maxPartSize": 100 },
+            }),
+        ),
+        "download" => Reply::json(201, &json!({ "transferJob": { "jobId": [url] } })),
+        "stat" => Reply::json(200, &json!({ "output": { "mode": 33_188, "size": 100 } })),
+        "key" => Reply::new(
+            403,
+            format!(
+                "<Error><Code>SignatureDoesNotMatch</Code><SignatureProvided>{SIGNATURE}</SignatureProvided></Error>"
+            ),
+        ),
+        "7" => job("7", "RUNNING"),
+        _ => Reply::refusal(500, &leaks),
+    }
+}
+
+#[tokio::test]
+async fn secrets_are_in_no_text() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let url = Arc::new(Mutex::new(String::new()));
+    let leaking = Arc::clone(&url);
+    let server = Server::start(move |request| leak(request, &leaking.lock().expect("no panic"))).await;
+    *url.lock().expect("no panic") = server.url();
+    let builder = with_tokens(&server.url()).retry_policy(RetryPolicy { attempts: 2, ..QUICK });
+    let mut texts = vec![format!("{builder:?}")];
+    let client = builder.build().expect("a client");
+    texts.push(format!("{client:?}"));
+    let (status, files, clariden) = (client.status(), client.files(&system()), system());
+    let errors: Vec<firecrest_client::Error> = vec![
+        status.user_info(&clariden).await.expect_err("refused"),
+        status.nodes(&clariden).await.expect_err("refused"),
+        status
+            .partitions(&clariden, false)
+            .await
+            .expect_err("not readable"),
+        status.reservations(&clariden).await.expect_err("throttled"),
+        files.view(&path("/scratch/x")).await.expect_err("refused"),
+    ];
+    texts.extend(
+        errors
+            .iter()
+            .flat_map(|error| [chain(error), format!("{error:?}"), format!("{error:#?}")]),
+    );
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let source = directory.path().join("source");
+    std::fs::write(&source, [7; 100]).expect("written");
+    let options = TransferOptions {
+        account: Some("a-lab01".to_owned()),
+        wait: quick_wait(),
+        ..TransferOptions::default()
+    };
+    let transfers = client.transfers(&clariden);
+    let up = transfers
+        .upload(&source, &path("/scratch/x"), &options)
+        .await
+        .expect_err("refused by the storage");
+    let down = transfers
+        .download(&path("/scratch/x"), &source, &options)
+        .await
+        .expect_err("not readable");
+    texts.extend(
+        [&up, &down]
+            .iter()
+            .flat_map(|error| [chain(error), format!("{error:?}")]),
+    );
+    assert!(
+        chain(&up).contains("the storage answered HTTP 403: SignatureDoesNotMatch"),
+        "{}",
+        chain(&up)
+    );
+
+    let logged = String::from_utf8_lossy(&log.0.lock().expect("no panic")).into_owned();
+    assert!(
+        logged.contains("/filesystem/clariden/transfer/upload"),
+        "the log is that of the calls"
+    );
+    texts.push(logged);
+    assert!(
+        server
+            .seen()
+            .iter()
+            .any(|request| bearer(request).is_some_and(|token| token.starts_with(TOKEN)))
+    );
+    for secret in [SECRET, TOKEN, SIGNATURE] {
+        for text in &texts {
+            assert!(!text.contains(secret), "{secret} is in: {text}");
+        }
+    }
+}

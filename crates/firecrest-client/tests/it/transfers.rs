@@ -1,0 +1,597 @@
+//! Transfers in spite of faults: whole and verified, or an error, and no job left behind.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use firecrest_client::{
+    Client, RemotePiece, Sha256, TransferError, TransferOptions, Transferred, Verify, Way,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    recordings::content,
+    replay_staged::{job, ranged},
+    server::{Reply, Request, Server},
+    support::{chain, path, quick, quick_wait, system},
+};
+
+/// A cluster with a storage that can be made to fail.
+#[derive(Default)]
+struct Cluster {
+    url: String,
+    limit: usize,
+    part_size: usize,
+    /// Files by path.
+    files: BTreeMap<String, Vec<u8>>,
+    target: String,
+    uploaded: BTreeMap<usize, Vec<u8>>,
+    /// What the storage answers to the next requests of a method in place of the right answer.
+    faults: Vec<(&'static str, Fault)>,
+    /// The job's state after the upload or download.
+    state: &'static str,
+    cancelled: Vec<String>,
+    jobs: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Fault {
+    /// This answer in place of the right one, and nothing done.
+    Instead(Reply),
+    /// The right answer with its body cut after so many bytes.
+    Cut(usize),
+    /// The effect, and no answer.
+    Lost,
+    /// One byte of the content changed.
+    Damage,
+}
+
+impl Cluster {
+    fn answer(&mut self, request: &Request) -> Reply {
+        let last = request.path.rsplit('/').next().unwrap_or_default();
+        if request.path.starts_with("/bucket/") {
+            return self.storage(request);
+        }
+        match (request.method.as_str(), last) {
+            ("GET", "systems") => Reply::json(200, &self.systems()),
+            ("GET", "stat") => self.with_file(request, |file| {
+                Reply::json(200, &json!({ "output": { "mode": 33_188, "size": file.len() } }))
+            }),
+            ("GET", "checksum") => self.with_file(request, |file| {
+                let checksum = Sha256::of(file).to_string();
+                Reply::json(
+                    200,
+                    &json!({ "output": { "algorithm": "SHA256", "checksum": checksum } }),
+                )
+            }),
+            ("GET", "download") => {
+                let reply = self.with_file(request, |file| Reply::new(200, file));
+                self.faulty("DIRECT", reply, |_| ())
+            }
+            ("POST", "upload") if request.path.contains("/ops/") => self.store(request),
+            ("POST", "upload" | "download") => self.start(request),
+            ("DELETE", id) => {
+                self.cancelled.push(id.to_owned());
+                Reply::new(204, "")
+            }
+            ("GET", "view") => Reply::json(200, &json!({ "output": "it broke\n" })),
+            ("GET", id) => job(id, self.state),
+            _ => Reply::refusal(404, "Not Found"),
+        }
+    }
+
+    fn systems(&self) -> Value {
+        let multipart = json!({ "max_part_size": self.part_size });
+        json!({ "systems": [{ "name": "clariden", "dataOperation": {
+            "max_ops_file_size": self.limit, "data_transfer": { "serviceType": "s3", "multipart": multipart },
+        } }] })
+    }
+
+    fn with_file(&self, request: &Request, answer: impl Fn(&[u8]) -> Reply) -> Reply {
+        match request.parameter("path").and_then(|path| self.files.get(path)) {
+            Some(file) => answer(file),
+            None => Reply::refusal(404, "No such file or directory"),
+        }
+    }
+
+    /// A direct upload.
+    fn store(&mut self, request: &Request) -> Reply {
+        let head = request
+            .body
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .expect("a head")
+            + 4;
+        let boundary = request
+            .header("content-type")
+            .and_then(|text| text.split_once("boundary="))
+            .expect("one")
+            .1;
+        let tail = format!("\r\n--{boundary}--\r\n").len();
+        let content = request.body[head..request.body.len() - tail].to_vec();
+        let text = String::from_utf8_lossy(&request.body[..head]).into_owned();
+        let name = text
+            .split("filename=\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next())
+            .expect("a name");
+        self.files.insert(
+            format!("{}/{name}", request.parameter("path").expect("a path")),
+            content,
+        );
+        Reply::new(204, "")
+    }
+
+    fn start(&mut self, request: &Request) -> Reply {
+        self.jobs += 1;
+        let body = request.json();
+        body["path"]
+            .as_str()
+            .expect("a path")
+            .clone_into(&mut self.target);
+        let url = |query: &str| format!("{}/bucket/key?{query}&X-Amz-Signature=abc", self.url);
+        let size = body["transferDirectives"]["fileSize"]
+            .as_u64()
+            .unwrap_or_default() as usize;
+        let parts: Vec<_> = (1..=size.div_ceil(self.part_size))
+            .map(|number| url(&format!("partNumber={number}")))
+            .collect();
+        let directives = json!({
+            "partsUploadUrls": parts, "completeUploadUrl": url("complete"), "maxPartSize": self.part_size,
+            "downloadUrl": url("download"),
+        });
+        let logs = json!({ "outputLog": "/scratch/out", "errorLog": "/scratch/error" });
+        Reply::json(
+            201,
+            &json!({ "transferJob": { "jobId": "7", "logs": logs }, "transferDirectives": directives }),
+        )
+    }
+
+    fn storage(&mut self, request: &Request) -> Reply {
+        let (method, request) = (request.method.clone(), request.clone());
+        match method.as_str() {
+            "PUT" => {
+                let number: usize = request
+                    .parameter("partNumber")
+                    .expect("a number")
+                    .parse()
+                    .expect("a number");
+                let right = Reply::new(200, "").header("etag", format!("\"tag-{number}\""));
+                self.faulty("PUT", right, move |cluster| {
+                    cluster.uploaded.insert(number, request.body.clone());
+                })
+            }
+            "POST" => self.faulty("POST", Reply::new(200, "<Result/>"), |cluster| {
+                let whole = cluster.uploaded.values().flatten().copied().collect();
+                cluster.files.insert(cluster.target.clone(), whole);
+            }),
+            _ => {
+                let right = ranged(&self.files[&self.target], &request);
+                self.faulty("GET", right, |_| ())
+            }
+        }
+    }
+
+    /// The right answer with its effect, unless a fault of this kind is due.
+    fn faulty(&mut self, kind: &str, right: Reply, effect: impl Fn(&mut Self)) -> Reply {
+        let Some(due) = self.faults.iter().position(|(of, _)| *of == kind) else {
+            effect(self);
+            return right;
+        };
+        match self.faults.remove(due).1 {
+            Fault::Instead(reply) => reply,
+            Fault::Cut(bytes) => right.cut_after(bytes),
+            Fault::Lost => {
+                effect(self);
+                Reply::nothing()
+            }
+            Fault::Damage => right.damaged(),
+        }
+    }
+}
+
+/// A cluster that serves, and a place for local files.
+struct Stage {
+    cluster: Arc<Mutex<Cluster>>,
+    server: Server,
+    directory: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn start(faults: Vec<(&'static str, Fault)>) -> Self {
+        let cluster = Cluster {
+            limit: 1000,
+            part_size: 4000,
+            state: "COMPLETED",
+            faults,
+            ..Cluster::default()
+        };
+        let cluster = Arc::new(Mutex::new(cluster));
+        let answering = Arc::clone(&cluster);
+        let server = Server::start(move |request| answering.lock().expect("no panic").answer(request)).await;
+        cluster.lock().expect("no panic").url = server.url();
+        Self {
+            cluster,
+            server,
+            directory: tempfile::tempdir().expect("a directory"),
+        }
+    }
+
+    fn client(&self) -> Client {
+        quick(&self.server.url())
+    }
+
+    fn with<T>(&self, of: impl FnOnce(&mut Cluster) -> T) -> T {
+        of(&mut self.cluster.lock().expect("no panic"))
+    }
+
+    fn put(&self, file: &str, content: Vec<u8>) {
+        self.with(|cluster| cluster.files.insert(file.to_owned(), content));
+    }
+
+    fn destination(&self) -> PathBuf {
+        self.directory.path().join("down")
+    }
+
+    async fn upload(&self, size: usize, options: &TransferOptions) -> Result<Transferred, TransferError> {
+        let source = self.directory.path().join("up");
+        std::fs::write(&source, content(size)).expect("written");
+        self.client()
+            .transfers(&system())
+            .upload(&source, &path("/scratch/file"), options)
+            .await
+    }
+
+    async fn download(&self, size: usize, options: &TransferOptions) -> Result<Transferred, TransferError> {
+        self.put("/scratch/file", content(size));
+        self.client()
+            .transfers(&system())
+            .download(&path("/scratch/file"), &self.destination(), options)
+            .await
+    }
+
+    /// What is in the local directory besides the source.
+    fn left_behind(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.directory.path()).expect("the directory");
+        let names = entries.map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        });
+        names.filter(|name| name != "up").collect()
+    }
+}
+
+fn options() -> TransferOptions {
+    TransferOptions {
+        part_size: 4000.try_into().expect("not zero"),
+        wait: quick_wait(),
+        ..TransferOptions::default()
+    }
+}
+
+fn unavailable() -> Fault {
+    Fault::Instead(Reply::new(503, "<Error><Code>SlowDown</Code></Error>"))
+}
+
+#[tokio::test]
+async fn the_way_is_chosen_by_the_limit() {
+    let stage = Stage::start(Vec::new()).await;
+    assert_eq!(stage.upload(1000, &options()).await.expect("up").way, Way::Direct);
+    assert_eq!(
+        stage.with(|cluster| cluster.files["/scratch/file"].clone()),
+        content(1000)
+    );
+    let staged = Way::Staged("7".parse().expect("an id"));
+    assert_eq!(stage.upload(1001, &options()).await.expect("up").way, staged);
+    assert_eq!(
+        stage.with(|cluster| cluster.files["/scratch/file"].clone()),
+        content(1001)
+    );
+    // Of 1000 bytes of text, 747 are left for the content.
+    assert_eq!(
+        stage.download(747, &options()).await.expect("down").way,
+        Way::Direct
+    );
+    assert_eq!(std::fs::read(stage.destination()).expect("a file"), content(747));
+    assert_eq!(stage.download(748, &options()).await.expect("down").way, staged);
+    assert_eq!(std::fs::read(stage.destination()).expect("a file"), content(748));
+    assert_eq!(stage.left_behind(), ["down"]);
+}
+
+#[tokio::test]
+async fn parts_are_sent_again() {
+    let faults = vec![
+        ("PUT", unavailable()),
+        ("PUT", Fault::Lost),
+        ("PUT", Fault::Instead(Reply::nothing())),
+        (
+            "POST",
+            Fault::Instead(Reply::new(200, "<Error><Code>InternalError</Code></Error>")),
+        ),
+    ];
+    let stage = Stage::start(faults).await;
+    stage
+        .upload(10_000, &options())
+        .await
+        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!(
+        stage.with(|cluster| cluster.files["/scratch/file"].clone()),
+        content(10_000)
+    );
+    assert_eq!(
+        stage.with(|cluster| (cluster.jobs, cluster.cancelled.len(), cluster.faults.len())),
+        (1, 0, 0)
+    );
+    assert_eq!(
+        stage.server.count("PUT /bucket/key"),
+        6,
+        "three parts, and three again"
+    );
+}
+
+#[tokio::test]
+async fn a_completion_without_an_answer_is_looked_for() {
+    let gone = Fault::Instead(Reply::new(404, "<Error><Code>NoSuchUpload</Code></Error>"));
+    let stage = Stage::start(vec![("POST", Fault::Lost), ("POST", gone)]).await;
+    stage
+        .upload(10_000, &options())
+        .await
+        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!(
+        stage.with(|cluster| cluster.files["/scratch/file"].clone()),
+        content(10_000)
+    );
+}
+
+#[tokio::test]
+async fn parts_that_are_cut_go_on_from_there() {
+    let stage = Stage::start(vec![
+        ("GET", Fault::Cut(1500)),
+        ("GET", Fault::Cut(0)),
+        ("GET", Fault::Cut(1000)),
+    ])
+    .await;
+    let one_by_one = TransferOptions {
+        parallel: 1.try_into().expect("not zero"),
+        ..options()
+    };
+    stage
+        .download(10_000, &one_by_one)
+        .await
+        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!(
+        std::fs::read(stage.destination()).expect("a file"),
+        content(10_000)
+    );
+    let seen = stage.server.seen();
+    let ranges: Vec<_> = seen
+        .iter()
+        .filter(|request| request.path == "/bucket/key")
+        .map(|request| {
+            request
+                .header("range")
+                .expect("a range")
+                .trim_start_matches("bytes=")
+        })
+        .collect();
+    let expected = [
+        "0-3999",
+        "1500-3999",
+        "1500-3999",
+        "2500-3999",
+        "4000-7999",
+        "8000-9999",
+    ];
+    assert_eq!(ranges, expected, "what came before a cut is not asked for again");
+    assert_eq!(stage.left_behind(), ["down"]);
+}
+
+#[tokio::test]
+async fn the_storage_is_shown_no_credentials() {
+    let stage = Stage::start(Vec::new()).await;
+    stage.upload(10_000, &options()).await.expect("up");
+    stage.download(10_000, &options()).await.expect("down");
+    let seen = stage.server.seen();
+    let storage: Vec<_> = seen
+        .iter()
+        .filter(|request| request.path == "/bucket/key")
+        .collect();
+    assert_eq!(storage.len(), 7);
+    for request in storage {
+        assert_eq!(request.header("x-api-key"), None);
+        assert_eq!(request.header("authorization"), None);
+        assert_eq!(request.header("transfer-encoding"), None);
+        assert_eq!(
+            request.header("content-length").is_some(),
+            request.method != "GET"
+        );
+    }
+}
+
+/// A transfer that must fail, with its job ended and nothing left behind.
+fn check_failure(stage: &Stage, outcome: Result<Transferred, TransferError>, expected: &str) {
+    let text = chain(&outcome.expect_err("a failure"));
+    assert!(text.contains(expected), "{text}");
+    assert_eq!(stage.left_behind(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn failed_transfers_leave_nothing_behind() {
+    let denied = || {
+        Fault::Instead(Reply::new(
+            403,
+            "<Error><Code>AccessDenied</Code><Message>Expired</Message></Error>",
+        ))
+    };
+    for method in ["PUT", "POST"] {
+        let stage = Stage::start(vec![(method, denied())]).await;
+        check_failure(
+            &stage,
+            stage.upload(10_000, &options()).await,
+            "the storage answered HTTP 403: AccessDenied: Expired",
+        );
+        assert_eq!(
+            stage.with(|cluster| cluster.cancelled.clone()),
+            ["7"],
+            "the job is told to end"
+        );
+    }
+    let stage = Stage::start(vec![("GET", denied())]).await;
+    check_failure(
+        &stage,
+        stage.download(10_000, &options()).await,
+        "the storage answered HTTP 403: AccessDenied: Expired",
+    );
+    assert_eq!(stage.with(|cluster| cluster.cancelled.clone()), ["7"]);
+
+    let stage = Stage::start(vec![("PUT", unavailable()); 40]).await;
+    check_failure(
+        &stage,
+        stage.upload(3000, &options()).await,
+        "failed after 4 attempts",
+    );
+    assert_eq!(stage.server.count("PUT /bucket/key"), 4);
+
+    let stage = Stage::start(Vec::new()).await;
+    stage.with(|cluster| cluster.state = "FAILED");
+    check_failure(
+        &stage,
+        stage.upload(3000, &options()).await,
+        "job 7 ended as Failed; its log says: it broke",
+    );
+
+    let stage = Stage::start(vec![("GET", Fault::Instead(Reply::new(200, content(10_000))))]).await;
+    check_failure(
+        &stage,
+        stage.download(10_000, &options()).await,
+        "the storage serves no ranges",
+    );
+}
+
+#[tokio::test]
+async fn damage_is_found() {
+    let stage = Stage::start(vec![("GET", Fault::Damage)]).await;
+    let outcome = stage.download(10_000, &options()).await;
+    assert!(
+        matches!(outcome, Err(TransferError::Checksum { .. })),
+        "{outcome:?}"
+    );
+    check_failure(&stage, outcome, "/scratch/file has the SHA-256 ");
+
+    let stage = Stage::start(vec![("DIRECT", Fault::Damage)]).await;
+    check_failure(
+        &stage,
+        stage.download(500, &options()).await,
+        "/scratch/file has the SHA-256 ",
+    );
+
+    let stage = Stage::start(Vec::new()).await;
+    let other = TransferOptions {
+        verify: Verify::Sha256(Sha256::of(b"other")),
+        ..options()
+    };
+    check_failure(
+        &stage,
+        stage.download(10_000, &other).await,
+        "/scratch/file has the SHA-256 ",
+    );
+    check_failure(&stage, stage.upload(10_000, &other).await, "up has the SHA-256 ");
+    assert_eq!(
+        stage.with(|cluster| cluster.jobs),
+        1,
+        "what is not the right file is not sent"
+    );
+}
+
+#[tokio::test]
+async fn what_the_site_requires_is_said_before() {
+    let stage = Stage::start(Vec::new()).await;
+    stage.put("/scratch/dir", Vec::new());
+    let server = Server::start(|request| match request.path.rsplit('/').next() {
+        Some("stat") => Reply::json(200, &json!({ "output": { "mode": 16_877, "size": 4096 } })),
+        _ => Reply::json(
+            200,
+            &json!({ "systems": [{ "name": "clariden", "dataOperation": {
+            "max_ops_file_size": 10, "datatransfer_jobs_directives": ["#SBATCH --account={account}"],
+            "data_transfer": { "service_type": "s3" },
+        } }] }),
+        ),
+    })
+    .await;
+    let transfers = quick(&server.url()).transfers(&system());
+    let source = stage.directory.path().join("up");
+    std::fs::write(&source, content(100)).expect("written");
+    let error = transfers
+        .upload(&source, &path("/scratch/x"), &options())
+        .await
+        .expect_err("no account");
+    assert!(matches!(error, TransferError::NoAccount), "{error:?}");
+    let error = transfers
+        .download(&path("/scratch/dir"), &stage.destination(), &options())
+        .await
+        .expect_err("no file");
+    assert!(matches!(error, TransferError::NotAFile(_)), "{error:?}");
+}
+
+/// Cuts a file into pieces on the cluster and downloads them.
+async fn pieces(
+    faults: Vec<(&'static str, Fault)>,
+    with_checksums: bool,
+) -> (Stage, Result<Transferred, TransferError>) {
+    let stage = Stage::start(faults).await;
+    let whole = content(10_000);
+    let pieces: Vec<_> = whole
+        .chunks(700)
+        .enumerate()
+        .map(|(index, piece)| {
+            let file = format!("/scratch/piece.{index:02}");
+            stage.put(&file, piece.to_vec());
+            RemotePiece {
+                path: path(&file),
+                sha256: with_checksums.then(|| Sha256::of(piece)),
+            }
+        })
+        .collect();
+    let transfers = stage.client().transfers(&system());
+    let outcome = transfers
+        .download_pieces(&pieces, Sha256::of(&whole), &stage.destination(), &options())
+        .await;
+    (stage, outcome)
+}
+
+#[tokio::test]
+async fn pieces_make_the_file() {
+    let cut = || {
+        vec![
+            ("DIRECT", Fault::Cut(100)),
+            ("DIRECT", Fault::Instead(Reply::refusal(424, "no channel"))),
+        ]
+    };
+    for (faults, with_checksums) in [
+        (cut(), false),
+        (cut(), true),
+        (vec![("DIRECT", Fault::Damage)], true),
+    ] {
+        let (stage, outcome) = pieces(faults, with_checksums).await;
+        let done = outcome.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        assert_eq!((done.bytes, done.way), (10_000, Way::Direct));
+        assert_eq!(
+            std::fs::read(stage.destination()).expect("a file"),
+            content(10_000)
+        );
+    }
+}
+
+#[tokio::test]
+async fn damaged_pieces_are_found() {
+    let (stage, outcome) = pieces(vec![("DIRECT", Fault::Damage)], false).await;
+    check_failure(&stage, outcome, "the file made of the pieces has the SHA-256 ");
+    let twice = vec![("DIRECT", Fault::Damage); 30];
+    let (stage, outcome) = pieces(twice, true).await;
+    check_failure(&stage, outcome, "/scratch/piece.");
+}
