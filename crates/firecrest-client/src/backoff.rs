@@ -51,7 +51,7 @@ impl RetryPolicy {
 
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Wait, then try again.
     Wait(Duration),
     /// Renew the token, then try again at once.
@@ -67,7 +67,7 @@ pub enum GaveUp {
     Permanent,
     /// It may have had its effect.
     Ambiguous,
-    /// A fresh token was refused, too.
+    /// The credentials were refused; a token that was renewed meanwhile, too.
     Unauthenticated,
     /// The number of attempts was used up.
     Attempts,
@@ -85,7 +85,7 @@ impl fmt::Display for GaveUp {
         match self {
             Self::Permanent => formatter.write_str("it would be refused again"),
             Self::Ambiguous => formatter.write_str("it may have had its effect, so it was not repeated"),
-            Self::Unauthenticated => formatter.write_str("a fresh token was refused, too"),
+            Self::Unauthenticated => formatter.write_str("the credentials were refused"),
             Self::Attempts => formatter.write_str("no more attempts are allowed"),
             Self::OutOfTime { wait, asked: true } => {
                 write!(
@@ -105,17 +105,23 @@ impl fmt::Display for GaveUp {
 
 /// What an attempt has behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Past {
+pub(crate) struct Past {
     /// Attempts made, this one included.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// Time since the call began.
-    pub spent: Duration,
+    pub(crate) spent: Duration,
     /// Whether the token was renewed for this call.
-    pub renewed: bool,
+    pub(crate) renewed: bool,
 }
 
 /// Decides what follows a failed attempt; `asked` is the wait that the server asks for.
-pub fn next(policy: &RetryPolicy, past: Past, class: Class, asked: Option<Duration>, random: f64) -> Next {
+pub(crate) fn next(
+    policy: &RetryPolicy,
+    past: Past,
+    class: Class,
+    asked: Option<Duration>,
+    random: f64,
+) -> Next {
     match class {
         Class::Permanent => Next::GiveUp(GaveUp::Permanent),
         Class::Ambiguous => Next::GiveUp(GaveUp::Ambiguous),

@@ -2,6 +2,8 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
+use reqwest::Url;
+
 use crate::{
     backoff::RetryPolicy,
     client::{Client, Shared, authority, random_id},
@@ -152,14 +154,11 @@ impl ClientBuilder {
             // Another thread may have installed one meanwhile, which serves as well.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        let http = Http::new(Arc::clone(&self.configure)).map_err(BuildError::Http)?;
-        let issuer = Http::new(Arc::clone(&self.configure)).map_err(BuildError::Http)?;
-        let storage = Http::new(self.configure).map_err(BuildError::Http)?;
+        let http = Http::new(self.configure, &base).map_err(BuildError::Http)?;
         Ok(Client::assemble(Shared {
             base,
-            authority: authority(authentication, &issuer, self.timeout, self.policy),
+            authority: authority(authentication, &http, self.timeout, self.policy),
             http,
-            storage,
             limits: Limits::new(self.in_flight, self.per_minute),
             policy: self.policy,
             timeout: self.timeout,
@@ -178,13 +177,12 @@ impl std::fmt::Debug for ClientBuilder {
     }
 }
 
-/// The base URL without a slash at its end.
-fn check_base_url(text: &str) -> Result<String, BuildError> {
+fn check_base_url(text: &str) -> Result<Url, BuildError> {
     let refuse = |reason: &str| BuildError::BaseUrl {
         url: text.to_owned(),
         reason: reason.to_owned(),
     };
-    let url = reqwest::Url::parse(text.trim()).map_err(|error| refuse(&error.to_string()))?;
+    let url = Url::parse(text.trim()).map_err(|error| refuse(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(refuse("it is neither http nor https"));
     }
@@ -198,7 +196,7 @@ fn check_base_url(text: &str) -> Result<String, BuildError> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(refuse("it has a query or a fragment"));
     }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    Ok(url)
 }
 
 fn check_key(authentication: &Authentication) -> Result<(), BuildError> {
@@ -221,16 +219,16 @@ mod tests {
         let check = |text: &str, expected: Result<&str, &str>| {
             let found = check_base_url(text).map_err(|error| error.to_string());
             match (&found, expected) {
-                (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+                (Ok(found), Ok(expected)) => assert_eq!(found.as_str(), expected),
                 (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
                 _ => panic!("{text}: {found:?}"),
             }
         };
         check(
             "https://api.example/ml/firecrest/v2/",
-            Ok("https://api.example/ml/firecrest/v2"),
+            Ok("https://api.example/ml/firecrest/v2/"),
         );
-        check(" http://127.0.0.1:8000 ", Ok("http://127.0.0.1:8000"));
+        check(" http://127.0.0.1:8000 ", Ok("http://127.0.0.1:8000/"));
         check("api.example/v2", Err("relative URL without a base"));
         check("ftp://api.example", Err("neither http nor https"));
         check("https://api.example?x=1", Err("a query"));

@@ -40,21 +40,23 @@ pub enum Failure<'a> {
     /// The answer says success and could not be read.
     Unreadable,
     /// No token could be had, so the call was not made.
-    NoToken,
+    NoToken {
+        /// Whether one may be had later.
+        may_pass: bool,
+    },
 }
 
 /// Classifies a failed attempt.
 pub fn classify(kind: CallKind, failure: Failure<'_>) -> Class {
     match failure {
         Failure::Refused(refusal) => classify_refusal(kind, refusal),
-        Failure::NotSent => Class::Retry,
+        Failure::NotSent | Failure::NoToken { may_pass: true } => Class::Retry,
         Failure::NoAnswer => unless_repeated(kind),
         Failure::Unreadable => match kind {
             CallKind::Submit | CallKind::StartUpload => Class::Ambiguous,
             CallKind::Read | CallKind::Repeatable => Class::Permanent,
         },
-        // The renewal of tokens has retries of its own.
-        Failure::NoToken => Class::Permanent,
+        Failure::NoToken { may_pass: false } => Class::Permanent,
     }
 }
 
@@ -252,7 +254,8 @@ mod tests {
         check(Failure::NotSent, [R; 4]);
         check(Failure::NoAnswer, [R, R, A, A]);
         check(Failure::Unreadable, [P, P, A, A]);
-        check(Failure::NoToken, [P; 4]);
+        check(Failure::NoToken { may_pass: true }, [R; 4]);
+        check(Failure::NoToken { may_pass: false }, [P; 4]);
     }
 
     proptest! {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use reqwest::Url;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -54,10 +55,9 @@ pub struct Client(Arc<Shared>);
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) base: String,
+    pub(crate) base: Url,
     pub(crate) authority: Authority,
     pub(crate) http: Http,
-    pub(crate) storage: Http,
     pub(crate) limits: Limits,
     pub(crate) policy: RetryPolicy,
     pub(crate) timeout: Duration,
@@ -180,8 +180,8 @@ impl Client {
         &self.0.correlation_id
     }
 
-    pub(crate) fn storage(&self) -> &Http {
-        &self.0.storage
+    pub(crate) fn http(&self) -> &Http {
+        &self.0.http
     }
 
     pub(crate) fn policy(&self) -> &RetryPolicy {
@@ -228,35 +228,27 @@ impl Client {
             };
             let class = classify(call.kind, cause.failure());
             let asked = cause.asked(Timestamp::now());
-            match backoff::next(&policy, past, class, asked, rand::random()) {
-                Next::Wait(wait) => {
+            let next = match &cause {
+                // The issuer was asked as often as the policy allows.
+                Cause::Token(error) => Next::GiveUp(error.gave_up),
+                _ => backoff::next(&policy, past, class, asked, rand::random()),
+            };
+            match (next, &self.0.authority) {
+                (Next::Wait(wait), _) => {
                     tracing::debug!(method = trail.method, path = trail.path, ?wait, %cause, "the call is tried again");
                     tokio::time::sleep(wait).await;
                 }
-                Next::Renew => {
+                (Next::Renew, Authority::Tokens(tokens)) => {
                     past.renewed = true;
-                    match self.renew(token.as_ref()).await {
-                        Renewal::Done => {}
-                        Renewal::Impossible => {
-                            return Err(Error::new(trail, class, GaveUp::Unauthenticated, cause));
-                        }
-                        Renewal::Failed(cause) => {
-                            return Err(Error::new(trail, class, GaveUp::Unauthenticated, cause));
-                        }
+                    if let Some(refused) = &token {
+                        tokens.refuse(refused).await;
                     }
                 }
-                Next::GiveUp(gave_up) => return Err(Error::new(trail, class, gave_up, cause)),
+                (Next::Renew, Authority::ApiKey(_)) => {
+                    return Err(Error::new(trail, class, GaveUp::Unauthenticated, cause));
+                }
+                (Next::GiveUp(gave_up), _) => return Err(Error::new(trail, class, gave_up, cause)),
             }
-        }
-    }
-
-    async fn renew(&self, refused: Option<&Secret>) -> Renewal {
-        match (&self.0.authority, refused) {
-            (Authority::Tokens(tokens), Some(refused)) => match tokens.renew(refused).await {
-                Ok(()) => Renewal::Done,
-                Err(error) => Renewal::Failed(Cause::Token(error)),
-            },
-            (Authority::Tokens(_) | Authority::ApiKey(_), _) => Renewal::Impossible,
         }
     }
 
@@ -281,7 +273,9 @@ impl Client {
         let sent = self
             .0
             .http
-            .send(|client| self.request(client, call, request_id, credential.as_ref()))
+            .send(&self.0.base, |client| {
+                self.request(client, call, request_id, credential.as_ref())
+            })
             .await;
         let status = sent.as_ref().map_or(0, |reply| reply.status);
         let ms = begun.elapsed().as_millis();
@@ -317,7 +311,11 @@ impl Client {
     ) -> reqwest::RequestBuilder {
         let query = form(&call.query);
         let mark = if query.is_empty() { "" } else { "?" };
-        let url = format!("{}{}{mark}{query}", self.0.base, call.path);
+        let url = format!(
+            "{}{}{mark}{query}",
+            self.0.base.as_str().trim_end_matches('/'),
+            call.path
+        );
         let mut request = client
             .request(call.verb.method(), url)
             .timeout(self.0.timeout + call.extra_time)
@@ -344,12 +342,6 @@ impl Client {
             }
         }
     }
-}
-
-enum Renewal {
-    Done,
-    Impossible,
-    Failed(Cause),
 }
 
 /// A header that libraries below do not print either. A key that is no header value was refused earlier.

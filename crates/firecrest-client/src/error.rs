@@ -175,7 +175,9 @@ impl Cause {
             Self::NotSent(_) => Failure::NotSent,
             Self::NoAnswer(_) => Failure::NoAnswer,
             Self::Unreadable { .. } => Failure::Unreadable,
-            Self::Token(_) => Failure::NoToken,
+            Self::Token(error) => Failure::NoToken {
+                may_pass: error.is_retryable(),
+            },
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     classify::CallKind,
     client::Client,
     error::Error,
-    names::{NameError, RemotePath, SystemName},
+    names::{RemotePath, SystemName},
 };
 
 /// The calls below `/filesystem/{system}/ops`.
@@ -251,10 +251,5 @@ impl Files {
         let mut call = self.get("download", path);
         call.extra_time = std::time::Duration::from_mins(1);
         self.client.run(call).await.map(|done| done.body)
-    }
-
-    /// The path of an entry of a directory, checked like every path.
-    pub fn path(directory: &RemotePath, entry: &str) -> Result<RemotePath, NameError> {
-        directory.join(entry)
     }
 }

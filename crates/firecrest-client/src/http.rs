@@ -2,12 +2,16 @@
 
 use std::{
     fmt::{self, Write as _},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{
+    Url,
+    header::{HeaderMap, HeaderValue, RETRY_AFTER},
+};
+use tokio::time::Instant;
 
 use crate::{
     error::{Cause, TransportError},
@@ -28,19 +32,31 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
 }
 
-/// A pool of connections that is replaced after a fault.
+/// How long a connection without a request is kept. The server closes idle connections after five seconds, and
+/// a request that meets the closing is lost.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// Connections, shared by all clones.
 ///
-/// The server closes connections after some of its errors without saying so, and the next request on such
-/// a connection is lost. So after a 5xx or a broken connection a fresh pool serves the next request.
+/// The server closes connections after some of its errors without saying so, and the next request on such a
+/// connection is lost. So after a 5xx or a broken connection no kept connection is used until all that were kept
+/// then are dropped.
 #[derive(Clone)]
-pub(crate) struct Http {
+pub(crate) struct Http(Arc<Shared>);
+
+struct Shared {
     configure: Configure,
-    current: Arc<Mutex<Pool>>,
+    /// With and without encryption: reading the certificates of the machine takes a while.
+    kept: PerScheme,
+    fresh: PerScheme,
+    last_fault: Mutex<Option<Instant>>,
 }
 
-struct Pool {
-    generation: u64,
-    client: reqwest::Client,
+/// A client for each scheme, built when it is needed.
+#[derive(Default)]
+struct PerScheme {
+    encrypted: OnceLock<reqwest::Client>,
+    plain: OnceLock<reqwest::Client>,
 }
 
 impl fmt::Debug for Http {
@@ -50,70 +66,95 @@ impl fmt::Debug for Http {
 }
 
 impl Http {
-    pub(crate) fn new(configure: Configure) -> Result<Self, reqwest::Error> {
-        let client = build(&configure)?;
-        Ok(Self {
+    /// Connections for a base URL; an error tells of settings that cannot be met.
+    pub(crate) fn new(configure: Configure, base: &Url) -> Result<Self, reqwest::Error> {
+        let (kept, fresh) = (PerScheme::default(), PerScheme::default());
+        let http = Self(Arc::new(Shared {
             configure,
-            current: Arc::new(Mutex::new(Pool {
-                generation: 0,
-                client,
-            })),
-        })
+            kept,
+            fresh,
+            last_fault: Mutex::new(None),
+        }));
+        http.client(base)?;
+        Ok(http)
     }
 
-    /// Sends a request and reads the whole answer, whatever its status.
+    /// Sends a request to this URL and reads the whole answer, whatever its status.
     pub(crate) async fn send(
         &self,
+        url: &Url,
         request: impl FnOnce(&reqwest::Client) -> reqwest::RequestBuilder,
     ) -> Result<Reply, Cause> {
-        let (generation, client) = self.pool();
+        let client = self.client(url).map_err(Cause::transport)?;
         let outcome = exchange(request(&client)).await;
-        let is_suspect = match &outcome {
+        let is_fault = match &outcome {
             Ok(reply) => reply.status >= 500,
             Err(_) => true,
         };
-        if is_suspect {
-            self.replace(generation);
+        if is_fault {
+            self.distrust();
         }
         outcome
     }
 
-    /// The pool that is current, for exchanges whose bodies are streamed.
-    pub(crate) fn pool(&self) -> (u64, reqwest::Client) {
-        let pool = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        (pool.generation, pool.client.clone())
+    /// The client for a request to this URL.
+    pub(crate) fn client(&self, url: &Url) -> Result<reqwest::Client, reqwest::Error> {
+        let Shared {
+            configure,
+            kept,
+            fresh,
+            last_fault,
+        } = &*self.0;
+        let last_fault = *last_fault.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_fresh = last_fault.is_some_and(|fault| fault.elapsed() < 2 * IDLE);
+        let clients = if is_fresh { fresh } else { kept };
+        let is_encrypted = url.scheme() == "https";
+        let client = if is_encrypted {
+            &clients.encrypted
+        } else {
+            &clients.plain
+        };
+        if let Some(client) = client.get() {
+            return Ok(client.clone());
+        }
+        let built = build(configure, is_encrypted, is_fresh)?;
+        Ok(client.get_or_init(|| built).clone())
     }
 
-    /// Replaces the pool of this generation.
-    pub(crate) fn replace(&self, generation: u64) {
-        // The same settings were built before, so a failure to build them is not expected; the old pool
-        // serves on then.
-        let Ok(client) = build(&self.configure) else {
-            return;
-        };
-        let mut pool = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if pool.generation == generation {
-            *pool = Pool {
-                generation: generation + 1,
-                client,
-            };
-        }
+    /// Uses no connection that is kept now.
+    pub(crate) fn distrust(&self) {
+        *self.0.last_fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 }
 
-fn build(configure: &Configure) -> Result<reqwest::Client, reqwest::Error> {
+fn build(
+    configure: &Configure,
+    is_encrypted: bool,
+    is_fresh: bool,
+) -> Result<reqwest::Client, reqwest::Error> {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("firecrest-client/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(10))
+        .pool_idle_timeout(IDLE)
         // A redirect would carry credentials to another host.
         .redirect(reqwest::redirect::Policy::none());
+    let builder = if is_fresh {
+        builder.pool_max_idle_per_host(0)
+    } else {
+        builder
+    };
+    let builder = if is_encrypted {
+        builder
+    } else {
+        builder.tls_certs_only([])
+    };
     configure(builder).build()
 }
 
 async fn exchange(request: reqwest::RequestBuilder) -> Result<Reply, Cause> {
     let mut response = request.send().await.map_err(Cause::transport)?;
     let status = response.status().as_u16();
-    let wait = wait_of(response.headers());
+    let wait = wait_of(status, response.headers());
     let mut body = BytesMut::new();
     // Once the head has come the request was sent, whatever becomes of the body.
     while let Some(chunk) = response
@@ -137,12 +178,15 @@ async fn exchange(request: reqwest::RequestBuilder) -> Result<Reply, Cause> {
     })
 }
 
-pub(crate) fn wait_of(headers: &HeaderMap) -> Option<WaitHint> {
+/// The wait that the headers ask for. Some gateways tell when a quota begins anew, and mean it as a wait only
+/// when they throttle.
+pub(crate) fn wait_of(status: u16, headers: &HeaderMap) -> Option<WaitHint> {
+    let read = |value: &HeaderValue| value.to_str().ok().and_then(WaitHint::from_header);
+    let reset = headers.get("ratelimit-reset").filter(|_| status == 429);
     headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()
-        .and_then(WaitHint::from_header)
+        .get(RETRY_AFTER)
+        .and_then(read)
+        .or_else(|| reset.and_then(read))
 }
 
 /// Fields as a form or a query writes them.

@@ -59,7 +59,7 @@ mod wait_hint;
 
 pub use self::{
     answer::{Origin, Refusal},
-    backoff::{GaveUp, Next, Past, RetryPolicy, next},
+    backoff::{GaveUp, RetryPolicy},
     builder::{Authentication, BuildError, ClientBuilder},
     classify::{CallKind, Class, Failure, classify},
     client::{Client, FromEnvironmentError},

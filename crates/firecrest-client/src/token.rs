@@ -95,6 +95,16 @@ pub(crate) struct TokenSource {
     renewals: AtomicU64,
 }
 
+impl TokenError {
+    /// Whether the issuer may give a token later.
+    pub fn is_retryable(&self) -> bool {
+        match self.gave_up {
+            GaveUp::Attempts | GaveUp::OutOfTime { .. } => true,
+            GaveUp::Permanent | GaveUp::Ambiguous | GaveUp::Unauthenticated => false,
+        }
+    }
+}
+
 impl TokenSource {
     pub(crate) fn new(
         credentials: ClientCredentials,
@@ -114,20 +124,10 @@ impl TokenSource {
 
     /// A token with enough of its life left.
     pub(crate) async fn token(&self) -> Result<Secret, TokenError> {
-        self.token_other_than(None).await
-    }
-
-    /// Renews the token that was refused, unless another call has done so already.
-    pub(crate) async fn renew(&self, refused: &Secret) -> Result<(), TokenError> {
-        self.token_other_than(Some(refused)).await.map(|_| ())
-    }
-
-    async fn token_other_than(&self, refused: Option<&Secret>) -> Result<Secret, TokenError> {
         let seen = self.renewals.load(Ordering::Acquire);
         let mut state = self.state.lock().await;
         if let Some(token) = &state.token
             && Instant::now() < token.renew_at
-            && Some(&token.secret) != refused
         {
             return Ok(token.secret.clone());
         }
@@ -138,22 +138,24 @@ impl TokenSource {
         }
         let outcome = self.fetch().await;
         self.renewals.fetch_add(1, Ordering::AcqRel);
-        match outcome {
-            Ok(token) => {
-                let secret = token.secret.clone();
-                *state = State {
-                    token: Some(token),
-                    failure: None,
-                };
-                Ok(secret)
-            }
-            Err(failure) => {
-                *state = State {
-                    token: None,
-                    failure: Some(failure.clone()),
-                };
-                Err(failure)
-            }
+        *state = match &outcome {
+            Ok(token) => State {
+                token: Some(token.clone()),
+                failure: None,
+            },
+            Err(failure) => State {
+                token: None,
+                failure: Some(failure.clone()),
+            },
+        };
+        outcome.map(|token| token.secret)
+    }
+
+    /// Drops the token that the server refused, unless another call has renewed it already.
+    pub(crate) async fn refuse(&self, refused: &Secret) {
+        let mut state = self.state.lock().await;
+        if state.token.as_ref().is_some_and(|token| token.secret == *refused) {
+            state.token = None;
         }
     }
 
@@ -228,7 +230,7 @@ impl TokenSource {
                 .timeout(self.timeout)
                 .body(form(&fields))
         };
-        let reply = self.http.send(send).await?;
+        let reply = self.http.send(&self.credentials.token_url, send).await?;
         read_token(&reply, self.credentials.secret.expose())
     }
 }

@@ -46,32 +46,46 @@ struct Known {
     upload: u64,
     download: u64,
     needs_account: bool,
-    /// How large files are transferred, as the server names it.
+    /// How large files are transferred, as the server names it; nothing where there is no way.
     method: Option<String>,
 }
 
 /// The limit of servers that do not tell theirs.
 const UNTOLD_LIMIT: u64 = 5_242_880;
 
+/// The one way of large files that this client knows. Servers that do not tell theirs are asked for it.
+const S3: &str = "s3";
+
 impl Known {
     fn of(system: &System) -> Self {
         let upload = system.direct_upload_limit().unwrap_or(UNTOLD_LIMIT);
-        let transfer = system
-            .data_operation
-            .as_ref()
-            .and_then(|operation| operation.data_transfer.as_ref());
         Self {
             upload,
             download: crate::status::download_limit(upload),
             needs_account: system.transfers_need_account(),
-            method: transfer.and_then(|transfer| transfer.service_type.clone()),
+            method: match &system.data_operation {
+                Some(operation) => operation
+                    .data_transfer
+                    .as_ref()
+                    .and_then(|transfer| transfer.service_type.clone()),
+                None => Some(S3.to_owned()),
+            },
+        }
+    }
+
+    fn untold() -> Self {
+        Self {
+            upload: UNTOLD_LIMIT,
+            download: crate::status::download_limit(UNTOLD_LIMIT),
+            needs_account: false,
+            method: Some(S3.to_owned()),
         }
     }
 
     /// Refuses a transfer through the storage that the server would refuse.
     fn check_staging(&self, options: &TransferOptions) -> Result<(), TransferError> {
         match &self.method {
-            Some(method) if method == "s3" => {}
+            Some(method) if method == S3 => {}
             Some(method) => {
                 return Err(TransferError::Method {
                     method: method.clone(),
@@ -124,7 +138,8 @@ impl Default for TransferOptions {
 pub enum Verify {
     /// By a checksum that the cluster computes. It has some seconds for it, which bounds the file's size.
     Checksum,
-    /// By this checksum, which the content must have: for files that are too large for the cluster's.
+    /// By this checksum, which the local file must have: for files that are too large for the cluster's. After an
+    /// upload the size on the cluster is compared.
     Sha256(Sha256),
     /// By the size alone.
     Size,
@@ -213,6 +228,18 @@ pub enum TransferError {
         /// The end of its log.
         log: String,
     },
+    /// The content has arrived, and whether it is right is not known.
+    #[error(
+        "{what} has arrived and could not be verified: the cluster has some seconds for a checksum; give one by \
+         `Verify::Sha256`, or compare the size alone by `Verify::Size`"
+    )]
+    Unverified {
+        /// What was to be verified.
+        what: RemotePath,
+        /// Why there is no checksum.
+        #[source]
+        error: Box<Error>,
+    },
     /// The content is not what it should be.
     #[error("{what} has the SHA-256 {found} where {expected} is expected")]
     Checksum {
@@ -248,21 +275,22 @@ impl Transfers {
         self.client.files(&self.system)
     }
 
+    /// The checksum that the cluster computes of a file that has arrived.
+    async fn remote_checksum(&self, what: &RemotePath) -> Result<Sha256, TransferError> {
+        let unverified = |error| TransferError::Unverified {
+            what: what.clone(),
+            error: Box::new(error),
+        };
+        self.files().checksum(what).await.map_err(unverified)
+    }
+
     /// What the system allows; servers do not change it while they run.
     async fn known(&self) -> Result<&Known, TransferError> {
         self.known
             .get_or_try_init(|| async {
                 let system = self.client.status().system(&self.system).await?;
-                // A system that is not listed refuses the transfer itself, with a better message.
-                Ok(system.as_ref().map_or(
-                    Known {
-                        upload: UNTOLD_LIMIT,
-                        download: crate::status::download_limit(UNTOLD_LIMIT),
-                        needs_account: false,
-                        method: None,
-                    },
-                    Known::of,
-                ))
+                // A system that is not listed refuses the transfer itself, and says so.
+                Ok(system.as_ref().map_or_else(Known::untold, Known::of))
             })
             .await
     }

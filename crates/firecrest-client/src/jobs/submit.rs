@@ -32,7 +32,7 @@ pub enum Outcome {
 
 /// A submission that failed, with what it left behind.
 #[derive(Debug, thiserror::Error)]
-#[error("the job was not submitted: {outcome}")]
+#[error("the submission failed: {outcome}")]
 pub struct SubmitError {
     /// What it left behind.
     pub outcome: Outcome,

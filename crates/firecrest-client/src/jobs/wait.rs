@@ -56,6 +56,9 @@ pub enum WaitError {
         id: JobId,
         /// For how long.
         spent: Duration,
+        /// What the last look was answered.
+        #[source]
+        last: Option<Box<Error>>,
     },
     /// The job waits for what will not come.
     #[error("job {id} will not start: {reason}; cancel it and change what it asks for")]
@@ -79,41 +82,60 @@ impl Jobs {
         let (mut pause, mut unknown_since) = (options.initial, None);
         let mut seen = "not seen yet".to_owned();
         loop {
-            let last = match self.get_call(id, true).await {
-                Ok(jobs) => {
-                    if !jobs.is_empty() && jobs.iter().all(|job| job.status.state.is_ended()) {
-                        return Ok(jobs);
-                    }
-                    refuse_hopeless(id, &jobs)?;
-                    seen = jobs.first().map_or(seen, |job| format!("{:?}", job.status.state));
-                    unknown_since = None;
+            let last = match sight(id, self.get_call(id, true).await)? {
+                Sight::Ended(jobs) => return Ok(jobs),
+                Sight::Alive(state) => {
+                    (seen, unknown_since) = (state, None);
                     None
                 }
-                Err(error) if error.status() == Some(404) => {
+                Sight::Blind(error) => Some(error),
+                Sight::Unknown(last) => {
                     let since: Instant = *unknown_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= options.unknown_for {
-                        return Err(WaitError::Lost {
-                            id: id.clone(),
-                            spent: since.elapsed(),
-                        });
+                    let (id, spent) = (id.clone(), since.elapsed());
+                    if spent >= options.unknown_for {
+                        return Err(WaitError::Lost { id, spent, last });
                     }
-                    Some(error)
+                    last
                 }
-                Err(error) if error.class() == Class::Retry => Some(error),
-                Err(error) => return Err(error.into()),
             };
-            let spent = begun.elapsed();
+            let (id, spent) = (id.clone(), begun.elapsed());
             if spent + pause > options.total {
                 return Err(WaitError::OutOfTime {
-                    id: id.clone(),
+                    id,
                     spent,
                     seen,
-                    last: last.map(Box::new),
+                    last,
                 });
             }
             tokio::time::sleep(pause).await;
             pause = pause.saturating_mul(2).min(options.longest);
         }
+    }
+}
+
+/// What a look at a job saw.
+enum Sight {
+    Ended(Vec<Job>),
+    /// It has not ended, and is in this state.
+    Alive(String),
+    /// The scheduler does not know it, yet or any more.
+    Unknown(Option<Box<Error>>),
+    /// The look failed, and the next one may not.
+    Blind(Box<Error>),
+}
+
+fn sight(id: &JobId, look: Result<Vec<Job>, Error>) -> Result<Sight, WaitError> {
+    match look {
+        Ok(jobs) if jobs.is_empty() => Ok(Sight::Unknown(None)),
+        Ok(jobs) if jobs.iter().all(|job| job.status.state.is_ended()) => Ok(Sight::Ended(jobs)),
+        Ok(jobs) => {
+            refuse_hopeless(id, &jobs)?;
+            let states = jobs.iter().map(|job| format!("{:?}", job.status.state));
+            Ok(Sight::Alive(states.collect::<Vec<_>>().join(", ")))
+        }
+        Err(error) if error.status() == Some(404) => Ok(Sight::Unknown(Some(Box::new(error)))),
+        Err(error) if error.class() == Class::Retry => Ok(Sight::Blind(Box::new(error))),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -43,7 +43,7 @@ impl Transfers {
         };
         let local = sha256(draft.path()).await?;
         match options.verify {
-            Verify::Checksum => compare(source, self.files().checksum(source).await?, local)?,
+            Verify::Checksum => compare(source, self.remote_checksum(source).await?, local)?,
             Verify::Sha256(expected) => compare(source, expected, local)?,
             Verify::Size => {}
         }

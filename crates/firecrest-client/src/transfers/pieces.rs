@@ -39,9 +39,9 @@ impl Transfers {
         let file = OpenOptions::new().append(true).open(draft.path()).await;
         let mut file = file.map_err(fault("writing", draft.path()))?;
         let (mut hasher, mut bytes) = (sha2::Sha256::new(), 0);
-        let mut contents = stream::iter(pieces)
-            .map(|piece| self.piece(piece))
-            .buffered(options.parallel.get());
+        // A closure over references inside of the stream would keep the future from being sent to other threads.
+        let fetching: Vec<_> = pieces.iter().map(|piece| self.piece(piece)).collect();
+        let mut contents = stream::iter(fetching).buffered(options.parallel.get());
         while let Some(content) = contents.next().await {
             let content = content?;
             hasher.update(&content);

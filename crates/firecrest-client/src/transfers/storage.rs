@@ -64,7 +64,7 @@ fn class_of(cause: &Cause) -> Class {
         Failure::Refused(refusal) if refusal.mentions("RequestTimeout") => Class::Retry,
         // The URL itself is the credential, so there is nothing to renew.
         Failure::Refused(_) => Class::Permanent,
-        failure @ (Failure::NotSent | Failure::NoAnswer | Failure::Unreadable | Failure::NoToken) => {
+        failure @ (Failure::NotSent | Failure::NoAnswer | Failure::Unreadable | Failure::NoToken { .. }) => {
             classify(CallKind::Repeatable, failure)
         }
     }
@@ -156,7 +156,7 @@ impl<'a> Storage<'a> {
             );
             return Err(Broken::Local(fault("reading", path)(error)));
         }
-        let (generation, client) = self.client.storage().pool();
+        let client = self.http_for(url)?;
         let body = FileRange::read(path.to_owned(), part.offset, part.length);
         let sent = client
             .put(url.expose().clone())
@@ -165,7 +165,7 @@ impl<'a> Storage<'a> {
             .body(reqwest::Body::wrap(body))
             .send()
             .await;
-        let response = self.checked(generation, sent).await?;
+        let response = self.checked(sent).await?;
         let tag = response
             .headers()
             .get(ETAG)
@@ -186,7 +186,7 @@ impl<'a> Storage<'a> {
     /// An upload that is unknown after a lost answer counts as completed: the job and the checksum tell.
     pub(super) async fn complete(&self, url: &PresignedUrl, message: &str) -> Result<(), TransferError> {
         let attempt = |attempts| async move {
-            let (generation, client) = self.client.storage().pool();
+            let client = self.http_for(url)?;
             let sent = client
                 .post(url.expose().clone())
                 .header(CONTENT_TYPE, "application/xml")
@@ -194,7 +194,7 @@ impl<'a> Storage<'a> {
                 .body(message.to_owned())
                 .send()
                 .await;
-            match self.checked(generation, sent).await {
+            match self.checked(sent).await {
                 Ok(response) => check_completion(response).await,
                 Err(Broken::Exchange(Cause::Refused(refusal))) if attempts > 1 && refusal.status == 404 => {
                     Ok(())
@@ -229,21 +229,19 @@ impl<'a> Storage<'a> {
     ) -> Result<(), Broken> {
         let had = have.load(Ordering::Relaxed);
         let (start, end) = (part.offset + had, part.offset + part.length);
-        let (generation, client) = self.client.storage().pool();
+        let client = self.http_for(url)?;
         let sent = client
             .get(url.expose().clone())
             .header(RANGE, format!("bytes={start}-{}", end - 1))
             .timeout(time_for(end - start))
             .send()
             .await;
-        let response = self.checked(generation, sent).await?;
+        let response = self.checked(sent).await?;
         check_range(&response, start, is_whole && had == 0)?;
         let mut file = open_at(path, start)
             .await
             .map_err(|error| Broken::Local(fault("writing", path)(error)))?;
-        let received = self
-            .receive(generation, response, &mut file, end - start, have)
-            .await;
+        let received = self.receive(response, &mut file, end - start, have).await;
         // What came before a cut is kept, so it must be on its way to the disk whatever the outcome.
         file.flush()
             .await
@@ -256,14 +254,13 @@ impl<'a> Storage<'a> {
 
     async fn receive(
         &self,
-        generation: u64,
         mut response: reqwest::Response,
         file: &mut File,
         mut left: u64,
         have: &AtomicU64,
     ) -> Result<(), Received> {
         let cut = |cause| {
-            self.client.storage().replace(generation);
+            self.client.http().distrust();
             Received::Cut(cause)
         };
         while left > 0 {
@@ -284,21 +281,25 @@ impl<'a> Storage<'a> {
         Ok(())
     }
 
+    /// Connections to the storage.
+    fn http_for(self, url: &PresignedUrl) -> Result<reqwest::Client, Broken> {
+        Ok(self.client.http().client(url.expose())?)
+    }
+
     /// An answer that says success.
     async fn checked(
         &self,
-        generation: u64,
         sent: Result<reqwest::Response, reqwest::Error>,
     ) -> Result<reqwest::Response, Broken> {
-        let response = sent.inspect_err(|_| self.client.storage().replace(generation))?;
+        let response = sent.inspect_err(|_| self.client.http().distrust())?;
         let status = response.status().as_u16();
         if (200..300).contains(&status) {
             return Ok(response);
         }
         if status >= 500 {
-            self.client.storage().replace(generation);
+            self.client.http().distrust();
         }
-        let wait = wait_of(response.headers());
+        let wait = wait_of(status, response.headers());
         let body = response.bytes().await.unwrap_or_default();
         Err(Broken::Exchange(Cause::Refused(refusal(status, &body, wait))))
     }

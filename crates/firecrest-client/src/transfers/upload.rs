@@ -78,8 +78,14 @@ impl Transfers {
     ) -> Result<(), TransferError> {
         let part_size = part_size(size, plan.parts.len(), plan.largest_part).map_err(TransferError::Plan)?;
         let storage = Storage::new(&self.client);
-        let tags: Vec<String> = stream::iter(plan.parts.iter().zip(parts(size, part_size)))
+        // A closure over references inside of the stream would keep the future from being sent to other threads.
+        let sending: Vec<_> = plan
+            .parts
+            .iter()
+            .zip(parts(size, part_size))
             .map(|(url, part)| storage.put_part(url, source, part))
+            .collect();
+        let tags: Vec<String> = stream::iter(sending)
             .buffered(options.parallel.get())
             .try_collect()
             .await?;
@@ -96,11 +102,8 @@ impl Transfers {
         options: &TransferOptions,
     ) -> Result<(), TransferError> {
         match options.verify {
-            Verify::Checksum | Verify::Sha256(_) => {
-                let found = self.files().checksum(target).await?;
-                compare(target, local, found)
-            }
-            Verify::Size => {
+            Verify::Checksum => compare(target, local, self.remote_checksum(target).await?),
+            Verify::Sha256(_) | Verify::Size => {
                 let found = self.files().stat(target).await?.size;
                 compare_size(target, size, found)
             }
