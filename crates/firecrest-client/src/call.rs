@@ -140,8 +140,7 @@ pub(crate) mod path {
         format!("/filesystem/{}/transfer/{name}", segment(system.as_str()))
     }
 
-    /// Of the characters that names may have, only the per cent sign means something in a path.
     fn segment(name: &str) -> String {
-        name.replace('%', "%25")
+        crate::http::encode(name)
     }
 }

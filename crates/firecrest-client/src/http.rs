@@ -198,7 +198,8 @@ pub(crate) fn form<V: AsRef<str>>(fields: &[(&str, V)]) -> String {
     fields.join("&")
 }
 
-fn encode(text: &str) -> String {
+/// A text as a part of a path or of a query.
+pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

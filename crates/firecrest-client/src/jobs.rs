@@ -72,7 +72,7 @@ impl Jobs {
 
     /// The user's jobs that the filter lets through.
     ///
-    /// Older servers ignore the name, so it is compared here, too. A job that is missing from the list may
+    /// Older servers ignore the name, so name and account are compared here, too. A job that is missing from the list may
     /// exist all the same: the server is known to lose some.
     pub async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, Error> {
         self.list_call(filter, false).await

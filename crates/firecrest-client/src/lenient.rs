@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, SeqAccess, Visitor},
+    de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 /// A text that may be written as a number.
@@ -12,7 +12,8 @@ pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
     deserializer.deserialize_any(Text).map(Option::unwrap_or_default)
 }
 
-/// A text that may be written as a number, as a list of which the first counts, or be missing.
+/// A text that may be written as a number or as a list of which the first counts, or be missing. What is not
+/// understood counts as missing: no document is refused for a field that is only shown.
 pub(crate) fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     deserializer.deserialize_any(Text)
 }
@@ -48,10 +49,56 @@ impl<'de> Visitor<'de> for Text {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         let mut first = None;
-        while let Some(item) = items.next_element::<String>()? {
-            first.get_or_insert(item);
+        while let Some(Any(item)) = items.next_element()? {
+            first = first.or(item);
         }
         Ok(first)
+    }
+
+    fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Self::Value, E> {
+        Ok(Some(flag.to_string()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+}
+
+/// A text in any form.
+struct Any(Option<String>);
+
+impl<'de> Deserialize<'de> for Any {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Text).map(Any)
+    }
+}
+
+/// A number that may be written as a text, or be missing; what is not understood counts as missing.
+pub(crate) fn optional_number<'de, D, N>(deserializer: D) -> Result<Option<N>, D::Error>
+where
+    D: Deserializer<'de>,
+    N: FromStr,
+{
+    Ok(optional_text(deserializer)?.and_then(|text| text.trim().parse().ok()))
+}
+
+/// Several texts that may be written as one, with plus signs between.
+pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let split = |text: &str| {
+        text.split('+')
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::String(text) => Ok(split(&text)),
+        serde_json::Value::Array(items) => Ok(items
+            .iter()
+            .filter_map(serde_json::Value::as_str)
+            .map(str::to_owned)
+            .collect()),
+        _ => Ok(Vec::new()),
     }
 }
 
@@ -101,6 +148,50 @@ where
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[derive(Deserialize)]
+    struct Shown {
+        #[serde(default, deserialize_with = "optional_number")]
+        code: Option<i64>,
+        #[serde(default, deserialize_with = "optional_text")]
+        text: Option<String>,
+        #[serde(default, deserialize_with = "texts")]
+        states: Vec<String>,
+    }
+
+    #[test]
+    fn what_is_only_shown_refuses_no_document() {
+        let check = |value: serde_json::Value, expected: (Option<i64>, Option<&str>, &[&str])| {
+            let Shown { code, text, states } = serde_json::from_value(value).expect("any form is taken");
+            let states: Vec<&str> = states.iter().map(String::as_str).collect();
+            assert_eq!((code, text.as_deref(), states.as_slice()), expected);
+        };
+        check(json!({}), (None, None, &[]));
+        check(
+            json!({ "code": 3, "text": "a", "states": ["IDLE", "DRAIN"] }),
+            (Some(3), Some("a"), &["IDLE", "DRAIN"]),
+        );
+        check(
+            json!({ "code": "3", "text": 3, "states": "IDLE+DRAIN" }),
+            (Some(3), Some("3"), &["IDLE", "DRAIN"]),
+        );
+        check(
+            json!({ "code": 3.0, "text": [1, "b"], "states": null }),
+            (Some(3), Some("1"), &[]),
+        );
+        check(
+            json!({ "code": { "return": 1 }, "text": { "a": [] }, "states": {} }),
+            (None, None, &[]),
+        );
+        check(
+            json!({ "code": [], "text": [{}], "states": 1 }),
+            (None, None, &[]),
+        );
+        check(
+            json!({ "code": -1, "text": true, "states": [] }),
+            (Some(-1), Some("true"), &[]),
+        );
+    }
 
     #[derive(Deserialize)]
     struct Sample {

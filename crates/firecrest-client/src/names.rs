@@ -77,7 +77,7 @@ name!(
 );
 
 name!(
-    /// A job's id as Slurm writes it: `1234`, or `1234_5` for a task of an array.
+    /// A job's id as Slurm writes it: `1234`, `1234_5` for a task of an array, or `1234_[6-9]` for those that wait.
     JobId,
     "a job's id",
     check_job_id
@@ -129,7 +129,7 @@ fn check_job_id(text: &str) -> Result<(), String> {
     }
     match text
         .chars()
-        .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '.')))
+        .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '.' | '-' | ',' | '%' | '[' | ']')))
     {
         Some(c) => Err(format!("it contains {c:?}")),
         None => Ok(()),
@@ -221,6 +221,7 @@ mod tests {
         check("62_1", "62");
         check("62.batch", "62");
         check("62+1", "62");
+        check("62_[3,5-9%2]", "62");
         assert!(JobId::try_new("abc").is_err());
         assert!(JobId::try_new("1/../2").is_err());
     }

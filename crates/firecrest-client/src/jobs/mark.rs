@@ -28,12 +28,14 @@ impl Mark {
         // The path has no character that the shell interprets. A link is made at once and with its content,
         // where a file would be seen empty.
         let mark = self.0.as_str();
+        // All tasks of an array are one submission, under the array's id.
+        let id = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}";
         format!(
-            "echo \"$SLURM_JOB_ID\" > {mark}.$SLURM_JOB_ID\n\
+            "echo \"{id}\" > {mark}.$SLURM_JOB_ID\n\
              ln {mark}.$SLURM_JOB_ID {mark} 2>/dev/null\n\
              rm -f {mark}.$SLURM_JOB_ID\n\
              if [ ! -s {mark} ]; then echo \"the mark {mark} cannot be written\" >&2; exit 1; fi\n\
-             if [ \"$(cat {mark})\" != \"$SLURM_JOB_ID\" ]; then\n  \
+             if [ \"$(cat {mark})\" != \"{id}\" ]; then\n  \
              echo \"job $(cat {mark}) has taken this submission\" >&2; exit 0\n\
              fi\n"
         )
@@ -51,12 +53,14 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("jobid");
         let mark = Mark::new(RemotePath::try_new(path.to_str().expect("a text")).expect("a path"));
-        let check = |job: &str, expected: (&str, &str)| {
+        let check_task = |job: &str, array: Option<&str>, expected: (&str, &str)| {
             let script = format!("{}echo went on", mark.script_lines());
+            let array = array.map(|array| ("SLURM_ARRAY_JOB_ID", array));
             let output = Command::new("sh")
                 .arg("-c")
                 .arg(script)
                 .env("SLURM_JOB_ID", job)
+                .envs(array)
                 .output()
                 .expect("a shell");
             let texts = (
@@ -66,9 +70,12 @@ mod tests {
             assert_eq!((texts.0.trim(), texts.1.trim()), expected);
             assert!(output.status.success());
         };
+        let check = |job: &str, expected: (&str, &str)| check_task(job, None, expected);
         check("7", ("went on", ""));
         check("8", ("", "job 7 has taken this submission"));
         check("7", ("went on", ""));
+        check_task("9", Some("7"), ("went on", ""));
+        check_task("7", Some("6"), ("", "job 7 has taken this submission"));
         let files = std::fs::read_dir(directory.path())
             .expect("the directory")
             .count();

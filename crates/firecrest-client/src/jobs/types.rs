@@ -27,25 +27,25 @@ pub struct Job {
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub tasks: Vec<Task>,
     /// Its times.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub time: JobTime,
     /// The account that it is charged to.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_text")]
     pub account: Option<String>,
     /// How many nodes it has or asks for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_number")]
     pub allocation_nodes: Option<u64>,
     /// Its nodes in Slurm's compact form; see [`Job::node_names`].
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_text")]
     pub nodes: Option<String>,
     /// Its partition.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_text")]
     pub partition: Option<String>,
     /// Its user.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_text")]
     pub user: Option<String>,
     /// Where it runs.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_text")]
     pub working_directory: Option<String>,
 }
 
@@ -71,10 +71,10 @@ pub struct JobStatus {
     #[serde(default, deserialize_with = "lenient::optional_text")]
     pub state_reason: Option<String>,
     /// The exit code. Zero is no success: jobs that were killed or ran out of time have it, too.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_number")]
     pub exit_code: Option<i64>,
     /// The signal that ended it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_number")]
     pub interrupt_signal: Option<i64>,
 }
 
@@ -100,7 +100,7 @@ pub struct Task {
     /// What it does.
     pub status: JobStatus,
     /// Its times.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub time: JobTime,
 }
 
@@ -110,19 +110,19 @@ pub struct Task {
 #[non_exhaustive]
 pub struct JobTime {
     /// How long it has run.
-    #[serde(default, rename = "elapsed")]
+    #[serde(default, rename = "elapsed", deserialize_with = "lenient::optional_number")]
     pub elapsed_s: Option<i64>,
     /// Its start; of a pending job, the scheduler's estimate.
-    #[serde(default, rename = "start")]
+    #[serde(default, rename = "start", deserialize_with = "lenient::optional_number")]
     pub start_s: Option<i64>,
     /// Its end; of a pending job, the scheduler's estimate.
-    #[serde(default, rename = "end")]
+    #[serde(default, rename = "end", deserialize_with = "lenient::optional_number")]
     pub end_s: Option<i64>,
     /// How long it was suspended.
-    #[serde(default, rename = "suspended")]
+    #[serde(default, rename = "suspended", deserialize_with = "lenient::optional_number")]
     pub suspended_s: Option<i64>,
     /// How long it may run.
-    #[serde(default, rename = "limit")]
+    #[serde(default, rename = "limit", deserialize_with = "lenient::optional_number")]
     pub limit_s: Option<i64>,
 }
 
@@ -147,13 +147,13 @@ pub struct JobMetadata {
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub script: String,
     /// The file of its input.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_text")]
     pub standard_input: Option<String>,
     /// The file of its output.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_text")]
     pub standard_output: Option<String>,
     /// The file of its errors.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_text")]
     pub standard_error: Option<String>,
 }
 
@@ -180,7 +180,10 @@ impl JobFilter {
     }
 
     pub(super) fn lets_through(&self, job: &Job) -> bool {
-        self.name.as_ref().is_none_or(|name| job.name == name.as_str())
+        let is_named = self.name.as_ref().is_none_or(|name| job.name == name.as_str());
+        // A job whose account is not told may be charged to any.
+        let is_charged = self.account.is_none() || job.account.is_none() || self.account == job.account;
+        is_named && is_charged
     }
 }
 

@@ -82,10 +82,10 @@ pub(crate) fn download_limit(limit: u64) -> u64 {
 #[non_exhaustive]
 pub struct Ssh {
     /// The host.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_text")]
     pub host: Option<String>,
     /// The port.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_number")]
     pub port: Option<u16>,
     /// The limits in time.
     #[serde(default)]
@@ -98,13 +98,17 @@ pub struct Ssh {
 #[non_exhaustive]
 pub struct SshTimeouts {
     /// To connect.
-    #[serde(default, rename = "connection")]
+    #[serde(default, rename = "connection", deserialize_with = "lenient::optional_number")]
     pub connection_s: Option<f64>,
     /// To log in.
-    #[serde(default, rename = "login")]
+    #[serde(default, rename = "login", deserialize_with = "lenient::optional_number")]
     pub login_s: Option<f64>,
     /// For one command: what takes longer on the cluster is answered with 408.
-    #[serde(default, rename = "commandExecution")]
+    #[serde(
+        default,
+        rename = "commandExecution",
+        deserialize_with = "lenient::optional_number"
+    )]
     pub command_execution_s: Option<f64>,
 }
 
@@ -117,13 +121,13 @@ pub struct Scheduler {
     #[serde(rename = "type")]
     pub kind: String,
     /// How the server speaks to it: `ssh` or `rest`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_text")]
     pub connection_mode: Option<String>,
     /// Its version.
     #[serde(default, deserialize_with = "lenient::optional_text")]
     pub version: Option<String>,
     /// The limit in time of its commands, in seconds.
-    #[serde(default, rename = "timeout")]
+    #[serde(default, rename = "timeout", deserialize_with = "lenient::optional_number")]
     pub timeout_s: Option<f64>,
 }
 
@@ -138,16 +142,16 @@ pub struct Health {
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub healthy: bool,
     /// When it was checked.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_text")]
     pub last_checked: Option<String>,
     /// How long it took, in seconds.
-    #[serde(default, rename = "latency")]
+    #[serde(default, rename = "latency", deserialize_with = "lenient::optional_number")]
     pub latency_s: Option<f64>,
     /// What it said.
     #[serde(default, deserialize_with = "lenient::optional_text")]
     pub message: Option<String>,
     /// The file system's path.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_text")]
     pub path: Option<String>,
 }
 
@@ -157,7 +161,11 @@ pub struct Health {
 #[non_exhaustive]
 pub struct Probing {
     /// The seconds between checks: as long may a 503 last after the fault is gone.
-    #[serde(default, rename = "intervalCheck")]
+    #[serde(
+        default,
+        rename = "intervalCheck",
+        deserialize_with = "lenient::optional_number"
+    )]
     pub interval_check_s: Option<f64>,
 }
 
@@ -169,7 +177,7 @@ pub struct FileSystem {
     /// Where it is.
     pub path: String,
     /// What it is for: `scratch`, `store`, `users`, …
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_text")]
     pub data_type: Option<String>,
     /// Whether the server keeps its own files here.
     #[serde(default, deserialize_with = "lenient::or_default")]
@@ -182,7 +190,7 @@ pub struct FileSystem {
 #[non_exhaustive]
 pub struct DataOperation {
     /// The largest file of a direct upload, and the limit of the text of other answers, in bytes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_number")]
     pub max_ops_file_size: Option<u64>,
     /// The site's lines in the scripts of transfer jobs.
     #[serde(default, deserialize_with = "lenient::or_default")]
@@ -198,7 +206,7 @@ pub struct DataOperation {
 #[non_exhaustive]
 pub struct DataTransfer {
     /// `s3`, `streamer`, …: this client transfers by `s3`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_text")]
     pub service_type: Option<String>,
     /// How uploads are cut.
     #[serde(default)]
@@ -211,7 +219,7 @@ pub struct DataTransfer {
 #[non_exhaustive]
 pub struct Multipart {
     /// The largest part, in bytes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_number")]
     pub max_part_size: Option<u64>,
 }
 
@@ -228,7 +236,12 @@ pub struct Liveness {
     )]
     pub healthcheck_runs: BTreeMap<String, Option<String>>,
     /// The seconds since the last update.
-    #[serde(default, rename = "lastUpdate", alias = "last_update")]
+    #[serde(
+        default,
+        rename = "lastUpdate",
+        alias = "last_update",
+        deserialize_with = "lenient::optional_number"
+    )]
     pub last_update_s: Option<i64>,
 }
 
@@ -311,10 +324,10 @@ pub struct Partition {
     #[serde(default, rename = "partition", deserialize_with = "lenient::optional_text")]
     pub state: Option<String>,
     /// The processors of all nodes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_number")]
     pub cpus: Option<u64>,
     /// The nodes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_number")]
     pub total_nodes: Option<u64>,
 }
 
@@ -326,7 +339,7 @@ pub struct Node {
     /// The name.
     pub name: String,
     /// The states, such as `IDLE` or `DRAIN`.
-    #[serde(default, deserialize_with = "lenient::or_default")]
+    #[serde(default, deserialize_with = "lenient::texts")]
     pub state: Vec<String>,
     /// The partitions that it is in.
     #[serde(default, deserialize_with = "lenient::or_default")]
@@ -335,10 +348,10 @@ pub struct Node {
     #[serde(default, deserialize_with = "lenient::optional_text")]
     pub features: Option<String>,
     /// Its processors.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_number")]
     pub cpus: Option<u64>,
     /// The processors that no job has.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_number")]
     pub idle_cpus: Option<u64>,
 }
 
@@ -350,16 +363,16 @@ pub struct Reservation {
     /// The name.
     pub name: String,
     /// Its nodes in Slurm's compact form; see [`expand_nodes`](crate::expand_nodes).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_text")]
     pub node_list: Option<String>,
     /// The start, in seconds since 1970.
-    #[serde(default, rename = "startTime")]
+    #[serde(default, rename = "startTime", deserialize_with = "lenient::optional_number")]
     pub start_s: Option<i64>,
     /// The end, in seconds since 1970.
-    #[serde(default, rename = "endTime")]
+    #[serde(default, rename = "endTime", deserialize_with = "lenient::optional_number")]
     pub end_s: Option<i64>,
     /// `active` or `inactive`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::optional_text")]
     pub state: Option<String>,
     /// The features that its nodes must have.
     #[serde(default, deserialize_with = "lenient::optional_text")]

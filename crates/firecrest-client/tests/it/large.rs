@@ -20,13 +20,11 @@ const MEGABYTE: usize = 1024 * 1024;
 /// 200 MB, of which no two megabytes are the same.
 fn large() -> Vec<u8> {
     let block = content(MEGABYTE);
-    (0..200u32)
-        .flat_map(|number| {
-            let mut block = block.clone();
-            block[..4].copy_from_slice(&number.to_le_bytes());
-            block
-        })
-        .collect()
+    let mut file = block.repeat(200);
+    for (number, block) in (0u32..).zip(file.chunks_mut(MEGABYTE)) {
+        block[..4].copy_from_slice(&number.to_le_bytes());
+    }
+    file
 }
 
 /// A storage that has the file: it compares what is sent and gives what is asked for. The second request of each

@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use firecrest_client::{RetryPolicy, TransferOptions};
+use firecrest_client::{Authentication, ClientCredentials, RetryPolicy, TransferOptions};
 use serde_json::json;
 
 use crate::{
@@ -57,7 +57,7 @@ fn leak(request: &Request, server: &str) -> Reply {
     );
     let leaks = format!("token {token}, Bearer {token}, client_secret={SECRET} and {url}");
     match request.path.rsplit('/').next().unwrap_or_default() {
-        "token" if request.headers.contains_key("x-first") => Reply::new(500, leaks),
+        "refusing-token" => Reply::new(401, leaks),
         "token" => token_reply(0, 300),
         "systems" => systems(),
         "userinfo" => Reply::refusal(401, &leaks).header("auth-token", token),
@@ -66,13 +66,21 @@ fn leak(request: &Request, server: &str) -> Reply {
         "reservations" => {
             Reply::json(429, &json!({ "code": "900800", "message": leaks })).header("retry-after", "99")
         }
-        "upload" => Reply::json(
-            201,
-            &json!({
-                "transferJob": { "jobId": "7" },
-                "transferDirectives": { "partsUploadUrls": [url], "completeUploadUrl": url, "maxPartSize": 100 },
-            }),
-        ),
+        "upload" => {
+            let url = match request.json()["path"].as_str() {
+                Some("/scratch/cut") => url.replace("/key", "/cut"),
+                // Nobody listens on the first port.
+                Some("/scratch/closed") => url.replace(server, "http://127.0.0.1:1"),
+                _ => url,
+            };
+            let directives =
+                json!({ "partsUploadUrls": [url], "completeUploadUrl": url, "maxPartSize": 100 });
+            Reply::json(
+                201,
+                &json!({ "transferJob": { "jobId": "7" }, "transferDirectives": directives }),
+            )
+        }
+        "cut" => Reply::nothing(),
         "download" => Reply::json(201, &json!({ "transferJob": { "jobId": [url] } })),
         "stat" => Reply::json(200, &json!({ "output": { "mode": 33_188, "size": 100 } })),
         "key" => Reply::new(
@@ -148,6 +156,31 @@ async fn secrets_are_in_no_text() {
         "{}",
         chain(&up)
     );
+
+    for (target, expected) in [
+        ("/scratch/cut", "no whole answer came"),
+        ("/scratch/closed", "cannot be reached"),
+    ] {
+        let error = transfers
+            .upload(&source, &path(target), &options)
+            .await
+            .expect_err("no answer");
+        assert!(chain(&error).contains(expected), "{}", chain(&error));
+        texts.extend([chain(&error), format!("{error:?}")]);
+    }
+    let credentials = ClientCredentials {
+        token_url: format!("{}/refusing-token", server.url()).parse().expect("a URL"),
+        id: "me".to_owned(),
+        secret: SECRET.into(),
+        scopes: Vec::new(),
+    };
+    let authentication = Authentication::ClientCredentials(credentials);
+    let refused = with_tokens(&server.url())
+        .authentication(authentication)
+        .build()
+        .expect("a client");
+    let error = refused.status().systems().await.expect_err("no token");
+    texts.extend([chain(&error), format!("{error:?}")]);
 
     let logged = String::from_utf8_lossy(&log.0.lock().expect("no panic")).into_owned();
     assert!(
