@@ -33,7 +33,7 @@ async fn main() -> anyhow::Result<()> {
         ..JobSpec::new(directory.clone(), Script::Inline(script))
     };
     let jobs = client.jobs(&system);
-    // A second run of this program finds the job of the first.
+    // A second run of this program finds the job of the first. That there is none takes a minute to settle.
     let submitted = jobs
         .submit_or_adopt(&job, &mark, Earlier::Possible, &AdoptPolicy::default())
         .await?;

@@ -33,6 +33,8 @@ pub enum Origin {
     Firecrest,
     /// A gateway before it, with a JSON body of its own.
     Gateway,
+    /// The issuer of access tokens.
+    Issuer,
     /// The staging storage.
     Storage,
     /// A body that is not JSON, or none.
@@ -74,6 +76,7 @@ impl Refusal {
         let who = match self.origin {
             Origin::Firecrest => "the server",
             Origin::Gateway => "the gateway",
+            Origin::Issuer => "the issuer of tokens",
             Origin::Storage => "the storage",
             Origin::Other => "the server or a gateway",
         };
@@ -142,6 +145,9 @@ impl Refusal {
             .map(|(_, advice)| *advice)
             .or(match self.status {
                 300..=399 => Some("the API does not redirect: check the base URL"),
+                400 | 401 if self.origin == Origin::Issuer => {
+                    Some("check the client's id and secret, and that they belong to this issuer")
+                }
                 401 => Some("check the credentials, and that they are meant for this API"),
                 429 => Some("the quota of the application is used up: make fewer calls a minute, or ask for a larger quota"),
                 _ => None,

@@ -86,7 +86,8 @@ impl ClientBuilder {
     ///
     /// The base URL is `FIRECREST_URL` or `BACKEND_API_BASE_URL`. The credentials are `FIRECREST_API_KEY`, or
     /// `FIRECREST_CLIENT_ID`, `FIRECREST_CLIENT_SECRET`, `FIRECREST_TOKEN_URL` and, if wanted,
-    /// `FIRECREST_SCOPES`; each of these may also be named `OAUTH_…`.
+    /// `FIRECREST_SCOPES`; each of these may also be named `OAUTH_…`, and the
+    /// token endpoint `AUTH_TOKEN_URL` as for the official client.
     pub fn from_environment() -> Result<Self, EnvironmentError> {
         Self::from_variables(|name| std::env::var(name).ok())
     }

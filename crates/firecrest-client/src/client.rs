@@ -205,13 +205,14 @@ impl Client {
             past.attempts += 1;
             let request_id = random_id();
             let (outcome, token) = self.attempt(&call, &request_id, &mut begun).await;
+            let is_sent = !matches!(outcome, Err(Cause::Token(_)));
             past.spent = begun.map_or(Duration::ZERO, |begun: Instant| begun.elapsed());
             let trail = Trail {
                 method: call.verb.as_str(),
                 path: call.path.clone(),
                 attempts: past.attempts,
                 spent: past.spent,
-                request_id,
+                request_id: if is_sent { request_id } else { String::new() },
             };
             let cause = match outcome {
                 Ok(Reply { status, body, .. }) => {

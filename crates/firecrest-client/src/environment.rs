@@ -31,7 +31,7 @@ const BASE_URL: &[&str] = &["FIRECREST_URL", "BACKEND_API_BASE_URL"];
 const API_KEY: &[&str] = &["FIRECREST_API_KEY"];
 const CLIENT_ID: &[&str] = &["FIRECREST_CLIENT_ID", "OAUTH_CLIENT_ID"];
 const CLIENT_SECRET: &[&str] = &["FIRECREST_CLIENT_SECRET", "OAUTH_CLIENT_SECRET"];
-const TOKEN_URL: &[&str] = &["FIRECREST_TOKEN_URL", "OAUTH_TOKEN_URL"];
+const TOKEN_URL: &[&str] = &["FIRECREST_TOKEN_URL", "OAUTH_TOKEN_URL", "AUTH_TOKEN_URL"];
 const SCOPES: &[&str] = &["FIRECREST_SCOPES", "OAUTH_SCOPES"];
 
 /// The base URL and the credentials. An empty variable counts as missing.
@@ -158,7 +158,7 @@ mod tests {
             Err(
                 "set FIRECREST_URL or BACKEND_API_BASE_URL, FIRECREST_CLIENT_ID or OAUTH_CLIENT_ID or \
                  FIRECREST_API_KEY, FIRECREST_CLIENT_SECRET or OAUTH_CLIENT_SECRET, FIRECREST_TOKEN_URL or \
-                 OAUTH_TOKEN_URL in the environment",
+                 OAUTH_TOKEN_URL or AUTH_TOKEN_URL in the environment",
             ),
         );
         check(

@@ -65,7 +65,7 @@ impl Error {
         self.0.trail.spent
     }
 
-    /// The id of the last request, which the site's support can trace; empty for the staging storage.
+    /// The id of the last request, which the site's support can trace; empty if the API got none.
     pub fn request_id(&self) -> &str {
         &self.0.trail.request_id
     }

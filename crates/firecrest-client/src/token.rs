@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
-    answer::Refusal,
+    answer::{Origin, Refusal},
     backoff::{self, GaveUp, Next, Past, RetryPolicy},
     classify::{CallKind, Class, classify},
     error::Cause,
@@ -56,7 +56,7 @@ pub struct ClientCredentials {
 
 /// Why no token could be had. Calls that waited for one renewal share its error.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{host} gave no token after {attempts} attempts in {spent:.1?}: {gave_up}")]
+#[error("{host} gave no token, asked {attempts} times in {spent:.1?}: {gave_up}")]
 pub struct TokenError {
     /// The issuer's host.
     pub host: String,
@@ -238,12 +238,11 @@ impl TokenSource {
 /// Reads the issuer's answer.
 fn read_token(reply: &Reply, secret: &str) -> Result<(Secret, Duration), Cause> {
     if !(200..300).contains(&reply.status) {
-        return Err(Cause::Refused(Refusal::read(
-            reply.status,
-            &reply.body,
-            reply.wait,
-            &[secret],
-        )));
+        let refusal = Refusal::read(reply.status, &reply.body, reply.wait, &[secret]);
+        return Err(Cause::Refused(Refusal {
+            origin: Origin::Issuer,
+            ..refusal
+        }));
     }
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let token = body

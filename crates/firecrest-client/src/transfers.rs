@@ -228,6 +228,19 @@ pub enum TransferError {
         /// The end of its log.
         log: String,
     },
+    /// The transfer failed, and so did the end of its job.
+    #[error(
+        "the transfer failed, and its job {id} could not be ended: it ends when its time is up, or cancel it"
+    )]
+    JobLeft {
+        /// The job.
+        id: JobId,
+        /// Why the transfer failed.
+        #[source]
+        error: Box<TransferError>,
+        /// Why the job could not be ended.
+        cancel: Box<Error>,
+    },
     /// The content has arrived, and whether it is right is not known.
     #[error(
         "{what} has arrived and could not be verified: the cluster has some seconds for a checksum; give one by \

@@ -84,10 +84,7 @@ impl Transfers {
         };
         match fetched {
             Ok(draft) => Ok((draft, Way::Staged(begun.job))),
-            Err(error) => {
-                self.abandon(&begun).await;
-                Err(error)
-            }
+            Err(error) => Err(self.abandon(&begun, error).await),
         }
     }
 

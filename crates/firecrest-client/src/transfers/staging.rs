@@ -171,9 +171,14 @@ impl Transfers {
     }
 
     /// Ends the job of a transfer that failed: it would wait for its content until its time is up.
-    pub(super) async fn abandon(&self, begun: &Begun) {
-        if let Err(error) = self.client.jobs(&self.system).cancel(&begun.job).await {
-            tracing::warn!(job = %begun.job, %error, "the job of a failed transfer could not be ended");
+    pub(super) async fn abandon(&self, begun: &Begun, error: TransferError) -> TransferError {
+        match self.client.jobs(&self.system).cancel(&begun.job).await {
+            Ok(_) => error,
+            Err(cancel) => TransferError::JobLeft {
+                id: begun.job.clone(),
+                error: Box::new(error),
+                cancel: Box::new(cancel),
+            },
         }
     }
 }

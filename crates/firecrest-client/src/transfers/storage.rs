@@ -27,6 +27,7 @@ use crate::{
     client::Client,
     error::{Cause, Error, Trail, TransportError},
     http::wait_of,
+    redact::redact,
     secret::PresignedUrl,
 };
 
@@ -313,7 +314,7 @@ enum Received {
 fn refusal(status: u16, body: &[u8], wait: Option<crate::wait_hint::WaitHint>) -> Refusal {
     Refusal {
         status,
-        message: storage_message(body),
+        message: redact(&storage_message(body), &[]),
         caused_by: Vec::new(),
         origin: Origin::Storage,
         wait,

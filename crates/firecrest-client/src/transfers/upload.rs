@@ -18,7 +18,8 @@ impl Transfers {
     ///
     /// A file within the direct limit goes in one call. A larger one goes through the staging storage, which
     /// takes up to a minute more: the job on the cluster looks for its content once a minute. When such a
-    /// transfer fails its job is ended; a future that is dropped leaves the job to its time limit.
+    /// transfer fails its job is ended; a future that is dropped leaves the job to its time limit. A transfer
+    /// whose beginning got no clear answer is not begun again by itself: its job may wait for content already.
     pub async fn upload(
         &self,
         source: &Path,
@@ -62,8 +63,7 @@ impl Transfers {
             Err(reason) => Err(TransferError::Plan(reason)),
         };
         if let Err(error) = sent {
-            self.abandon(&begun).await;
-            return Err(error);
+            return Err(self.abandon(&begun, error).await);
         }
         Ok(Way::Staged(begun.job))
     }

@@ -124,7 +124,7 @@ async fn failed_renewals_are_shared_and_repeated_within_bounds() {
         };
         assert_eq!((token.attempts, token.gave_up), (4, GaveUp::Attempts));
         assert!(
-            chain(&error).contains("127.0.0.1 gave no token after 4 attempts"),
+            chain(&error).contains("127.0.0.1 gave no token, asked 4 times in "),
             "{}",
             chain(&error)
         );

@@ -59,13 +59,16 @@ impl Cluster {
             ("GET", "stat") => self.with_file(request, |file| {
                 Reply::json(200, &json!({ "output": { "mode": 33_188, "size": file.len() } }))
             }),
-            ("GET", "checksum") => self.with_file(request, |file| {
-                let checksum = Sha256::of(file).to_string();
-                Reply::json(
-                    200,
-                    &json!({ "output": { "algorithm": "SHA256", "checksum": checksum } }),
-                )
-            }),
+            ("GET", "checksum") => {
+                let reply = self.with_file(request, |file| {
+                    let checksum = Sha256::of(file).to_string();
+                    Reply::json(
+                        200,
+                        &json!({ "output": { "algorithm": "SHA256", "checksum": checksum } }),
+                    )
+                });
+                self.faulty("CHECKSUM", reply, |_| ())
+            }
             ("GET", "download") => {
                 let reply = self.with_file(request, |file| Reply::new(200, file));
                 self.faulty("DIRECT", reply, |_| ())
@@ -74,7 +77,7 @@ impl Cluster {
             ("POST", "upload" | "download") => self.start(request),
             ("DELETE", id) => {
                 self.cancelled.push(id.to_owned());
-                Reply::new(204, "")
+                self.faulty("DELETE", Reply::new(204, ""), |_| ())
             }
             ("GET", "view") => Reply::json(200, &json!({ "output": "it broke\n" })),
             ("GET", id) => job(id, self.state),
@@ -471,6 +474,39 @@ async fn failed_transfers_leave_nothing_behind() {
         stage.download(10_000, &options()).await,
         "the storage serves no ranges",
     );
+}
+
+#[tokio::test]
+async fn a_job_that_is_left_is_named() {
+    let foreign = Fault::Instead(Reply::refusal(500, "scancel: error: Access/permission denied"));
+    let gone = Fault::Instead(Reply::new(403, ""));
+    let stage = Stage::start(vec![("PUT", gone), ("DELETE", foreign)]).await;
+    let error = stage.upload(3000, &options()).await.expect_err("a failure");
+    let text = chain(&error);
+    assert!(
+        text.starts_with("the transfer failed, and its job 7 could not be ended"),
+        "{text}"
+    );
+    assert!(text.contains("the storage answered HTTP 403"), "{text}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_verified_is_said() {
+    let stage = Stage::start(Vec::new()).await;
+    stage.with(|cluster| {
+        cluster.faults = vec![("CHECKSUM", Fault::Instead(Reply::refusal(408, "too long"))); 9];
+    });
+    let text = chain(&stage.upload(500, &options()).await.expect_err("not verified"));
+    assert!(
+        text.starts_with("/scratch/file has arrived and could not be verified"),
+        "{text}"
+    );
+    for verify in [Verify::Size, Verify::Sha256(Sha256::of(&content(500)))] {
+        stage
+            .upload(500, &TransferOptions { verify, ..options() })
+            .await
+            .expect("verified without the cluster");
+    }
 }
 
 #[tokio::test]
