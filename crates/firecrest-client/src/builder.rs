@@ -6,10 +6,12 @@ use reqwest::Url;
 
 use crate::{
     backoff::RetryPolicy,
-    client::{Client, Shared, authority, random_id},
+    client::{Client, Shared},
     environment::{EnvironmentError, read},
     http::{Configure, Http},
-    limits::Limits,
+    ids::random_id,
+    limits::{Limits, at_least_one},
+    request::authority,
     secret::Secret,
     token::ClientCredentials,
 };
@@ -63,7 +65,7 @@ pub enum BuildError {
 }
 
 /// Calls in flight: the server opens several channels for some calls, and ssh servers allow ten.
-const IN_FLIGHT: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+const IN_FLIGHT: NonZeroUsize = at_least_one(4);
 
 /// The server itself may take ten seconds for a call, and more behind a gateway.
 const TIMEOUT: Duration = Duration::from_secs(30);

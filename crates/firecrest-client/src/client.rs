@@ -2,30 +2,28 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::Url;
-use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::{
-    answer::{Refusal, excerpt},
+    answer::Refusal,
     backoff::{self, GaveUp, Next, Past, RetryPolicy},
-    builder::{Authentication, BuildError, ClientBuilder},
-    call::{Call, Content},
-    classify::{CallKind, Class, classify},
+    builder::{BuildError, ClientBuilder},
+    call::Call,
+    classify::classify,
+    done::Done,
     environment::EnvironmentError,
     error::{Cause, Error, Trail},
     files::Files,
-    http::{Http, Reply, form},
+    http::{Http, Reply},
+    ids::random_id,
     jobs::Jobs,
-    keys::camel,
     limits::Limits,
     names::SystemName,
-    redact::redact,
+    request::Authority,
     secret::Secret,
     status::Status,
-    token::TokenSource,
     transfers::Transfers,
 };
 
@@ -62,82 +60,6 @@ pub(crate) struct Shared {
     pub(crate) policy: RetryPolicy,
     pub(crate) timeout: Duration,
     pub(crate) correlation_id: String,
-}
-
-/// What a call shows to be let in.
-#[derive(Debug)]
-pub(crate) enum Authority {
-    Tokens(Box<TokenSource>),
-    ApiKey(Secret),
-}
-
-/// A random id of the shape of a UUID, version 4.
-pub(crate) fn random_id() -> String {
-    let bits = rand::random::<u128>() & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let digits = format!("{bits:032x}");
-    let (head, tail) = (&digits[..16], &digits[16..]);
-    format!(
-        "{}-{}-{}-{}-{}",
-        &head[..8],
-        &head[8..12],
-        &head[12..],
-        &tail[..4],
-        &tail[4..]
-    )
-}
-
-/// An answer with what the call left behind.
-pub(crate) struct Done {
-    pub(crate) body: Bytes,
-    status: u16,
-    trail: Trail,
-    kind: CallKind,
-    is_secret: bool,
-    credential: Option<Secret>,
-}
-
-impl Done {
-    /// Reads the body, whichever case its keys are in.
-    pub(crate) fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
-        self.json_then(Ok)
-    }
-
-    /// Reads the body, then checks what it says.
-    pub(crate) fn json_then<T, U>(self, check: impl FnOnce(T) -> Result<U, String>) -> Result<U, Error>
-    where
-        T: DeserializeOwned,
-    {
-        let value = serde_json::from_slice(&self.body).and_then(|value| serde_json::from_value(camel(value)));
-        match value.map_err(|fault| fault.to_string()).and_then(check) {
-            Ok(value) => Ok(value),
-            Err(reason) => Err(self.unreadable(reason)),
-        }
-    }
-
-    /// The error of an answer that says success and cannot be read.
-    pub(crate) fn unreadable(self, reason: String) -> Error {
-        let (reason, excerpt) = if self.is_secret {
-            (
-                "a field is missing or of another type".to_owned(),
-                "<not shown>".to_owned(),
-            )
-        } else {
-            let known: Vec<&str> = self.credential.iter().map(Secret::expose).collect();
-            (redact(&reason, &known), redact(&excerpt(&self.body), &known))
-        };
-        let cause = Cause::Unreadable {
-            status: self.status,
-            reason,
-            excerpt,
-        };
-        let class = classify(self.kind, cause.failure());
-        let gave_up = if class == Class::Ambiguous {
-            GaveUp::Ambiguous
-        } else {
-            GaveUp::Permanent
-        };
-        Error::new(self.trail, class, gave_up, cause)
-    }
 }
 
 impl Client {
@@ -275,7 +197,7 @@ impl Client {
             .0
             .http
             .send(&self.0.base, |client| {
-                self.request(client, call, request_id, credential.as_ref())
+                self.0.request(client, call, request_id, credential.as_ref())
             })
             .await;
         let status = sent.as_ref().map_or(0, |reply| reply.status);
@@ -302,65 +224,6 @@ impl Client {
         });
         (outcome, credential)
     }
-
-    fn request(
-        &self,
-        client: &reqwest::Client,
-        call: &Call,
-        request_id: &str,
-        credential: Option<&Secret>,
-    ) -> reqwest::RequestBuilder {
-        let query = form(&call.query);
-        let mark = if query.is_empty() { "" } else { "?" };
-        let url = format!(
-            "{}{}{mark}{query}",
-            self.0.base.as_str().trim_end_matches('/'),
-            call.path
-        );
-        let mut request = client
-            .request(call.verb.method(), url)
-            .timeout(self.0.timeout + call.extra_time)
-            .header("accept", "application/json, */*")
-            .header("x-request-id", request_id)
-            .header("x-correlation-id", &self.0.correlation_id);
-        if let Some(credential) = credential {
-            request = match &self.0.authority {
-                Authority::Tokens(_) => request.bearer_auth(credential.expose()),
-                Authority::ApiKey(_) => request.header("x-api-key", sensitive(credential)),
-            };
-        }
-        match &call.content {
-            Content::Nothing => request,
-            Content::Json(value) => request.json(value),
-            Content::File { name, bytes } => {
-                let boundary = random_id().replace('-', "");
-                request
-                    .header(
-                        "content-type",
-                        format!("multipart/form-data; boundary={boundary}"),
-                    )
-                    .body(multipart(&boundary, name, bytes))
-            }
-        }
-    }
-}
-
-/// A header that libraries below do not print either. A key that is no header value was refused earlier.
-fn sensitive(secret: &Secret) -> reqwest::header::HeaderValue {
-    let mut value = reqwest::header::HeaderValue::from_str(secret.expose())
-        .unwrap_or_else(|_| reqwest::header::HeaderValue::from_static(""));
-    value.set_sensitive(true);
-    value
-}
-
-/// A form of one field `file`. Names are checked before, so they need no quoting.
-fn multipart(boundary: &str, name: &str, bytes: &Bytes) -> Vec<u8> {
-    let head = format!(
-        "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
-         Content-Type: application/octet-stream\r\n\r\n"
-    );
-    let tail = format!("\r\n--{boundary}--\r\n");
-    [head.as_bytes(), bytes, tail.as_bytes()].concat()
 }
 
 /// Why no client could be made from the environment.
@@ -372,37 +235,4 @@ pub enum FromEnvironmentError {
     /// The values do not make a client.
     #[error(transparent)]
     Build(#[from] BuildError),
-}
-
-/// What a client shows and where: kept apart from [`Authentication`], which is what the caller gives.
-pub(crate) fn authority(
-    authentication: Authentication,
-    http: &Http,
-    timeout: Duration,
-    policy: RetryPolicy,
-) -> Authority {
-    match authentication {
-        Authentication::ApiKey(key) => Authority::ApiKey(key),
-        Authentication::ClientCredentials(credentials) => Authority::Tokens(Box::new(TokenSource::new(
-            credentials,
-            http.clone(),
-            timeout,
-            policy,
-        ))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_have_the_shape_of_uuids() {
-        let id = random_id();
-        let parts: Vec<usize> = id.split('-').map(str::len).collect();
-        assert_eq!(parts, [8, 4, 4, 4, 12]);
-        assert_eq!(&id[14..15], "4");
-        assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"), "{id}");
-        assert_ne!(id, random_id());
-    }
 }

@@ -12,6 +12,14 @@ use tokio::{
     time::Instant,
 };
 
+/// A number of which zero makes no sense, and counts as one.
+pub(crate) const fn at_least_one(number: usize) -> NonZeroUsize {
+    match NonZeroUsize::new(number) {
+        Some(number) => number,
+        None => NonZeroUsize::MIN,
+    }
+}
+
 /// The window of a quota.
 const MINUTE: Duration = Duration::from_mins(1);
 

@@ -1,13 +1,17 @@
 //! Systems and what they are made of.
 
-mod types;
+mod resources;
+mod system;
 
 use serde::Deserialize;
 
-pub(crate) use self::types::download_limit;
-pub use self::types::{
-    Account, DataOperation, DataTransfer, FileSystem, Group, Health, Liveness, Multipart, Node, Partition,
-    Probing, Reservation, Scheduler, Ssh, SshTimeouts, System, UserIdentity, UserInfo,
+pub(crate) use self::system::download_limit;
+pub use self::{
+    resources::{Account, Group, Liveness, Node, Partition, Reservation, UserIdentity, UserInfo},
+    system::{
+        DataOperation, DataTransfer, FileSystem, Health, Multipart, Probing, Scheduler, Ssh, SshTimeouts,
+        System,
+    },
 };
 use crate::{
     call::{Call, path},

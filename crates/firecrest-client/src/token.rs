@@ -248,12 +248,12 @@ fn read_token(reply: &Reply, secret: &str) -> Result<(Secret, Duration), Cause> 
     let token = body
         .get("access_token")
         .and_then(Value::as_str)
-        .filter(|token| !token.is_empty());
+        .filter(|token| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()));
     let Some(token) = token else {
         // The body is not shown: it may hold a token under another name.
         return Err(Cause::Unreadable {
             status: reply.status,
-            reason: "it has no `access_token`".to_owned(),
+            reason: "it has no `access_token` that a header can hold".to_owned(),
             excerpt: "<not shown>".to_owned(),
         });
     };
@@ -309,6 +309,7 @@ mod tests {
         check(r#"{"access_token":"t","expires_in":-1}"#, Some(300));
         check(r#"{"access_token":""}"#, None);
         check(r#"{"token":"t"}"#, None);
+        check(r#"{"access_token":"t\nx"}"#, None);
         check("<html>", None);
     }
 

@@ -101,7 +101,7 @@ impl Transfers {
         self.finish(begun, options).await?;
         let storage = Storage::new(&self.client);
         let path = draft.path();
-        stream::iter(parts(size, options.part_size.get()))
+        stream::iter(parts(size, options.part_size.get() as u64))
             .map(|part| storage.get_part(url, path, part, part.length == size))
             .buffer_unordered(options.parallel.get())
             .try_collect::<()>()

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::TransferError;
-use crate::{client::random_id, files::Sha256};
+use crate::{files::Sha256, ids::random_id};
 
 /// What is read or hashed at once.
 const CHUNK: usize = 256 * 1024;

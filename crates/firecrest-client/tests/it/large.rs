@@ -108,7 +108,7 @@ async fn a_large_file_goes_up_and_down_in_spite_of_cuts() {
     let (up, down) = (directory.path().join("up"), directory.path().join("down"));
     std::fs::write(&up, &storage.file).expect("written");
     let options = TransferOptions {
-        part_size: (PART as u64).try_into().expect("not zero"),
+        part_size: PART.try_into().expect("not zero"),
         wait: quick_wait(),
         ..TransferOptions::default()
     };

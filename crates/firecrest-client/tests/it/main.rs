@@ -12,6 +12,7 @@ mod replay_staged;
 mod schedules;
 mod server;
 mod speak;
+mod stage;
 mod support;
 mod tokens;
 mod transfers;

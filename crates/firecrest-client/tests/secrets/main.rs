@@ -3,11 +3,18 @@
 //! It is a program of its own, since the log is that of a whole process.
 
 #[expect(dead_code, reason = "of what the other tests share only a part is needed")]
+#[path = "../it/recordings.rs"]
+mod recordings;
+#[expect(dead_code, reason = "of what the other tests share only a part is needed")]
 #[path = "../it/server.rs"]
 mod server;
+#[path = "../it/speak.rs"]
+mod speak;
 #[expect(dead_code, reason = "of what the other tests share only a part is needed")]
 #[path = "../it/support.rs"]
 mod support;
+#[path = "../it/unspoken.rs"]
+mod unspoken;
 
 use std::{
     io,
@@ -18,8 +25,11 @@ use firecrest_client::{Authentication, ClientCredentials, RetryPolicy, TransferO
 use serde_json::json;
 
 use crate::{
+    recordings::{Exchange, Recording},
     server::{Reply, Request, Server},
+    speak::{Heard, speak},
     support::{QUICK, SECRET, TOKEN, bearer, chain, path, quick_wait, system, token_reply, with_tokens},
+    unspoken::is_unspoken,
 };
 
 /// What stands for the signature of presigned URLs.
@@ -47,6 +57,57 @@ impl io::Write for Log {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn shown(heard: Heard) -> String {
+    match heard {
+        Heard::Value(value) => value,
+        Heard::Refused {
+            status,
+            message,
+            class,
+            text,
+        } => format!("{status:?} {message} {class:?} {text}"),
+    }
+}
+
+/// What the client says of all recorded exchanges, where redacted tokens are those that it shows.
+async fn replay() -> Vec<String> {
+    let exchange: Arc<Mutex<Option<Exchange>>> = Arc::default();
+    let playing = Arc::clone(&exchange);
+    let server = Server::start(move |request| {
+        let Some(exchange) = playing
+            .lock()
+            .expect("no panic")
+            .clone()
+            .filter(|_| request.path != "/token")
+        else {
+            return token_reply(0, 300);
+        };
+        let token = bearer(request).unwrap_or_default();
+        let body = String::from_utf8_lossy(&exchange.body()).replace("<redacted-jwt>", token);
+        exchange
+            .headers
+            .iter()
+            .fold(Reply::new(exchange.status, body), |reply, (name, value)| {
+                reply.header(name, if name == "auth-token" { token } else { value })
+            })
+    })
+    .await;
+    let client = with_tokens(&server.url())
+        .retry_policy(RetryPolicy::never())
+        .build()
+        .expect("a client");
+    let mut texts = Vec::new();
+    for recording in Recording::all() {
+        for (index, recorded) in recording.exchanges.iter().enumerate() {
+            if recorded.url.starts_with('/') && !is_unspoken(&recording.name, index) {
+                *exchange.lock().expect("no panic") = Some(recorded.clone());
+                texts.extend(speak(&client, recorded).await.map(shown));
+            }
+        }
+    }
+    texts
 }
 
 /// A server that repeats in each refusal what it was shown.
@@ -181,6 +242,9 @@ async fn secrets_are_in_no_text() {
         .expect("a client");
     let error = refused.status().systems().await.expect_err("no token");
     texts.extend([chain(&error), format!("{error:?}")]);
+
+    texts.extend(replay().await);
+    assert!(texts.len() > 200, "the texts are those of the recordings, too");
 
     let logged = String::from_utf8_lossy(&log.0.lock().expect("no panic")).into_owned();
     assert!(
