@@ -24,6 +24,7 @@ use crate::{
     request::Authority,
     secret::Secret,
     status::Status,
+    token::{Credential, TokenError, margin},
     transfers::Transfers,
 };
 
@@ -100,6 +101,22 @@ impl Client {
     /// The id that all requests of this client carry as `X-Correlation-ID`.
     pub fn correlation_id(&self) -> &str {
         &self.0.correlation_id
+    }
+
+    /// What the client shows to be let in; a token is had from its issuer, if there is none yet.
+    ///
+    /// It tells whether the issuer takes the credentials, and nothing of whether the API does.
+    pub async fn credential(&self) -> Result<Credential, TokenError> {
+        match &self.0.authority {
+            Authority::ApiKey(_) => Ok(Credential::ApiKey),
+            Authority::Tokens(tokens) => {
+                let life = tokens.life().await?;
+                Ok(Credential::Token {
+                    life,
+                    margin: margin(life),
+                })
+            }
+        }
     }
 
     pub(crate) fn http(&self) -> &Http {

@@ -83,7 +83,7 @@ pub use self::{
         Account, DataOperation, DataTransfer, FileSystem, Group, Health, Liveness, Multipart, Node,
         Partition, Probing, Reservation, Scheduler, Ssh, SshTimeouts, Status, System, UserIdentity, UserInfo,
     },
-    token::{ClientCredentials, TokenError},
+    token::{ClientCredentials, Credential, TokenError},
     transfers::{RemotePiece, TransferError, TransferOptions, Transferred, Transfers, Verify, Way},
     wait_hint::WaitHint,
 };

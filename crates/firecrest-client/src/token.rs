@@ -71,9 +71,25 @@ pub struct TokenError {
     pub cause: Arc<Cause>,
 }
 
+/// What a client shows to be let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Credential {
+    /// A key, which the client sends as it is.
+    ApiKey,
+    /// Access tokens that the issuer gives.
+    Token {
+        /// How long a token lives.
+        life: Duration,
+        /// How long before its end it is renewed.
+        margin: Duration,
+    },
+}
+
 #[derive(Debug, Clone)]
 struct Token {
     secret: Secret,
+    life: Duration,
     renew_at: Instant,
 }
 
@@ -124,12 +140,21 @@ impl TokenSource {
 
     /// A token with enough of its life left.
     pub(crate) async fn token(&self) -> Result<Secret, TokenError> {
+        self.current().await.map(|token| token.secret)
+    }
+
+    /// The life of the tokens of this issuer.
+    pub(crate) async fn life(&self) -> Result<Duration, TokenError> {
+        self.current().await.map(|token| token.life)
+    }
+
+    async fn current(&self) -> Result<Token, TokenError> {
         let seen = self.renewals.load(Ordering::Acquire);
         let mut state = self.state.lock().await;
         if let Some(token) = &state.token
             && Instant::now() < token.renew_at
         {
-            return Ok(token.secret.clone());
+            return Ok(token.clone());
         }
         if self.renewals.load(Ordering::Acquire) != seen
             && let Some(failure) = &state.failure
@@ -148,7 +173,7 @@ impl TokenSource {
                 failure: Some(failure.clone()),
             },
         };
-        outcome.map(|token| token.secret)
+        outcome
     }
 
     /// Drops the token that the server refused, unless another call has renewed it already.
@@ -169,9 +194,11 @@ impl TokenSource {
                 Ok((secret, life)) => {
                     tracing::debug!(life_s = life.as_secs(), attempts, "token renewed");
                     // The life counts from the request: the answer may have taken long.
+                    let renew_at = asked_at + life.saturating_sub(margin(life));
                     return Ok(Token {
                         secret,
-                        renew_at: asked_at + life.saturating_sub(margin(life)),
+                        life,
+                        renew_at,
                     });
                 }
                 Err(cause) => cause,

@@ -215,13 +215,13 @@ async fn a_wait_beyond_the_deadline_is_said_at_once() {
     }
 }
 
-/// After a 5xx the server closes the connection without saying so: it is not used again.
+/// After a 5xx the server closes the connection without saying so, and late: it is not used again.
 #[tokio::test]
 async fn connections_are_not_used_after_a_fault() {
     let server = answering(vec![
         systems(),
         systems(),
-        Reply::refusal(500, "('Channel not open for sending',)").closed(),
+        Reply::refusal(500, "('Channel not open for sending',)"),
         systems(),
         systems(),
     ])

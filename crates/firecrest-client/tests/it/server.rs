@@ -70,8 +70,6 @@ pub(crate) struct Reply {
 enum Ending {
     /// The connection is kept for the next request.
     Kept,
-    /// The connection is closed after the answer, which does not say so.
-    Closed,
     /// The connection is closed after so many bytes of the body.
     CutAfter(usize),
     /// The connection is closed without an answer.
@@ -114,13 +112,6 @@ impl Reply {
     pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
         self
-    }
-
-    pub(crate) fn closed(self) -> Self {
-        Self {
-            ending: Ending::Closed,
-            ..self
-        }
     }
 
     pub(crate) fn cut_after(self, bytes: usize) -> Self {
@@ -308,7 +299,7 @@ async fn write(writer: &mut OwnedWriteHalf, reply: &Reply) -> bool {
     let head = lines.join("\r\n") + "\r\n\r\n";
     let body = match reply.ending {
         Ending::CutAfter(bytes) => &reply.body[..bytes.min(reply.body.len())],
-        Ending::Kept | Ending::Closed | Ending::Nothing => &reply.body,
+        Ending::Kept | Ending::Nothing => &reply.body,
     };
     let written = async {
         writer.write_all(head.as_bytes()).await?;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use firecrest_client::{Authentication, Cause, Class, GaveUp};
+use firecrest_client::{Authentication, Cause, Class, Credential, GaveUp};
 use serde_json::json;
 
 use crate::{
@@ -173,6 +173,21 @@ async fn keys_are_shown_and_never_renewed() {
     let error = client.status().systems().await.expect_err("refused");
     assert_eq!((error.attempts(), error.status()), (1, Some(401)));
     assert!(chain(&error).contains("Invalid Credentials"), "{}", chain(&error));
+}
+
+#[tokio::test]
+async fn credentials_are_told() {
+    let server = issuing(300, &[]).await;
+    let client = with_tokens(&server.url()).build().expect("a client");
+    let (life, margin) = (Duration::from_mins(5), Duration::from_secs(90));
+    assert_eq!(
+        client.credential().await.expect("a token"),
+        Credential::Token { life, margin }
+    );
+    client.status().systems().await.expect("systems");
+    assert_eq!(server.count("POST /token"), 1);
+    let client = with_key(&server.url()).build().expect("a client");
+    assert_eq!(client.credential().await.expect("a key"), Credential::ApiKey);
 }
 
 #[tokio::test]
