@@ -45,7 +45,9 @@ impl RetryPolicy {
     pub fn wait(&self, failures: u32, random: f64) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         let full = self.initial.saturating_mul(1 << doublings).min(self.longest);
-        full.mul_f64(1.0 - self.jitter.clamp(0.0, 1.0) * random.clamp(0.0, 1.0))
+        let part = 1.0 - self.jitter.clamp(0.0, 1.0) * random.clamp(0.0, 1.0);
+        // A wait that no clock can hold stays as it is.
+        Duration::try_from_secs_f64(full.as_secs_f64() * part).map_or(full, |wait| wait.min(full))
     }
 }
 
@@ -169,6 +171,17 @@ mod tests {
             .map(|failures| POLICY.wait(failures, 0.7).as_secs())
             .collect();
         assert_eq!(waits, [2, 4, 8, 16, 30, 30, 30]);
+        let endless = RetryPolicy {
+            initial: Duration::MAX,
+            longest: Duration::MAX,
+            ..POLICY
+        };
+        assert_eq!(endless.wait(40, 0.5), Duration::MAX);
+        let odd = RetryPolicy {
+            jitter: f64::NAN,
+            ..POLICY
+        };
+        assert_eq!(odd.wait(1, 0.5), Duration::from_secs(2));
     }
 
     #[test]

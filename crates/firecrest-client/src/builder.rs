@@ -162,7 +162,7 @@ impl ClientBuilder {
             base,
             authority: authority(authentication, &http, self.timeout, self.policy),
             http,
-            limits: Limits::new(self.in_flight, self.per_minute),
+            limits: Limits::new(self.in_flight, self.per_minute, self.policy.total),
             policy: self.policy,
             timeout: self.timeout,
             correlation_id: self.correlation_id.unwrap_or_else(random_id),

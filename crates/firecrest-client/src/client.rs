@@ -168,6 +168,9 @@ impl Client {
             };
             let class = classify(call.kind, cause.failure());
             let asked = cause.asked(Timestamp::now());
+            if let (Cause::Refused(Refusal { status: 429, .. }), Some(wait)) = (&cause, asked) {
+                self.0.limits.pause(wait);
+            }
             let next = match &cause {
                 // The issuer was asked as often as the policy allows.
                 Cause::Token(error) => Next::GiveUp(error.gave_up),

@@ -1,4 +1,4 @@
-//! How many calls are in flight, and how many begin in a minute.
+//! How many calls are in flight, how many begin in a minute, and when none does.
 
 use std::{
     collections::VecDeque,
@@ -36,7 +36,7 @@ impl Quota {
         Self {
             calls,
             window,
-            begun: VecDeque::with_capacity(calls.get()),
+            begun: VecDeque::new(),
         }
     }
 
@@ -58,20 +58,43 @@ impl Quota {
 pub(crate) struct Limits {
     in_flight: Semaphore,
     quota: Option<Mutex<Quota>>,
+    /// A gateway that throttles one call throttles them all: until then none is made.
+    pause: Mutex<Option<Instant>>,
+    longest_pause: Duration,
 }
 
 impl Limits {
-    pub(crate) fn new(in_flight: NonZeroUsize, per_minute: Option<NonZeroUsize>) -> Self {
+    /// A pause that is longer than `longest_pause` is left to each call, which then fails at once.
+    pub(crate) fn new(
+        in_flight: NonZeroUsize,
+        per_minute: Option<NonZeroUsize>,
+        longest_pause: Duration,
+    ) -> Self {
         Self {
             in_flight: Semaphore::new(in_flight.get().min(Semaphore::MAX_PERMITS)),
             quota: per_minute.map(|calls| Mutex::new(Quota::new(calls, MINUTE))),
+            pause: Mutex::new(None),
+            longest_pause,
         }
+    }
+
+    /// Makes no call for so long.
+    pub(crate) fn pause(&self, wait: Duration) {
+        let end = Instant::now() + wait;
+        let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        *pause = Some(pause.map_or(end, |earlier| earlier.max(end)));
     }
 
     /// Waits until a call may begin; the call is in flight until the permit is dropped.
     pub(crate) async fn begin(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed, so there always is a permit.
         let permit = self.in_flight.acquire().await.ok();
+        let pause = *self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(end) = pause
+            && end.saturating_duration_since(Instant::now()) <= self.longest_pause
+        {
+            tokio::time::sleep_until(end).await;
+        }
         if let Some(quota) = &self.quota {
             let at = quota
                 .lock()

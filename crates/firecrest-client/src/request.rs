@@ -59,7 +59,7 @@ impl Shared {
         );
         let mut request = client
             .request(call.verb.method(), url)
-            .timeout(self.timeout + call.extra_time)
+            .timeout(self.timeout.saturating_add(call.extra_time))
             .header("accept", "application/json, */*")
             .header("x-request-id", request_id)
             .header("x-correlation-id", &self.correlation_id);

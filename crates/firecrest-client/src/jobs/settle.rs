@@ -119,7 +119,7 @@ impl Settling {
             self.looks = 0;
             self.empty_since = None;
         }
-        if now + self.policy.interval > self.policy.total {
+        if now.saturating_add(self.policy.interval) > self.policy.total {
             Verdict::Unsettled
         } else {
             Verdict::LookAgain

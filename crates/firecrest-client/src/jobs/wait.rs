@@ -99,7 +99,7 @@ impl Jobs {
                 }
             };
             let (id, spent) = (id.clone(), begun.elapsed());
-            if spent + pause > options.total {
+            if spent.saturating_add(pause) > options.total {
                 return Err(WaitError::OutOfTime {
                     id,
                     spent,

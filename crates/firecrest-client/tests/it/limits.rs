@@ -1,6 +1,11 @@
 //! Calls in flight and calls per minute.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use firecrest_client::RetryPolicy;
 
 use serde_json::json;
 use tokio::sync::Notify;
@@ -45,7 +50,7 @@ async fn a_call_that_waits_for_its_next_attempt_holds_no_place() {
         let releasing = Arc::clone(&releasing);
         async move {
             if request.path.ends_with("/nodes") {
-                return Reply::new(429, "").header("retry-after", "5");
+                return Reply::new(503, "").header("retry-after", "5");
             }
             releasing.notify_one();
             systems()
@@ -72,6 +77,39 @@ async fn a_call_that_waits_for_its_next_attempt_holds_no_place() {
     tokio::time::timeout(Duration::from_secs(5), released.notified())
         .await
         .expect("served while the other waited");
+}
+
+#[tokio::test]
+async fn a_call_that_is_throttled_holds_back_the_others() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/status/clariden/nodes" => Reply::new(429, "").header("retry-after", "1"),
+        "/status/clariden/partitions" => Reply::new(429, "").header("retry-after", "3600"),
+        _ => systems(),
+    })
+    .await;
+    let once = RetryPolicy {
+        total: Duration::from_mins(1),
+        ..RetryPolicy::never()
+    };
+    let client = with_key(&server.url())
+        .retry_policy(once)
+        .build()
+        .expect("a client");
+    let system = "clariden".parse().expect("a name");
+    let begun = Instant::now();
+    client.status().nodes(&system).await.expect_err("throttled");
+    client.status().systems().await.expect("systems");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+
+    client
+        .status()
+        .partitions(&system, false)
+        .await
+        .expect_err("throttled");
+    let outcome = tokio::time::timeout(Duration::from_secs(30), client.status().systems()).await;
+    outcome
+        .expect("a wait beyond the deadline is left to each call")
+        .expect("systems");
 }
 
 #[tokio::test]
