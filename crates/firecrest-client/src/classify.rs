@@ -11,7 +11,7 @@ pub enum CallKind {
     Repeatable,
     /// Starts a job: carried out twice, it starts two.
     Submit,
-    /// Starts a transfer job that waits for an upload: carried out twice, one of the two waits in vain.
+    /// Starts a transfer job that waits for its content: carried out twice, one of the two waits in vain.
     StartUpload,
 }
 
@@ -47,6 +47,18 @@ pub enum Failure<'a> {
 }
 
 /// Classifies a failed attempt.
+///
+/// | what was answered | reads and repeatable changes | submissions and starts of uploads |
+/// | --- | --- | --- |
+/// | 401 | unauthenticated | unauthenticated |
+/// | 429; 424 and 503 of the server that say that nothing ran | retry | retry |
+/// | 408, 425, other 424 and 503, 502, 504, 520 to 599; no whole answer | retry | ambiguous |
+/// | 500 with the text of a command that refused | permanent | permanent |
+/// | 500 when the storage is down | retry | retry |
+/// | any other 500 | retry | ambiguous |
+/// | success that cannot be read | permanent | ambiguous |
+/// | no connection, no token for now | retry | retry |
+/// | any other status | permanent | permanent |
 pub fn classify(kind: CallKind, failure: Failure<'_>) -> Class {
     match failure {
         Failure::Refused(refusal) => classify_refusal(kind, refusal),

@@ -16,8 +16,11 @@ const PARAMETERS: &[&str] = &[
     "apikey=",
 ];
 
-/// Words after which a credential follows.
-const SCHEMES: &[&str] = &["bearer ", "basic ", "x-api-key: ", "auth-token: "];
+/// Words after which a credential follows, if the next word is as long as one.
+const SCHEMES: &[&str] = &["bearer ", "x-api-key: ", "auth-token: "];
+
+/// Shorter words are prose, as in "Bearer token expired".
+const SHORTEST_CREDENTIAL: usize = 12;
 
 /// The text with everything that looks like a credential masked, and each of `known` in particular.
 pub(crate) fn redact(text: &str, known: &[&str]) -> String {
@@ -25,11 +28,12 @@ pub(crate) fn redact(text: &str, known: &[&str]) -> String {
     for secret in known.iter().filter(|secret| secret.len() >= 4) {
         text = text.replace(secret, MASK);
     }
-    mask_tokens(&mask_after(&mask_after(&text, PARAMETERS), SCHEMES))
+    let text = mask_after(&text, PARAMETERS, 1);
+    mask_tokens(&mask_after(&text, SCHEMES, SHORTEST_CREDENTIAL))
 }
 
-/// Masks the word that follows each of the markers, whatever their case.
-fn mask_after(text: &str, markers: &[&str]) -> String {
+/// Masks the word that follows each of the markers, whatever their case, if it is long enough.
+fn mask_after(text: &str, markers: &[&str], shortest: usize) -> String {
     let lower = text.to_ascii_lowercase();
     let mut masked = String::with_capacity(text.len());
     let mut at = 0;
@@ -43,9 +47,8 @@ fn mask_after(text: &str, markers: &[&str]) -> String {
             .find(|c: char| c.is_whitespace() || matches!(c, '&' | '"' | '\'' | '<' | '>' | ',' | ';' | ')'))
             .map_or(text.len(), |offset| value + offset);
         masked.push_str(&text[at..value]);
-        if end > value {
-            masked.push_str(MASK);
-        }
+        let word = &text[value..end];
+        masked.push_str(if word.len() < shortest { word } else { MASK });
         // The mask itself begins with a delimiter, so text that is masked already is kept as it is.
         at = end;
     }
@@ -80,7 +83,7 @@ mod tests {
         check("nothing here", "nothing here");
         check("the key swordfish was refused", "the key <secret> was refused");
         check(
-            "Authorization: Bearer abc.def, next",
+            "Authorization: Bearer abcdef.ghijkl, next",
             "Authorization: Bearer <secret>, next",
         );
         check(
@@ -89,6 +92,7 @@ mod tests {
         );
         check("token eyJhbGciOi.eyJzdWI.sig_na-ture.", "token <secret>");
         check("Bearer ", "Bearer ");
+        check("Bearer token expired", "Bearer token expired");
     }
 
     proptest! {

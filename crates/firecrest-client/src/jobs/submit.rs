@@ -100,7 +100,8 @@ impl Jobs {
     /// Submits a job once.
     ///
     /// The server may answer with an error and start the job all the same. So the call is repeated only where
-    /// it is certain that nothing was started, and its error says what is known.
+    /// it is certain that nothing was started, and its error says what is known. A future that is dropped leaves
+    /// behind what an error with [`Outcome::Unknown`] does.
     pub async fn submit(&self, spec: &JobSpec) -> Result<JobId, SubmitError> {
         let body = spec.body().map_err(|fault| SubmitError {
             outcome: Outcome::NotStarted,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use sha2::Digest as _;
 use tokio::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{AsyncReadExt as _, AsyncSeekExt as _},
     sync::mpsc,
 };
@@ -141,8 +141,17 @@ impl Draft {
         &self.path
     }
 
-    /// Puts the file in the destination's place.
+    /// Puts the file in the destination's place, once it is on the disk.
     pub(super) async fn keep(mut self) -> Result<(), TransferError> {
+        let write = async {
+            OpenOptions::new()
+                .write(true)
+                .open(&self.path)
+                .await?
+                .sync_all()
+                .await
+        };
+        write.await.map_err(fault("writing", &self.path))?;
         let done = tokio::fs::rename(&self.path, &self.destination).await;
         done.map_err(fault("renaming the download to", &self.destination))?;
         self.is_kept = true;

@@ -161,6 +161,23 @@ async fn an_unreachable_server_is_said() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_encrypt_is_not_spoken_to() {
+    let server = answering(vec![systems()]).await;
+    let url = server.url().replace("http:", "https:");
+    let client = with_key(&url)
+        .retry_policy(RetryPolicy::never())
+        .build()
+        .expect("a client");
+    let error = client.status().systems().await.expect_err("no handshake");
+    assert!(
+        chain(&error).contains("so the request was not sent"),
+        "{}",
+        chain(&error)
+    );
+    assert_eq!(server.seen().len(), 0);
+}
+
+#[tokio::test]
 async fn slow_answers_end_in_time() {
     let server = answering(vec![systems().after(Duration::from_mins(1))]).await;
     let client = with_key(&server.url())
