@@ -47,7 +47,7 @@ impl Refusal {
         let value = serde_json::from_slice::<Value>(body).ok();
         let (origin, message, caused_by) = match value.as_ref().and_then(Value::as_object) {
             Some(object) if object.contains_key("errorType") || object.contains_key("error_type") => {
-                (Origin::Firecrest, firecrest_message(object), causes(object))
+                (Origin::Firecrest, firecrest_message(object, body), causes(object))
             }
             Some(object) => (Origin::Gateway, gateway_message(object, body), Vec::new()),
             None => (Origin::Other, excerpt(body), Vec::new()),
@@ -163,7 +163,7 @@ fn text_of(object: &Object, keys: &[&str]) -> Option<String> {
         .find_map(|value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned))
 }
 
-fn firecrest_message(object: &Object) -> String {
+fn firecrest_message(object: &Object, body: &[u8]) -> String {
     let fields = object
         .get("data")
         .and_then(|data| data.get("fields"))
@@ -173,7 +173,7 @@ fn firecrest_message(object: &Object) -> String {
             let fields: Vec<String> = fields.iter().map(field_text).collect();
             format!("the request is not valid: {}", fields.join("; "))
         }
-        _ => text_of(object, &["message"]).unwrap_or_default(),
+        _ => text_of(object, &["message"]).unwrap_or_else(|| excerpt(body)),
     }
 }
 
@@ -255,6 +255,11 @@ mod tests {
             400,
             r#"{"errorType":"validation","message":"{'input': 'x'}","data":{"fields":[{"location":"body","name":1,"message":"JSON decode error"}]}}"#,
             "the server answered HTTP 400: the request is not valid: body `1`: JSON decode error",
+        );
+        check(
+            500,
+            r#"{"errorType":"error","message":{"code":7}}"#,
+            r#"the server answered HTTP 500: {"errorType":"error","message":{"code":7}}"#,
         );
         check(
             429,

@@ -98,6 +98,12 @@ impl Error {
         self.refusal().map(|refusal| refusal.status)
     }
 
+    /// Whether the call failed since a file is missing, and not the system or the job.
+    pub fn is_missing_file(&self) -> bool {
+        self.refusal()
+            .is_some_and(|refusal| refusal.status == 404 && refusal.mentions("No such file"))
+    }
+
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self.0.class {

@@ -207,7 +207,7 @@ impl Files {
         let call = Call::delete(self.operation("rm")).query("path", path);
         match self.client.run(call).await {
             Ok(_) => Ok(()),
-            Err(error) if error.status() == Some(404) && error.attempts() > 1 => Ok(()),
+            Err(error) if error.is_missing_file() && error.attempts() > 1 => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -130,7 +130,7 @@ impl Jobs {
         };
         let mark = match content {
             Ok(text) => JobId::try_new(text.trim()).map_or(MarkSeen::Unclear, MarkSeen::Holds),
-            Err(error) if is_absent(&error) => MarkSeen::Absent,
+            Err(error) if error.is_missing_file() => MarkSeen::Absent,
             Err(error) => {
                 blind = Some(pass(name, error)?);
                 MarkSeen::Unclear
@@ -162,11 +162,4 @@ fn single(name: &JobName, mut ids: Vec<JobId>) -> Result<JobId, AdoptError> {
             })
         }
     }
-}
-
-/// Whether the file is missing, and not the system.
-fn is_absent(error: &Error) -> bool {
-    error
-        .refusal()
-        .is_some_and(|refusal| refusal.status == 404 && refusal.mentions("No such file"))
 }

@@ -277,6 +277,12 @@ async fn what_is_gone_counts_as_cancelled_and_removed() {
         .remove(&path("/scratch/x"))
         .await
         .expect_err("never there");
+    let server = answering(vec![Reply::nothing(), Reply::refusal(404, "System not found")]).await;
+    quick(&server.url())
+        .files(&system())
+        .remove(&path("/scratch/x"))
+        .await
+        .expect_err("no such system");
 }
 
 fn job() -> firecrest_client::JobSpec {
