@@ -133,10 +133,17 @@ fn sight(id: &JobId, look: Result<Vec<Job>, Error>) -> Result<Sight, WaitError> 
             let states = jobs.iter().map(|job| format!("{:?}", job.status.state));
             Ok(Sight::Alive(states.collect::<Vec<_>>().join(", ")))
         }
-        Err(error) if error.status() == Some(404) => Ok(Sight::Unknown(Some(Box::new(error)))),
+        Err(error) if is_unknown_job(&error) => Ok(Sight::Unknown(Some(Box::new(error)))),
         Err(error) if error.class() == Class::Retry => Ok(Sight::Blind(Box::new(error))),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether the job is missing, and not the system.
+fn is_unknown_job(error: &Error) -> bool {
+    error
+        .refusal()
+        .is_some_and(|refusal| refusal.status == 404 && !refusal.mentions("System not found"))
 }
 
 fn refuse_hopeless(id: &JobId, jobs: &[Job]) -> Result<(), WaitError> {

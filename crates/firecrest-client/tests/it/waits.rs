@@ -108,9 +108,13 @@ async fn waits_end() {
         .expect_err("lost");
     assert!(matches!(error, WaitError::Lost { .. }), "{error:?}");
 
-    let denied = Reply::refusal(403, "Permission denied");
-    let error = wait(vec![denied], &quick_wait()).await.expect_err("refused");
-    assert!(matches!(error, WaitError::Call(_)), "{error:?}");
+    for refusal in [
+        Reply::refusal(403, "Permission denied"),
+        Reply::refusal(404, "System not found"),
+    ] {
+        let error = wait(vec![refusal], &quick_wait()).await.expect_err("refused");
+        assert!(matches!(error, WaitError::Call(_)), "{error:?}");
+    }
 }
 
 #[tokio::test]
