@@ -1,0 +1,1 @@
+//! A stateful FirecREST v2 server for tests and demonstrations.
