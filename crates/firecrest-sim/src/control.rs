@@ -1,0 +1,115 @@
+//! The control endpoint under `/_sim/`: failures, services, nodes, and what has happened.
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    answer::{Answer, Problem},
+    call::Call,
+    cluster::Cluster,
+    failures::{RandomFailures, Rule},
+    jobs::job::JobState,
+    remote::Services,
+    running::{self, OrderError},
+    state::State,
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServicesOrder {
+    system: String,
+    #[serde(default)]
+    services: Services,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeOrder {
+    cluster: String,
+    node: String,
+    down: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JobOrder {
+    cluster: String,
+    job: u64,
+    /// The state in which the job ends; `PENDING` puts it back in the queue.
+    state: String,
+}
+
+fn body<'a, T: Deserialize<'a>>(call: &'a Call) -> Result<T, Problem> {
+    serde_json::from_slice(&call.body).map_err(|error| Problem::bad_request(format!("{error}")))
+}
+
+fn refused(error: OrderError) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, error.to_string())
+}
+
+/// Answers a call to the control endpoint.
+pub(crate) async fn answer(state: &State, call: &Call, path: &str) -> Answer {
+    match handle(state, call, path).await {
+        Ok(Value::Null) => Answer::no_content(),
+        Ok(value) => Answer::json(StatusCode::OK, &value),
+        Err(problem) => problem.anonymous().into_answer(None),
+    }
+}
+
+async fn handle(state: &State, call: &Call, path: &str) -> Result<Value, Problem> {
+    match (call.method.as_str(), path) {
+        ("GET", "/_sim/calls") => return Ok(json!(state.journal.calls())),
+        ("GET", "/_sim/submits") => return Ok(json!(state.journal.submits())),
+        ("GET", "/_sim/transfers") => return Ok(json!(state.journal.transfers())),
+        ("GET", "/_sim/jobs") => return Ok(json!(running::jobs(state))),
+        ("DELETE", "/_sim/journal") => state.journal.clear(),
+        ("POST", "/_sim/failures") => state.failures().add(body::<Rule>(call)?),
+        ("PUT", "/_sim/random") => state.failures().set_random(body::<RandomFailures>(call)?),
+        ("DELETE", "/_sim/failures") => state.failures().clear(),
+        ("PUT", "/_sim/services") => {
+            let order: ServicesOrder = body(call)?;
+            running::set_services(state, &order.system, order.services)
+                .await
+                .map_err(refused)?;
+        }
+        ("POST", "/_sim/health-check") => running::check_health(state),
+        ("PUT", "/_sim/nodes") => {
+            let order: NodeOrder = body(call)?;
+            running::set_node(state, &order.cluster, &order.node, order.down).map_err(refused)?;
+        }
+        ("PUT", "/_sim/job") => {
+            let order: JobOrder = body(call)?;
+            let job_state = match order.state.as_str() {
+                "PENDING" => Some(JobState::Pending),
+                word => JobState::by_command(word),
+            };
+            let unknown = || Problem::bad_request(format!("no job is ended in the state {}", order.state));
+            let job_state = job_state.ok_or_else(unknown)?;
+            running::end_job(state, &order.cluster, order.job, job_state).map_err(refused)?;
+        }
+        _ => {
+            return Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                "no such order; see the README",
+            ));
+        }
+    }
+    Ok(Value::Null)
+}
+
+/// The processes of a cluster; a real Slurm takes no orders from a test.
+pub(crate) fn processes<'a>(
+    state: &'a State,
+    cluster: &str,
+) -> Result<&'a std::sync::Arc<crate::jobs::processes::Processes>, OrderError> {
+    match state.clusters.get(cluster).map(AsRef::as_ref) {
+        Some(Cluster::Processes(processes)) => Ok(processes),
+        Some(Cluster::Slurm(_)) => Err(OrderError::RealSlurm {
+            cluster: cluster.to_owned(),
+        }),
+        None => Err(OrderError::NoCluster {
+            cluster: cluster.to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,462 @@
+//! Starts a simulator, and what its owner does with it.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::{
+    cluster::Cluster,
+    control,
+    failures::{RandomFailures, Rule},
+    identity,
+    jobs::{job::JobState, processes::Processes, record::JobRecord, scheduler::Scheduler, slurm::Slurm},
+    journal::{CallRecord, Journal, SubmitRecord, TransferRecord},
+    options::{Options, SystemOptions},
+    remote::Services,
+    server::{self, Face},
+    state::{State, System, Users},
+    storage::{Storage, unique},
+    token::{Secret, TokenSigner},
+};
+
+/// Why a simulator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Nothing can listen there.
+    #[error("failed to listen on {address}; choose a free address or port 0")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A folder cannot be made or used.
+    #[error("failed to prepare the folder {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A system names a cluster that is not there.
+    #[error("system `{system}` names the cluster `{cluster}`, which is not configured")]
+    NoCluster {
+        /// The system.
+        system: String,
+        /// The cluster.
+        cluster: String,
+    },
+    /// The path of a file system is not absolute.
+    #[error("system `{system}` has a file system at `{path}`; write an absolute path without `..`")]
+    FileSystem {
+        /// The system.
+        system: String,
+        /// The path.
+        path: String,
+    },
+}
+
+/// Why an order is not carried out.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum OrderError {
+    /// There is no such system.
+    #[error("there is no system `{system}`")]
+    NoSystem {
+        /// The system.
+        system: String,
+    },
+    /// There is no such cluster.
+    #[error("there is no cluster `{cluster}`")]
+    NoCluster {
+        /// The cluster.
+        cluster: String,
+    },
+    /// The cluster is a real Slurm.
+    #[error("cluster `{cluster}` is a real Slurm; give the order by its own commands")]
+    RealSlurm {
+        /// The cluster.
+        cluster: String,
+    },
+    /// There is no such node, or it is not down.
+    #[error("there is no such node to change: `{node}`")]
+    NoNode {
+        /// The node.
+        node: String,
+    },
+    /// There is no such job, or it does not run.
+    #[error("there is no such job to end: {job}")]
+    NoJob {
+        /// The job.
+        job: u64,
+    },
+}
+
+/// A job as the simulator knows it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct JobSummary {
+    /// The cluster.
+    pub cluster: String,
+    /// The number.
+    pub id: String,
+    /// The name.
+    pub name: String,
+    /// The state, in Slurm's words.
+    pub state: String,
+    /// The owner.
+    pub user: String,
+    /// The nodes, as Slurm writes them.
+    pub nodes: String,
+    /// The exit code of an ended job.
+    pub exit_code: Option<i32>,
+    /// The folder in which it runs.
+    pub working_directory: String,
+}
+
+/// Starts simulators.
+#[derive(Debug)]
+pub struct Simulator;
+
+/// A simulator that runs until it is stopped or dropped.
+pub struct Running {
+    /// The URL of the API.
+    pub base_url: String,
+    /// The URL of the token endpoint.
+    pub token_url: String,
+    /// The URL of the storage.
+    pub storage_url: String,
+    state: Arc<State>,
+    tasks: JoinSet<()>,
+    _spool: Option<TempDir>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running")
+            .field("base_url", &self.base_url)
+            .finish_non_exhaustive()
+    }
+}
+
+fn folder(path: &std::path::Path) -> Result<(), StartError> {
+    fs::create_dir_all(path).map_err(|source| StartError::Folder {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+impl Simulator {
+    /// Starts a simulator in the calling tokio runtime.
+    pub async fn start(options: Options) -> Result<Running, StartError> {
+        let (spool, kept) = spool(&options)?;
+        prepare_folders(&options)?;
+        let (api, api_address) = listen(options.listen).await?;
+        let (storage_listener, storage_address) = listen(options.storage_listen).await?;
+        let systems: BTreeMap<String, Arc<SystemOptions>> = options
+            .systems
+            .iter()
+            .map(|system| (system.name.clone(), Arc::new(system.clone())))
+            .collect();
+        let mut tasks = JoinSet::new();
+        let clusters = clusters(&options, &systems, &spool, &mut tasks)?;
+        let systems = join(&systems, &clusters)?;
+        let users: Users = options
+            .users
+            .iter()
+            .map(|user| (user.name.clone(), Arc::new(user.clone())))
+            .collect();
+        let storage_folder = spool.join("storage");
+        let storage = Storage::new(storage_address.to_string(), storage_folder, Secret::new(unique()));
+        let storage_url = storage.url.clone();
+        let server_url = format!("http://{api_address}");
+        let base_url = format!("{server_url}{}", options.base_path.trim_end_matches('/'));
+        let signer = TokenSigner::new(rand::random());
+        let state = Arc::new(State {
+            options,
+            users: Arc::new(users),
+            systems,
+            clusters,
+            signer,
+            storage,
+            journal: Journal::default(),
+            base_url: base_url.clone(),
+            chosen_failures: Mutex::default(),
+        });
+        tasks.spawn(server::serve(api, Arc::clone(&state), Face::Api));
+        tasks.spawn(server::serve(storage_listener, Arc::clone(&state), Face::Storage));
+        for system in state
+            .systems
+            .values()
+            .filter(|system| system.options.health_checks)
+        {
+            tasks.spawn(look_after(Arc::clone(system)));
+        }
+        let token_url = format!("{server_url}{}", identity::TOKEN_PATH);
+        Ok(Running {
+            base_url,
+            token_url,
+            storage_url,
+            state,
+            tasks,
+            _spool: kept,
+        })
+    }
+}
+
+fn spool(options: &Options) -> Result<(PathBuf, Option<TempDir>), StartError> {
+    if let Some(path) = &options.spool {
+        folder(path)?;
+        return Ok((path.clone(), None));
+    }
+    let made = tempfile::Builder::new().prefix("firecrest-sim-").tempdir();
+    let made = made.map_err(|source| StartError::Folder {
+        path: std::env::temp_dir(),
+        source,
+    })?;
+    Ok((made.path().to_owned(), Some(made)))
+}
+
+/// Makes the file systems, with a folder for each user in those that are not shared.
+fn prepare_folders(options: &Options) -> Result<(), StartError> {
+    for system in &options.systems {
+        for file_system in &system.file_systems {
+            if crate::paths::normalise(&file_system.path) != file_system.path {
+                return Err(StartError::FileSystem {
+                    system: system.name.clone(),
+                    path: file_system.path.clone(),
+                });
+            }
+            folder(file_system.folder())?;
+            if !file_system.shared || file_system.default_work_dir {
+                for user in &options.users {
+                    folder(&file_system.folder().join(&user.name))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn clusters(
+    options: &Options,
+    systems: &BTreeMap<String, Arc<SystemOptions>>,
+    spool: &std::path::Path,
+    tasks: &mut JoinSet<()>,
+) -> Result<BTreeMap<String, Arc<Cluster>>, StartError> {
+    let mut clusters = BTreeMap::new();
+    for cluster in &options.clusters {
+        let own = systems
+            .iter()
+            .filter(|(_, system)| system.cluster_name() == cluster.name);
+        let own = own
+            .map(|(name, system)| (name.clone(), Arc::clone(system)))
+            .collect();
+        let made = if cluster.slurm {
+            Cluster::Slurm(Box::new(Slurm::new(cluster.clone(), own)))
+        } else {
+            let path = spool.join("clusters").join(&cluster.name);
+            let scheduler = Scheduler::new(cluster.clone());
+            let processes = Processes::new(scheduler, own, path.clone());
+            let processes = Arc::new(processes.map_err(|source| StartError::Folder { path, source })?);
+            tasks.spawn(Arc::clone(&processes).drive());
+            Cluster::Processes(processes)
+        };
+        clusters.insert(cluster.name.clone(), Arc::new(made));
+    }
+    Ok(clusters)
+}
+
+fn join(
+    systems: &BTreeMap<String, Arc<SystemOptions>>,
+    clusters: &BTreeMap<String, Arc<Cluster>>,
+) -> Result<BTreeMap<String, Arc<System>>, StartError> {
+    let with_cluster = |(name, system): (&String, &Arc<SystemOptions>)| {
+        let cluster = clusters
+            .get(system.cluster_name())
+            .ok_or_else(|| StartError::NoCluster {
+                system: name.clone(),
+                cluster: system.cluster_name().to_owned(),
+            })?;
+        Ok((
+            name.clone(),
+            Arc::new(System::new(Arc::clone(system), Arc::clone(cluster))),
+        ))
+    };
+    systems.iter().map(with_cluster).collect()
+}
+
+/// Looks at a system's services at its interval.
+async fn look_after(system: Arc<System>) {
+    let mut ticks = tokio::time::interval(system.options.health_interval.max(Duration::from_millis(1)));
+    loop {
+        ticks.tick().await;
+        system.health.look(system.link.services());
+    }
+}
+
+pub(crate) fn jobs(state: &State) -> Vec<JobSummary> {
+    let summary = |cluster: &String, job: JobRecord| JobSummary {
+        cluster: cluster.clone(),
+        id: job.id,
+        name: job.name,
+        state: job.state,
+        user: job.user,
+        nodes: job.nodes,
+        exit_code: job.exit.map(|exit| exit.code),
+        working_directory: job.working_directory,
+    };
+    let mut jobs = Vec::new();
+    for (name, cluster) in &state.clusters {
+        if let Cluster::Processes(processes) = cluster.as_ref() {
+            jobs.extend(
+                processes
+                    .records(|_| true)
+                    .into_iter()
+                    .map(|job| summary(name, job)),
+            );
+        }
+    }
+    jobs
+}
+
+pub(crate) async fn set_services(state: &State, system: &str, services: Services) -> Result<(), OrderError> {
+    let found = state.systems.get(system);
+    let found = found.ok_or_else(|| OrderError::NoSystem {
+        system: system.to_owned(),
+    })?;
+    state.set_services(found, services).await;
+    Ok(())
+}
+
+pub(crate) fn check_health(state: &State) {
+    for system in state.systems.values() {
+        system.health.look(system.link.services());
+    }
+}
+
+pub(crate) fn set_node(state: &State, cluster: &str, node: &str, down: bool) -> Result<(), OrderError> {
+    let processes = control::processes(state, cluster)?;
+    let now = crate::clock::now_ms();
+    let found = processes.command(|scheduler| {
+        if down {
+            scheduler
+                .fail_node(node, now)
+                .map_or((false, Vec::new()), |effects| (true, effects))
+        } else {
+            (scheduler.restore_node(node), Vec::new())
+        }
+    });
+    if found {
+        Ok(())
+    } else {
+        Err(OrderError::NoNode {
+            node: node.to_owned(),
+        })
+    }
+}
+
+pub(crate) fn end_job(state: &State, cluster: &str, job: u64, job_state: JobState) -> Result<(), OrderError> {
+    let processes = control::processes(state, cluster)?;
+    let now = crate::clock::now_ms();
+    let found = processes.command(|scheduler| {
+        let effect = match job_state {
+            JobState::Pending => scheduler.requeue(job, now),
+            job_state => scheduler.end_as(job, job_state, now),
+        };
+        (effect.is_some(), effect.into_iter().collect())
+    });
+    if found {
+        Ok(())
+    } else {
+        Err(OrderError::NoJob { job })
+    }
+}
+
+impl Running {
+    /// Lets the calls fail that the rule is about.
+    pub fn fail(&self, rule: Rule) {
+        self.state.failures().add(rule);
+    }
+
+    /// Lets calls fail by chance.
+    pub fn fail_at_random(&self, random: RandomFailures) {
+        self.state.failures().set_random(random);
+    }
+
+    /// Takes all failures back.
+    pub fn clear_failures(&self) {
+        self.state.failures().clear();
+    }
+
+    /// Sets the states of a system's services.
+    pub async fn set_services(&self, system: &str, services: Services) -> Result<(), OrderError> {
+        set_services(&self.state, system, services).await
+    }
+
+    /// Lets the server look at the health of all services now.
+    pub fn check_health(&self) {
+        check_health(&self.state);
+    }
+
+    /// Takes a node away, with what runs on it, or gives it back.
+    pub fn set_node(&self, cluster: &str, node: &str, down: bool) -> Result<(), OrderError> {
+        set_node(&self.state, cluster, node, down)
+    }
+
+    /// Ends an unfinished job in a state, or puts a running one back in the queue.
+    pub fn end_job(&self, cluster: &str, job: u64, state: JobState) -> Result<(), OrderError> {
+        end_job(&self.state, cluster, job, state)
+    }
+
+    /// A token that speaks for a user, or for nobody, and lives for this long; a negative life is over.
+    pub fn token(&self, user: Option<&str>, life_s: i64) -> Secret {
+        identity::sign(&self.state, user, life_s)
+    }
+
+    /// The calls that came in.
+    pub fn calls(&self) -> Vec<CallRecord> {
+        self.state.journal.calls()
+    }
+
+    /// The submissions that had an effect.
+    pub fn submits(&self) -> Vec<SubmitRecord> {
+        self.state.journal.submits()
+    }
+
+    /// The transfers that were begun.
+    pub fn transfers(&self) -> Vec<TransferRecord> {
+        self.state.journal.transfers()
+    }
+
+    /// The jobs of the simulator's own schedulers.
+    pub fn jobs(&self) -> Vec<JobSummary> {
+        jobs(&self.state)
+    }
+
+    /// Ends all jobs and closes all connections.
+    pub async fn stop(mut self) {
+        self.tasks.abort_all();
+        while self.tasks.join_next().await.is_some() {}
+        for cluster in self.state.clusters.values() {
+            if let Cluster::Processes(processes) = cluster.as_ref() {
+                processes.stop().await;
+            }
+        }
+    }
+}
