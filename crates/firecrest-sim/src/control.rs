@@ -33,6 +33,13 @@ struct NodeOrder {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct PauseOrder {
+    cluster: String,
+    paused: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct JobOrder {
     cluster: String,
     job: u64,
@@ -77,6 +84,10 @@ async fn handle(state: &State, call: &Call, path: &str) -> Result<Value, Problem
         ("PUT", "/_sim/nodes") => {
             let order: NodeOrder = body(call)?;
             running::set_node(state, &order.cluster, &order.node, order.down).map_err(refused)?;
+        }
+        ("PUT", "/_sim/scheduler") => {
+            let order: PauseOrder = body(call)?;
+            running::pause(state, &order.cluster, order.paused).map_err(refused)?;
         }
         ("PUT", "/_sim/job") => {
             let order: JobOrder = body(call)?;

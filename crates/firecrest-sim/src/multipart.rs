@@ -1,5 +1,6 @@
 //! The one file of a multipart form.
 
+use memchr::memmem::find;
 use percent_encoding::percent_decode_str;
 
 /// A file as a form carries it.
@@ -74,18 +75,6 @@ fn parameter(line: &str, name: &str) -> Option<String> {
             '\\' => value.extend(characters.next()),
             character => value.push(character),
         }
-    }
-    None
-}
-
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    let first = *wanted.first()?;
-    let mut from = 0;
-    while let Some(at) = text[from..].iter().position(|&byte| byte == first) {
-        if text[from + at..].starts_with(wanted) {
-            return Some(from + at);
-        }
-        from += at + 1;
     }
     None
 }

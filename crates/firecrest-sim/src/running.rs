@@ -371,6 +371,14 @@ pub(crate) fn set_node(state: &State, cluster: &str, node: &str, down: bool) -> 
     }
 }
 
+pub(crate) fn pause(state: &State, cluster: &str, paused: bool) -> Result<(), OrderError> {
+    control::processes(state, cluster)?.command(|scheduler| {
+        scheduler.is_paused = paused;
+        ((), Vec::new())
+    });
+    Ok(())
+}
+
 pub(crate) fn end_job(state: &State, cluster: &str, job: u64, job_state: JobState) -> Result<(), OrderError> {
     let processes = control::processes(state, cluster)?;
     let now = crate::clock::now_ms();
@@ -417,6 +425,11 @@ impl Running {
     /// Takes a node away, with what runs on it, or gives it back.
     pub fn set_node(&self, cluster: &str, node: &str, down: bool) -> Result<(), OrderError> {
         set_node(&self.state, cluster, node, down)
+    }
+
+    /// Lets no job of a cluster start, or lets them start again.
+    pub fn pause(&self, cluster: &str, paused: bool) -> Result<(), OrderError> {
+        pause(&self.state, cluster, paused)
     }
 
     /// Ends an unfinished job in a state, or puts a running one back in the queue.

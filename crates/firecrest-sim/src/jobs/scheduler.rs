@@ -37,6 +37,8 @@ pub(crate) enum CancelRefusal {
 pub(crate) struct Scheduler {
     pub(crate) cluster: ClusterOptions,
     pub(crate) jobs: BTreeMap<JobId, Job>,
+    /// No job starts.
+    pub(crate) is_paused: bool,
     down: BTreeSet<String>,
     next: JobId,
 }
@@ -46,6 +48,7 @@ impl Scheduler {
         Self {
             cluster,
             jobs: BTreeMap::new(),
+            is_paused: false,
             down: BTreeSet::new(),
             next: 1,
         }
@@ -154,7 +157,7 @@ impl Scheduler {
         if job.request.held {
             return ("JobHeldUser", None);
         }
-        if now < job.eligible {
+        if self.is_paused || now < job.eligible {
             let waits_for_begin = job.request.begin_after_s > 0 || job.generation > 0;
             return (if waits_for_begin { "BeginTime" } else { "None" }, None);
         }

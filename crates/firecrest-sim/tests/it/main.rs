@@ -1,0 +1,7 @@
+//! The simulator over HTTP.
+
+mod recordings;
+mod replay;
+mod shape;
+mod site;
+mod wire;
