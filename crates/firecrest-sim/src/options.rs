@@ -8,7 +8,11 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{span, token::Secret};
+use crate::{
+    failures::{RandomFailures, Rule},
+    span,
+    token::Secret,
+};
 
 /// Everything that a simulator is started with.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,6 +36,12 @@ pub struct Options {
     pub clusters: Vec<ClusterOptions>,
     /// The systems of the API.
     pub systems: Vec<SystemOptions>,
+    /// The version that the server says it has; from 2.6 on, user information has another form.
+    pub version: String,
+    /// Failures from the beginning on.
+    pub failures: Vec<Rule>,
+    /// Failures by chance from the beginning on.
+    pub random: RandomFailures,
 }
 
 impl Default for Options {
@@ -47,6 +57,9 @@ impl Default for Options {
             users: Vec::new(),
             clusters: Vec::new(),
             systems: Vec::new(),
+            version: "2.x.x".to_owned(),
+            failures: Vec::new(),
+            random: RandomFailures::default(),
         }
     }
 }

@@ -198,6 +198,10 @@ impl Simulator {
             base_url: base_url.clone(),
             chosen_failures: Mutex::default(),
         });
+        for rule in &state.options.failures {
+            state.failures().add(rule.clone());
+        }
+        state.failures().set_random(state.options.random.clone());
         tasks.spawn(server::serve(api, Arc::clone(&state), Face::Api));
         tasks.spawn(server::serve(storage_listener, Arc::clone(&state), Face::Storage));
         for system in state
@@ -440,6 +444,11 @@ impl Running {
     /// A token that speaks for a user, or for nobody, and lives for this long; a negative life is over.
     pub fn token(&self, user: Option<&str>, life_s: i64) -> Secret {
         identity::sign(&self.state, user, life_s)
+    }
+
+    /// Forgets what has happened; jobs and files stay.
+    pub fn clear_journal(&self) {
+        self.state.journal.clear();
     }
 
     /// The calls that came in.

@@ -128,11 +128,8 @@ async fn respond(
     state.journal.call(record.clone());
     let answer = answer.ok_or(Cut)?;
     broken.store(answer.breaks_connection, Ordering::Relaxed);
-    Ok(to_response(
-        answer,
-        (service == Service::Api).then_some(&record),
-        half,
-    ))
+    let shown = (service == Service::Api).then_some((&record, state.options.version.as_str()));
+    Ok(to_response(answer, shown, half))
 }
 
 fn begin_record(face: Face, request: &Request<Incoming>) -> CallRecord {
@@ -257,7 +254,7 @@ async fn api(state: &Arc<State>, call: &Call, overrides: Overrides, record: &mut
     wanted.answer(&context, call).await
 }
 
-fn to_response(answer: Answer, record: Option<&CallRecord>, half: bool) -> Response<ServerBody> {
+fn to_response(answer: Answer, record: Option<(&CallRecord, &str)>, half: bool) -> Response<ServerBody> {
     let length = match &answer.body {
         AnswerBody::Bytes(bytes) => bytes.len() as u64,
         AnswerBody::File { length_bytes, .. } => *length_bytes,
@@ -299,10 +296,10 @@ fn to_response(answer: Answer, record: Option<&CallRecord>, half: bool) -> Respo
     if answer.status != http::StatusCode::NO_CONTENT {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
-    if let Some(record) = record {
+    if let Some((record, version)) = record {
         let timestamp = format!("{:.3}", now_ms() as f64 / 1000.0);
         let own = [
-            ("f7t-appversion", "2.x.x"),
+            ("f7t-appversion", version),
             ("f7t-timestamp", &timestamp),
             ("x-request-id", &record.request_id),
             ("x-correlation-id", &record.correlation_id),

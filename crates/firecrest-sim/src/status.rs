@@ -102,22 +102,36 @@ impl Context {
                         Connection refused\n";
             return Err(Trouble::Slurm(slurm_text(&Refusal::new(1, text))).seen_by(surface));
         }
+        Ok(Answer::json(StatusCode::OK, &self.identity()))
+    }
+
+    /// The user, the groups and the accounts; version 2.6 marks the default group in place of naming it apart.
+    fn identity(&self) -> Value {
         let identity = |id: u32, name: &str| json!({"id": id.to_string(), "name": name});
         let (group, gid) = self.user.group();
-        let groups = self
+        let accounts = self.user.accounts.iter().enumerate();
+        let accounts = accounts.map(|(index, name)| json!({"name": name, "default": index == 0}));
+        let mut groups: Vec<Value> = self
             .user
             .groups
             .iter()
-            .map(|group| identity(group.id, &group.name));
-        let accounts = self.user.accounts.iter().enumerate();
-        let accounts = accounts.map(|(index, name)| json!({"name": name, "default": index == 0}));
-        let body = json!({
+            .map(|group| identity(group.id, &group.name))
+            .collect();
+        let marks_default = self.state.options.version.starts_with("2.6");
+        if marks_default {
+            for (index, group) in groups.iter_mut().enumerate() {
+                group["default"] = json!(index == 0);
+            }
+        }
+        let mut body = json!({
             "user": identity(self.user.uid, &self.user.name),
-            "group": identity(gid, group),
-            "groups": groups.collect::<Vec<_>>(),
+            "groups": groups,
             "accounts": accounts.collect::<Vec<_>>(),
         });
-        Ok(Answer::json(StatusCode::OK, &body))
+        if !marks_default {
+            body["group"] = identity(gid, group);
+        }
+        body
     }
 
     /// Nodes, partitions or reservations; the real server does not ask the health check first.

@@ -127,7 +127,7 @@ impl Processes {
     /// Waits for the script's end, and for whatever it left behind.
     async fn attend(&self, mut child: Child, orders: &mut mpsc::UnboundedReceiver<bool>) -> Exit {
         let kill_wait = self.scheduler().cluster.kill_wait;
-        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let group = Group::of(&child);
         let mut ordered = None;
         let status = loop {
             tokio::select! {
@@ -135,15 +135,15 @@ impl Processes {
                 order = orders.recv(), if ordered != Some(true) => {
                     let at_once = order.unwrap_or(true);
                     ordered = Some(at_once);
-                    signal(group, if at_once { Signal::KILL } else { Signal::TERM });
+                    group.signal(if at_once { Signal::KILL } else { Signal::TERM });
                 }
                 () = tokio::time::sleep(kill_wait), if ordered == Some(false) => {
                     ordered = Some(true);
-                    signal(group, Signal::KILL);
+                    group.signal(Signal::KILL);
                 }
             }
         };
-        signal(group, Signal::KILL);
+        drop(group);
         status.map_or(Exit { code: 1, signal: 0 }, exit_of)
     }
 
@@ -359,10 +359,25 @@ impl Processes {
     }
 }
 
-fn signal(group: Option<Pid>, signal: Signal) {
-    if let Some(group) = group {
-        // A group that has gone needs no signal.
-        let _ = kill_process_group(group, signal);
+/// The processes of a job, which end with whoever holds this.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)))
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.0 {
+            // A group that has gone needs no signal.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
     }
 }
 

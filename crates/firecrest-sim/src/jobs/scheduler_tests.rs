@@ -9,7 +9,7 @@ use crate::{
 fn scheduler() -> Scheduler {
     Scheduler::new(ClusterOptions {
         start_delay: Duration::ZERO,
-        requeue_delay: Duration::from_secs(60),
+        requeue_delay: Duration::from_mins(1),
         nodes: vec!["n1".to_owned(), "n2".to_owned()],
         partitions: vec![
             PartitionOptions::named("normal", Duration::from_hours(1)),

@@ -1,7 +1,11 @@
 //! The simulator over HTTP.
 
+mod failures;
+mod jobs;
+mod program;
 mod recordings;
 mod replay;
 mod shape;
 mod site;
+mod storage;
 mod wire;
