@@ -16,6 +16,8 @@ pub(crate) struct Call {
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// The body was larger than any that is taken, and is left out.
+    pub(crate) is_too_large: bool,
 }
 
 fn decode(text: &str) -> String {

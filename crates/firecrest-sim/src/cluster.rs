@@ -40,6 +40,11 @@ pub(crate) struct Filter {
 }
 
 impl Cluster {
+    /// Whether jobs run as their users, who must own their files then.
+    pub(crate) fn runs_as_users(&self) -> bool {
+        matches!(self, Self::Slurm(_)) && rustix::process::getuid().is_root()
+    }
+
     pub(crate) async fn submit(&self, submission: &Submission) -> Result<String, Refusal> {
         match self {
             Self::Processes(processes) => processes.submit(submission).map(|id| id.to_string()),

@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 use crate::{
     answer::{Answer, Problem},
     call::Call,
-    cluster::Cluster,
     failures::{RandomFailures, Rule},
     jobs::job::JobState,
+    orders::{self, OrderError},
     remote::Services,
-    running::{self, OrderError},
     state::State,
 };
 
@@ -69,25 +68,25 @@ async fn handle(state: &State, call: &Call, path: &str) -> Result<Value, Problem
         ("GET", "/_sim/calls") => return Ok(json!(state.journal.calls())),
         ("GET", "/_sim/submits") => return Ok(json!(state.journal.submits())),
         ("GET", "/_sim/transfers") => return Ok(json!(state.journal.transfers())),
-        ("GET", "/_sim/jobs") => return Ok(json!(running::jobs(state))),
+        ("GET", "/_sim/jobs") => return Ok(json!(orders::jobs(state))),
         ("DELETE", "/_sim/journal") => state.journal.clear(),
         ("POST", "/_sim/failures") => state.failures().add(body::<Rule>(call)?),
         ("PUT", "/_sim/random") => state.failures().set_random(body::<RandomFailures>(call)?),
         ("DELETE", "/_sim/failures") => state.failures().clear(),
         ("PUT", "/_sim/services") => {
             let order: ServicesOrder = body(call)?;
-            running::set_services(state, &order.system, order.services)
+            orders::set_services(state, &order.system, order.services)
                 .await
                 .map_err(refused)?;
         }
-        ("POST", "/_sim/health-check") => running::check_health(state),
+        ("POST", "/_sim/health-check") => orders::check_health(state),
         ("PUT", "/_sim/nodes") => {
             let order: NodeOrder = body(call)?;
-            running::set_node(state, &order.cluster, &order.node, order.down).map_err(refused)?;
+            orders::set_node(state, &order.cluster, &order.node, order.down).map_err(refused)?;
         }
         ("PUT", "/_sim/scheduler") => {
             let order: PauseOrder = body(call)?;
-            running::pause(state, &order.cluster, order.paused).map_err(refused)?;
+            orders::pause(state, &order.cluster, order.paused).map_err(refused)?;
         }
         ("PUT", "/_sim/job") => {
             let order: JobOrder = body(call)?;
@@ -97,7 +96,7 @@ async fn handle(state: &State, call: &Call, path: &str) -> Result<Value, Problem
             };
             let unknown = || Problem::bad_request(format!("no job is ended in the state {}", order.state));
             let job_state = job_state.ok_or_else(unknown)?;
-            running::end_job(state, &order.cluster, order.job, job_state).map_err(refused)?;
+            orders::end_job(state, &order.cluster, order.job, job_state).map_err(refused)?;
         }
         _ => {
             return Err(Problem::new(
@@ -107,20 +106,4 @@ async fn handle(state: &State, call: &Call, path: &str) -> Result<Value, Problem
         }
     }
     Ok(Value::Null)
-}
-
-/// The processes of a cluster; a real Slurm takes no orders from a test.
-pub(crate) fn processes<'a>(
-    state: &'a State,
-    cluster: &str,
-) -> Result<&'a std::sync::Arc<crate::jobs::processes::Processes>, OrderError> {
-    match state.clusters.get(cluster).map(AsRef::as_ref) {
-        Some(Cluster::Processes(processes)) => Ok(processes),
-        Some(Cluster::Slurm(_)) => Err(OrderError::RealSlurm {
-            cluster: cluster.to_owned(),
-        }),
-        None => Err(OrderError::NoCluster {
-            cluster: cluster.to_owned(),
-        }),
-    }
 }

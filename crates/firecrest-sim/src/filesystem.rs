@@ -135,7 +135,11 @@ impl Context {
         if fields.flag("dereference") {
             command.arg("--dereference");
         }
-        finish(&files, command).await
+        let answer = finish(&files, command).await?;
+        files
+            .give_away(&target.real)
+            .map_err(|error| Problem::server_error(error.to_string()))?;
+        Ok(answer)
     }
 
     async fn extract(&self, fields: &Fields) -> Result<Answer, Stop> {

@@ -34,6 +34,7 @@ mod journal;
 mod mishap;
 mod multipart;
 mod options;
+mod orders;
 mod paths;
 mod remote;
 mod route;
@@ -52,7 +53,8 @@ pub use options::{
     AccountLimit, ClusterOptions, FileSystemOptions, GroupOptions, Limits, Options, PartitionOptions,
     ReservationOptions, SystemOptions, TokenOptions, UserOptions,
 };
+pub use orders::{JobSummary, OrderError};
 pub use remote::{SchedulerState, Services, SshState};
-pub use running::{JobSummary, OrderError, Running, Simulator, StartError};
+pub use running::{Running, Simulator, StartError};
 pub use span::{SpanError, parse_span};
 pub use token::Secret;

@@ -12,7 +12,7 @@ use crate::{
     health,
     identity::unauthorised,
     state::Overrides,
-    storage::StorageError,
+    storage::protocol::StorageError,
 };
 
 /// What happens before a call's effect.

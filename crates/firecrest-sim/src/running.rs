@@ -14,12 +14,12 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
     cluster::Cluster,
-    control,
     failures::{RandomFailures, Rule},
     identity,
-    jobs::{job::JobState, processes::Processes, record::JobRecord, scheduler::Scheduler, slurm::Slurm},
+    jobs::{job::JobState, processes::Processes, scheduler::Scheduler, slurm::Slurm},
     journal::{CallRecord, Journal, SubmitRecord, TransferRecord},
     options::{Options, SystemOptions},
+    orders::{self, JobSummary, OrderError},
     remote::Services,
     server::{self, Face},
     state::{State, System, Users},
@@ -66,62 +66,6 @@ pub enum StartError {
     },
 }
 
-/// Why an order is not carried out.
-#[derive(Debug, PartialEq, thiserror::Error)]
-pub enum OrderError {
-    /// There is no such system.
-    #[error("there is no system `{system}`")]
-    NoSystem {
-        /// The system.
-        system: String,
-    },
-    /// There is no such cluster.
-    #[error("there is no cluster `{cluster}`")]
-    NoCluster {
-        /// The cluster.
-        cluster: String,
-    },
-    /// The cluster is a real Slurm.
-    #[error("cluster `{cluster}` is a real Slurm; give the order by its own commands")]
-    RealSlurm {
-        /// The cluster.
-        cluster: String,
-    },
-    /// There is no such node, or it is not down.
-    #[error("there is no such node to change: `{node}`")]
-    NoNode {
-        /// The node.
-        node: String,
-    },
-    /// There is no such job, or it does not run.
-    #[error("there is no such job to end: {job}")]
-    NoJob {
-        /// The job.
-        job: u64,
-    },
-}
-
-/// A job as the simulator knows it.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct JobSummary {
-    /// The cluster.
-    pub cluster: String,
-    /// The number.
-    pub id: String,
-    /// The name.
-    pub name: String,
-    /// The state, in Slurm's words.
-    pub state: String,
-    /// The owner.
-    pub user: String,
-    /// The nodes, as Slurm writes them.
-    pub nodes: String,
-    /// The exit code of an ended job.
-    pub exit_code: Option<i32>,
-    /// The folder in which it runs.
-    pub working_directory: String,
-}
-
 /// Starts simulators.
 #[derive(Debug)]
 pub struct Simulator;
@@ -166,6 +110,7 @@ impl Simulator {
     pub async fn start(options: Options) -> Result<Running, StartError> {
         let (spool, kept) = spool(&options)?;
         prepare_folders(&options)?;
+        open_to_users(&options, &spool)?;
         let (api, api_address) = listen(options.listen).await?;
         let (storage_listener, storage_address) = listen(options.storage_listen).await?;
         let systems: BTreeMap<String, Arc<SystemOptions>> = options
@@ -234,6 +179,37 @@ fn spool(options: &Options) -> Result<(PathBuf, Option<TempDir>), StartError> {
         source,
     })?;
     Ok((made.path().to_owned(), Some(made)))
+}
+
+/// Jobs of a real Slurm run as their users, who own their folders and pass through that of the spool.
+fn open_to_users(options: &Options, spool: &std::path::Path) -> Result<(), StartError> {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    let slurm = options
+        .clusters
+        .iter()
+        .filter(|cluster| cluster.slurm)
+        .map(|cluster| &cluster.name);
+    let slurm: Vec<&String> = slurm.collect();
+    if slurm.is_empty() || !rustix::process::getuid().is_root() {
+        return Ok(());
+    }
+    let failed = |path: &std::path::Path| {
+        let path = path.to_owned();
+        move |source| StartError::Folder { path, source }
+    };
+    fs::set_permissions(spool, fs::Permissions::from_mode(0o711)).map_err(failed(spool))?;
+    let systems = options.systems.iter();
+    for system in systems.filter(|system| slurm.iter().any(|name| *name == system.cluster_name())) {
+        for file_system in &system.file_systems {
+            for user in &options.users {
+                let path = file_system.folder().join(&user.name);
+                if path.is_dir() {
+                    chown(&path, Some(user.uid), Some(user.group().1)).map_err(failed(&path))?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Makes the file systems, with a folder for each user in those that are not shared.
@@ -314,92 +290,6 @@ async fn look_after(system: Arc<System>) {
     }
 }
 
-pub(crate) fn jobs(state: &State) -> Vec<JobSummary> {
-    let summary = |cluster: &String, job: JobRecord| JobSummary {
-        cluster: cluster.clone(),
-        id: job.id,
-        name: job.name,
-        state: job.state,
-        user: job.user,
-        nodes: job.nodes,
-        exit_code: job.exit.map(|exit| exit.code),
-        working_directory: job.working_directory,
-    };
-    let mut jobs = Vec::new();
-    for (name, cluster) in &state.clusters {
-        if let Cluster::Processes(processes) = cluster.as_ref() {
-            jobs.extend(
-                processes
-                    .records(|_| true)
-                    .into_iter()
-                    .map(|job| summary(name, job)),
-            );
-        }
-    }
-    jobs
-}
-
-pub(crate) async fn set_services(state: &State, system: &str, services: Services) -> Result<(), OrderError> {
-    let found = state.systems.get(system);
-    let found = found.ok_or_else(|| OrderError::NoSystem {
-        system: system.to_owned(),
-    })?;
-    state.set_services(found, services).await;
-    Ok(())
-}
-
-pub(crate) fn check_health(state: &State) {
-    for system in state.systems.values() {
-        system.health.look(system.link.services());
-    }
-}
-
-pub(crate) fn set_node(state: &State, cluster: &str, node: &str, down: bool) -> Result<(), OrderError> {
-    let processes = control::processes(state, cluster)?;
-    let now = crate::clock::now_ms();
-    let found = processes.command(|scheduler| {
-        if down {
-            scheduler
-                .fail_node(node, now)
-                .map_or((false, Vec::new()), |effects| (true, effects))
-        } else {
-            (scheduler.restore_node(node), Vec::new())
-        }
-    });
-    if found {
-        Ok(())
-    } else {
-        Err(OrderError::NoNode {
-            node: node.to_owned(),
-        })
-    }
-}
-
-pub(crate) fn pause(state: &State, cluster: &str, paused: bool) -> Result<(), OrderError> {
-    control::processes(state, cluster)?.command(|scheduler| {
-        scheduler.is_paused = paused;
-        ((), Vec::new())
-    });
-    Ok(())
-}
-
-pub(crate) fn end_job(state: &State, cluster: &str, job: u64, job_state: JobState) -> Result<(), OrderError> {
-    let processes = control::processes(state, cluster)?;
-    let now = crate::clock::now_ms();
-    let found = processes.command(|scheduler| {
-        let effect = match job_state {
-            JobState::Pending => scheduler.requeue(job, now),
-            job_state => scheduler.end_as(job, job_state, now),
-        };
-        (effect.is_some(), effect.into_iter().collect())
-    });
-    if found {
-        Ok(())
-    } else {
-        Err(OrderError::NoJob { job })
-    }
-}
-
 impl Running {
     /// Lets the calls fail that the rule is about.
     pub fn fail(&self, rule: Rule) {
@@ -418,27 +308,27 @@ impl Running {
 
     /// Sets the states of a system's services.
     pub async fn set_services(&self, system: &str, services: Services) -> Result<(), OrderError> {
-        set_services(&self.state, system, services).await
+        orders::set_services(&self.state, system, services).await
     }
 
     /// Lets the server look at the health of all services now.
     pub fn check_health(&self) {
-        check_health(&self.state);
+        orders::check_health(&self.state);
     }
 
     /// Takes a node away, with what runs on it, or gives it back.
     pub fn set_node(&self, cluster: &str, node: &str, down: bool) -> Result<(), OrderError> {
-        set_node(&self.state, cluster, node, down)
+        orders::set_node(&self.state, cluster, node, down)
     }
 
     /// Lets no job of a cluster start, or lets them start again.
     pub fn pause(&self, cluster: &str, paused: bool) -> Result<(), OrderError> {
-        pause(&self.state, cluster, paused)
+        orders::pause(&self.state, cluster, paused)
     }
 
     /// Ends an unfinished job in a state, or puts a running one back in the queue.
     pub fn end_job(&self, cluster: &str, job: u64, state: JobState) -> Result<(), OrderError> {
-        end_job(&self.state, cluster, job, state)
+        orders::end_job(&self.state, cluster, job, state)
     }
 
     /// A token that speaks for a user, or for nobody, and lives for this long; a negative life is over.
@@ -468,7 +358,7 @@ impl Running {
 
     /// The jobs of the simulator's own schedulers.
     pub fn jobs(&self) -> Vec<JobSummary> {
-        jobs(&self.state)
+        orders::jobs(&self.state)
     }
 
     /// Ends all jobs and closes all connections.

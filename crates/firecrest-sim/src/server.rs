@@ -10,8 +10,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
-use http_body_util::{BodyExt as _, Either, Full, Limited, channel::Channel};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited, channel::Channel};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
@@ -33,7 +33,7 @@ use crate::{
     route::Route,
     state::{Context, Overrides, State},
     status,
-    storage::unique,
+    storage::{protocol::StorageError, unique},
 };
 
 /// No direct upload is as large; what is, is refused as the real server refuses it.
@@ -177,11 +177,11 @@ async fn read(
         Face::Api => MAX_BODY_BYTES,
         Face::Storage => usize::try_from(state.options.limits.part_bytes).unwrap_or(usize::MAX),
     };
-    let body = Limited::new(body, limit)
-        .collect()
-        .await
-        .map_err(|_| Cut)?
-        .to_bytes();
+    let (body, is_too_large) = match Limited::new(body, limit).collect().await {
+        Ok(body) => (body.to_bytes(), false),
+        Err(error) if error.is::<LengthLimitError>() => (Bytes::new(), true),
+        Err(_) => return Err(Cut),
+    };
     let call = Call {
         method: parts.method,
         path: if face == Face::Api {
@@ -192,6 +192,7 @@ async fn read(
         query: pairs(parts.uri.query().unwrap_or_default()),
         headers: parts.headers,
         body,
+        is_too_large,
     };
     Ok((call, raw_path))
 }
@@ -209,6 +210,10 @@ async fn carry_out(
         Before::Go(delay) => tokio::time::sleep(delay).await,
     }
     let answer = match service {
+        Service::Storage if call.is_too_large => StorageError::TOO_LARGE.into_answer(&call.path),
+        Service::Token | Service::Api if call.is_too_large => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "File to upload is too large.").into_answer(None)
+        }
         Service::Token => identity::token(state, call),
         Service::Storage if state.storage_is_down() => return After::Cut,
         Service::Storage => storage(state, call).await,
@@ -234,14 +239,14 @@ async fn api(state: &Arc<State>, call: &Call, overrides: Overrides, record: &mut
     }
     if route == Route::LivenessWithoutSlash {
         let location = format!("{}/status/liveness/", state.base_url);
-        return Ok(Answer::new(http::StatusCode::TEMPORARY_REDIRECT).header("location", location));
+        return Ok(Answer::new(StatusCode::TEMPORARY_REDIRECT).header("location", location));
     }
     let user = identity::authenticate(state, call)?;
     record.user = Some(user.name.clone());
     let Route::System { system, call: wanted } = route else {
         return Ok(status::systems(state));
     };
-    let unknown = || Problem::new(http::StatusCode::NOT_FOUND, "System not found");
+    let unknown = || Problem::new(StatusCode::NOT_FOUND, "System not found");
     let system = Arc::clone(state.systems.get(&system).ok_or_else(unknown)?);
     let request_id = record.request_id.clone();
     let context = Context {
@@ -293,7 +298,7 @@ fn to_response(answer: Answer, record: Option<(&CallRecord, &str)>, half: bool) 
             headers.insert(name, value);
         }
     }
-    if answer.status != http::StatusCode::NO_CONTENT {
+    if answer.status != StatusCode::NO_CONTENT {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
     if let Some((record, version)) = record {

@@ -163,6 +163,7 @@ impl Context {
             users: Arc::clone(&self.state.users),
             user: Arc::clone(&self.user),
             ops_bytes: self.state.options.limits.ops_bytes,
+            gives_away: self.system.cluster.runs_as_users(),
         }
     }
 

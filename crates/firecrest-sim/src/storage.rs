@@ -2,143 +2,34 @@
 
 use std::{
     fs, io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::StatusCode;
-use md5::Md5;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use sha2::{Digest as _, Sha256};
+use md5::{Digest as _, Md5};
 
 use crate::{
     answer::{Answer, AnswerBody},
     call::Call,
-    clock::now_s,
     files::operations::hex,
-    token::{Secret, hmac_sha256},
+    storage::{
+        protocol::{StorageError, Wanted, escaped, read_parts, wanted},
+        signing::Signing,
+    },
+    token::Secret,
 };
 
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
-const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
-
-const ACCESS_KEY: &str = "sim";
-const EXPIRES_S: i64 = 604_800;
+pub(crate) mod protocol;
+mod signing;
 
 /// The storage and the key that signs its addresses.
 pub(crate) struct Storage {
     pub(crate) url: String,
-    host: String,
     folder: PathBuf,
-    key: Secret,
-}
-
-/// An error in the storage's own form.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct StorageError {
-    pub(crate) status: StatusCode,
-    pub(crate) code: &'static str,
-    pub(crate) message: &'static str,
-}
-
-impl StorageError {
-    pub(crate) const EXPIRED: Self = Self::new(StatusCode::FORBIDDEN, "AccessDenied", "Request has expired");
-    pub(crate) const INTERNAL: Self = Self::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "InternalError",
-        "We encountered an internal error. Please try again.",
-    );
-    pub(crate) const SLOW_DOWN: Self = Self::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "SlowDown",
-        "Please reduce your request rate.",
-    );
-    const NO_SUCH_KEY: Self = Self::new(
-        StatusCode::NOT_FOUND,
-        "NoSuchKey",
-        "The specified key does not exist.",
-    );
-    const NO_SUCH_UPLOAD: Self = Self::new(
-        StatusCode::NOT_FOUND,
-        "NoSuchUpload",
-        "The specified upload does not exist.",
-    );
-    const TWO_MECHANISMS: Self = Self::new(
-        StatusCode::BAD_REQUEST,
-        "InvalidArgument",
-        "Only one auth mechanism allowed",
-    );
-    const UNSIGNED: Self = Self::new(StatusCode::FORBIDDEN, "AccessDenied", "Access Denied");
-    const WRONG_SIGNATURE: Self = Self::new(
-        StatusCode::FORBIDDEN,
-        "SignatureDoesNotMatch",
-        "The request signature we calculated does not match the signature you provided.",
-    );
-    const NO_LENGTH: Self = Self::new(
-        StatusCode::LENGTH_REQUIRED,
-        "MissingContentLength",
-        "You must provide the Content-Length HTTP header.",
-    );
-    const INVALID_PART: Self = Self::new(
-        StatusCode::BAD_REQUEST,
-        "InvalidPart",
-        "One or more of the parts could not be found.",
-    );
-    const MALFORMED: Self = Self::new(
-        StatusCode::BAD_REQUEST,
-        "MalformedXML",
-        "The XML you provided was not well-formed.",
-    );
-    const BAD_DIGEST: Self = Self::new(
-        StatusCode::BAD_REQUEST,
-        "BadDigest",
-        "The Content-MD5 you specified did not match.",
-    );
-    const INVALID_RANGE: Self = Self::new(
-        StatusCode::RANGE_NOT_SATISFIABLE,
-        "InvalidRange",
-        "The requested range is not satisfiable",
-    );
-    const NOT_ALLOWED: Self = Self::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "MethodNotAllowed",
-        "The specified method is not allowed against this resource.",
-    );
-
-    const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
-        Self {
-            status,
-            code,
-            message,
-        }
-    }
-
-    pub(crate) fn into_answer(self, path: &str) -> Answer {
-        let key = path
-            .trim_start_matches('/')
-            .split_once('/')
-            .map_or("", |(_, key)| key);
-        let text = format!(
-            "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<Error><Code>{}</Code><Message>{}</Message><Key>{}</Key>\
-             <RequestId>{}</RequestId><HostId>sim</HostId></Error>",
-            self.code,
-            self.message,
-            escaped(key),
-            unique(),
-        );
-        Answer::text(self.status, "application/xml", text)
-    }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    signing: Signing,
 }
 
 /// A new name, in the form of a UUID.
@@ -159,9 +50,8 @@ impl Storage {
     pub(crate) fn new(host: String, folder: PathBuf, key: Secret) -> Self {
         Self {
             url: format!("http://{host}"),
-            host,
             folder,
-            key,
+            signing: Signing { host, key },
         }
     }
 
@@ -179,8 +69,12 @@ impl Storage {
         self.folder.join("objects").join(key)
     }
 
+    /// Makes the folder of an object; jobs of all users write there.
     pub(crate) fn make_folder(&self, key: &str) -> io::Result<()> {
-        fs::create_dir_all(self.object(key).parent().unwrap_or(&self.folder))
+        let object = self.object(key);
+        let folder = object.parent().unwrap_or(&self.folder);
+        fs::create_dir_all(folder)?;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o777))
     }
 
     /// Begins an upload by parts.
@@ -197,99 +91,16 @@ impl Storage {
 
     pub(crate) fn part_url(&self, key: &str, upload: &str, number: u64) -> String {
         let number = number.to_string();
-        self.presign("PUT", key, &[("uploadId", upload), ("partNumber", &number)])
+        self.signing
+            .presign("PUT", key, &[("uploadId", upload), ("partNumber", &number)])
     }
 
     pub(crate) fn complete_url(&self, key: &str, upload: &str) -> String {
-        self.presign("POST", key, &[("uploadId", upload)])
+        self.signing.presign("POST", key, &[("uploadId", upload)])
     }
 
     pub(crate) fn download_url(&self, key: &str) -> String {
-        self.presign("GET", key, &[])
-    }
-
-    fn presign(&self, method: &str, key: &str, own: &[(&str, &str)]) -> String {
-        let date = date(now_s());
-        let scope = format!("{ACCESS_KEY}/{}/us-east-1/s3/aws4_request", &date[..8]);
-        let expires = EXPIRES_S.to_string();
-        let mut query: Vec<(String, String)> = own
-            .iter()
-            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        for (name, value) in [
-            ("Algorithm", "AWS4-HMAC-SHA256"),
-            ("Credential", &scope),
-            ("Date", &date),
-            ("Expires", &expires),
-            ("SignedHeaders", "host"),
-        ] {
-            query.push((format!("X-Amz-{name}"), value.to_owned()));
-        }
-        let path = format!("/{key}");
-        let signature = self.signature(method, &path, &query, &self.host);
-        let encoded: Vec<String> = query
-            .iter()
-            .map(|(name, value)| encoded_pair(name, value))
-            .collect();
-        let path = utf8_percent_encode(&path, PATH);
-        format!(
-            "{}{path}?{}&X-Amz-Signature={signature}",
-            self.url,
-            encoded.join("&")
-        )
-    }
-
-    /// The signature of version 4 over everything but the body.
-    fn signature(&self, method: &str, path: &str, query: &[(String, String)], host: &str) -> String {
-        let value = |wanted: &str| {
-            query
-                .iter()
-                .find(|(name, _)| name == wanted)
-                .map_or("", |(_, value)| value.as_str())
-        };
-        let mut pairs: Vec<String> = query
-            .iter()
-            .filter(|(name, _)| name != "X-Amz-Signature")
-            .map(|(name, value)| encoded_pair(name, value))
-            .collect();
-        pairs.sort();
-        let path = utf8_percent_encode(path, PATH);
-        let canonical = format!(
-            "{method}\n{path}\n{}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD",
-            pairs.join("&")
-        );
-        let date = value("X-Amz-Date");
-        let scope = value("X-Amz-Credential")
-            .split_once('/')
-            .map_or("", |(_, scope)| scope);
-        let digest = hex(&Sha256::digest(canonical.as_bytes()));
-        let text = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{digest}");
-        let first = format!("AWS4{}", self.key.expose()).into_bytes();
-        let key = scope
-            .split('/')
-            .fold(first, |key, part| hmac_sha256(&key, part.as_bytes()));
-        hex(&hmac_sha256(&key, text.as_bytes()))
-    }
-
-    /// Whether the address of a call was signed by us, for this method, and not too long ago.
-    fn authorise(&self, call: &Call) -> Result<(), StorageError> {
-        if call.headers.contains_key("authorization") {
-            return Err(StorageError::TWO_MECHANISMS);
-        }
-        let given = call.parameter("X-Amz-Signature").ok_or(StorageError::UNSIGNED)?;
-        let host = call.header("host").unwrap_or_default();
-        if given != self.signature(call.method.as_str(), &call.path, &call.query, host) {
-            return Err(StorageError::WRONG_SIGNATURE);
-        }
-        let signed_s = call
-            .parameter("X-Amz-Date")
-            .and_then(date_s)
-            .ok_or(StorageError::UNSIGNED)?;
-        if now_s() > signed_s + EXPIRES_S {
-            Err(StorageError::EXPIRED)
-        } else {
-            Ok(())
-        }
+        self.signing.presign("GET", key, &[])
     }
 
     /// Answers a call; `path` is as the caller wrote it, decoded.
@@ -299,7 +110,7 @@ impl Storage {
     }
 
     fn handle(&self, call: &Call) -> Result<Answer, StorageError> {
-        self.authorise(call)?;
+        self.signing.authorise(call)?;
         let key = call.path.trim_start_matches('/');
         if key.split('/').any(|part| part == ".." || part.is_empty()) {
             return Err(StorageError::NO_SUCH_KEY);
@@ -415,184 +226,5 @@ impl Storage {
             answer = answer.header("content-range", format!("bytes {first}-{last}/{length}"));
         }
         Ok(answer)
-    }
-}
-
-fn encoded_pair(name: &str, value: &str) -> String {
-    format!(
-        "{}={}",
-        utf8_percent_encode(name, UNRESERVED),
-        utf8_percent_encode(value, UNRESERVED)
-    )
-}
-
-fn date(seconds: i64) -> String {
-    let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
-    time.strftime("%Y%m%dT%H%M%SZ").to_string()
-}
-
-fn date_s(text: &str) -> Option<i64> {
-    let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
-    Some(
-        time.to_zoned(jiff::tz::TimeZone::UTC)
-            .ok()?
-            .timestamp()
-            .as_second(),
-    )
-}
-
-/// The part of an object that a caller wants.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Wanted {
-    /// All of it; a header that is no range counts for nothing.
-    Whole,
-    /// From the first byte to the last.
-    Inside { first: u64, last: u64 },
-    /// Nothing that is there.
-    Outside,
-}
-
-fn wanted(text: &str, length: u64) -> Wanted {
-    let (start, end) = match text
-        .strip_prefix("bytes=")
-        .and_then(|range| range.split_once('-'))
-    {
-        Some(("", suffix)) => match suffix.parse() {
-            Ok(0) => return Wanted::Outside,
-            Ok(suffix) => (length.saturating_sub(suffix), u64::MAX),
-            Err(_) => return Wanted::Whole,
-        },
-        Some((start, end)) => {
-            let end = if end.is_empty() { Ok(u64::MAX) } else { end.parse() };
-            match (start.parse::<u64>(), end) {
-                (Ok(start), Ok(end)) => (start, end),
-                _ => return Wanted::Whole,
-            }
-        }
-        None => return Wanted::Whole,
-    };
-    match length.checked_sub(1) {
-        Some(last) if start <= last && start <= end => Wanted::Inside {
-            first: start,
-            last: end.min(last),
-        },
-        _ => Wanted::Outside,
-    }
-}
-
-/// The numbers and tags of the parts in the order of the document.
-fn read_parts(text: &str) -> Option<Vec<(u64, String)>> {
-    let element = |text: &str, name: &str| {
-        let start = text.find(&format!("<{name}>"))? + name.len() + 2;
-        let end = text[start..].find(&format!("</{name}>"))? + start;
-        Some(
-            text[start..end]
-                .trim()
-                .replace("&quot;", "\"")
-                .replace("&#34;", "\""),
-        )
-    };
-    let parts: Option<Vec<(u64, String)>> = text
-        .split("<Part>")
-        .skip(1)
-        .map(|part| {
-            let number = element(part, "PartNumber")?.parse().ok()?;
-            Some((number, element(part, "ETag")?.trim_matches('"').to_owned()))
-        })
-        .collect();
-    let parts = parts?;
-    let in_order = parts.is_sorted_by(|one, next| one.0 < next.0);
-    (in_order && !parts.is_empty() && text.contains("CompleteMultipartUpload")).then_some(parts)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn parts_are_read_in_either_order_of_their_fields() {
-        let check = |text: &str, expected: Option<&[(u64, &str)]>| {
-            let expected = expected.map(|parts| {
-                parts
-                    .iter()
-                    .map(|&(number, tag)| (number, tag.to_owned()))
-                    .collect()
-            });
-            assert_eq!(read_parts(text), expected, "{text}");
-        };
-        let whole = |parts: &str| format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
-        let one = "<Part><PartNumber>1</PartNumber><ETag>\"a\"</ETag></Part>";
-        let two = "<Part><ETag>&quot;b&quot;</ETag><PartNumber>2</PartNumber></Part>";
-        check(&whole(&format!("{one}{two}")), Some(&[(1, "a"), (2, "b")]));
-        check(&whole(&format!("{two}{one}")), None);
-        check(&whole(""), None);
-        check(
-            &whole("<Part><PartNumber>x</PartNumber><ETag>a</ETag></Part>"),
-            None,
-        );
-    }
-
-    #[test]
-    fn ranges_are_cut_to_the_object() {
-        let check = |text, length, expected| assert_eq!(wanted(text, length), expected, "{text} of {length}");
-        let inside = |first, last| Wanted::Inside { first, last };
-        check("bytes=0-99", 1000, inside(0, 99));
-        check("bytes=990-", 1000, inside(990, 999));
-        check("bytes=990-5000", 1000, inside(990, 999));
-        check("bytes=-10", 1000, inside(990, 999));
-        check("bytes=1000-", 1000, Wanted::Outside);
-        check("bytes=0-0", 0, Wanted::Outside);
-        check("lines=0-1", 10, Wanted::Whole);
-    }
-
-    #[test]
-    fn only_our_own_addresses_are_good_for_their_method() {
-        let storage = Storage::new("h:1".to_owned(), PathBuf::from("/nonexistent"), Secret::new("k"));
-        let call = |method: http::Method, url: &str| {
-            let (path, query) = url
-                .trim_start_matches("http://h:1")
-                .split_once('?')
-                .expect("a query");
-            let path = percent_encoding::percent_decode_str(path)
-                .decode_utf8_lossy()
-                .into_owned();
-            let mut headers = http::HeaderMap::new();
-            headers.insert("host", http::HeaderValue::from_static("h:1"));
-            let query = crate::call::pairs(query);
-            Call {
-                method,
-                path,
-                query,
-                headers,
-                body: Bytes::new(),
-            }
-        };
-        let url = storage.download_url("tester/1/a b");
-        assert_eq!(storage.authorise(&call(http::Method::GET, &url)), Ok(()));
-        let refused = Err(StorageError::WRONG_SIGNATURE);
-        assert_eq!(storage.authorise(&call(http::Method::PUT, &url)), refused);
-        let other = url.replace("/tester/", "/other/");
-        assert_eq!(storage.authorise(&call(http::Method::GET, &other)), refused);
-        let mut with_token = call(http::Method::GET, &url);
-        with_token
-            .headers
-            .insert("authorization", http::HeaderValue::from_static("Bearer x"));
-        assert_eq!(storage.authorise(&with_token), Err(StorageError::TWO_MECHANISMS));
-    }
-
-    proptest! {
-        #[test]
-        fn no_document_panics_the_reader(text in "(<Part>|<ETag>|</ETag>|<PartNumber>|</PartNumber>|1|\"|é){0,12}") {
-            let _ = read_parts(&text);
-        }
-
-        #[test]
-        fn a_range_lies_inside(start in 0u64..20, end in 0u64..20, length in 0u64..20) {
-            if let Wanted::Inside { first, last } = wanted(&format!("bytes={start}-{end}"), length) {
-                prop_assert!(first <= last && last < length);
-            }
-        }
     }
 }

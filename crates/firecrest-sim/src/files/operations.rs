@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink},
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _, lchown, symlink},
     path::Path,
     sync::Arc,
 };
@@ -33,6 +33,8 @@ pub(crate) struct Files {
     pub(crate) users: Arc<Users>,
     pub(crate) user: Arc<UserOptions>,
     pub(crate) ops_bytes: u64,
+    /// New files become those of the user, whose jobs a real Slurm runs.
+    pub(crate) gives_away: bool,
 }
 
 /// Why a call has no answer of its own.
@@ -83,6 +85,24 @@ impl Files {
         Ok(place)
     }
 
+    /// Makes a new file the user's own where that matters.
+    pub(crate) fn give_away(&self, path: &Path) -> io::Result<()> {
+        if !self.gives_away {
+            return Ok(());
+        }
+        lchown(path, Some(self.user.uid), Some(self.user.group().1))
+    }
+
+    /// Makes a folder with those above it, each the user's own.
+    fn make_folders(&self, path: &Path) -> io::Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        self.make_folders(path.parent().unwrap_or(path))?;
+        fs::create_dir(path)?;
+        self.give_away(path)
+    }
+
     fn entry(&self, place: &Place) -> io::Result<Value> {
         let (system, users) = (&self.system, &self.users);
         listing::entry(system, users, &self.user, place, &place.shown, Listing::default())
@@ -111,9 +131,9 @@ impl Files {
         if !(with_parents && place.real.is_dir()) {
             self.may_make(&place, with_parents).map_err(&failed)?;
             let made = if with_parents {
-                fs::create_dir_all(&place.real)
+                self.make_folders(&place.real)
             } else {
-                fs::create_dir(&place.real)
+                fs::create_dir(&place.real).and_then(|()| self.give_away(&place.real))
             };
             made.map_err(&failed)?;
         }
@@ -146,6 +166,7 @@ impl Files {
             .open(&place.real)
             .map_err(&failed)?;
         written.write_all(file.content).map_err(&failed)?;
+        self.give_away(&place.real).map_err(&failed)?;
         // The command that would write the file waits for a first byte.
         if file.content.is_empty() {
             Err(Stop::Hangs)
@@ -376,6 +397,7 @@ impl Files {
         let failed = failure(1, "ln: failed to create symbolic link '", &link.shown, "'");
         may_change_folder(&self.user, &link).map_err(&failed)?;
         symlink(&target.real, &link.real).map_err(&failed)?;
+        self.give_away(&link.real).map_err(&failed)?;
         Ok(output(StatusCode::CREATED, self.entry(&link).map_err(&failed)?))
     }
 

@@ -171,7 +171,7 @@ impl Context {
              say 'File to transfer found in S3 bucket'\n\
              say Downloading file to: {shown} ...\n\
              run cp {object} {target} || exit 1\n\
-             size=$(stat -c %s {target})\n\
+             size=$(($(wc -c < {target})))\n\
              say \"Received $size bytes\"\n\
              say \"File was successfully downloaded (size: $(awk \"BEGIN {{ printf \\\"%.3f\\\", $size / 1048576 }}\")MB)\"\n"
         );
@@ -214,8 +214,8 @@ impl Context {
         let part_bytes = self.state.options.limits.part_bytes.max(1);
         let script = format!(
             "say \"Upload File Job (id:$SLURM_JOB_ID)\"\n\
-             size=$(stat -c %s {source})\n\
              [ -f {source} ] || {{ say 'Not a regular file' >&2; exit 1; }}\n\
+             size=$(($(wc -c < {source})))\n\
              echo Uploading file:{shown} into $(( (size + {part_bytes} - 1) / {part_bytes} )) chunks\n\
              run cp {source} {partial} || exit 1\n\
              echo '[INFO] Parts upload completed.'\n\

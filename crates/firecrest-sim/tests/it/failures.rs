@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     site::{Site, WORK},
-    wire::{Outgoing, eventually},
+    wire::{Outgoing, eventually, over_one_connection},
 };
 
 fn job() -> Value {
@@ -293,5 +293,17 @@ async fn numbers_of_requests_are_adopted() {
         (calls[0].request_id.as_str(), calls[0].user.as_deref()),
         ("r-1", Some("tester"))
     );
+    site.running.stop().await;
+}
+
+#[tokio::test]
+async fn some_errors_leave_a_dead_connection() {
+    let site = Site::start().await;
+    let call = site.request("GET", JOBS, None);
+    assert_eq!(over_one_connection(&call, &call).await, [Some(200), Some(200)]);
+    site.running.fail(Rule::once(Failure::ServerError, "GET", JOBS));
+    assert_eq!(over_one_connection(&call, &call).await, [Some(500), None]);
+    let without_path = site.request("GET", "/filesystem/clariden/ops/ls", None);
+    assert_eq!(over_one_connection(&without_path, &call).await, [Some(400), None]);
     site.running.stop().await;
 }

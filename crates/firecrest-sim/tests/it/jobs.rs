@@ -3,6 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use firecrest_sim::{JobState, Options};
+use rustix::process::{Pid, test_kill_process};
 use serde_json::json;
 
 use crate::{
@@ -120,14 +121,12 @@ async fn with_process(site: &Site, script: &str) -> (String, String) {
 }
 
 async fn until_gone(pid: &str) {
+    let number = Pid::from_raw(pid.parse().expect("a number")).expect("a number");
     eventually(|| async {
         // A process whose parent has not looked yet is gone, too.
         let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        if state.is_empty() || state.contains(") Z ") {
-            Ok(())
-        } else {
-            Err(state)
-        }
+        let is_there = test_kill_process(number).is_ok() && !state.contains(") Z ");
+        if is_there { Err(state) } else { Ok(()) }
     })
     .await;
 }

@@ -233,16 +233,16 @@ impl Replay {
     fn put(&self, text: &str) -> String {
         let long = self.words.iter().filter(|(word, _)| word.parse::<u64>().is_err());
         let text = long.fold(text.to_owned(), |text, (word, here)| text.replace(word, here));
-        let is_number = |character: char| character.is_ascii_digit();
+        // The number of a job stands alone; digits inside of a name are part of it.
         let mut put = String::new();
-        let mut number = String::new();
+        let mut word = String::new();
         for character in text.chars().chain(['\0']) {
-            if is_number(character) {
-                number.push(character);
+            if character.is_alphanumeric() {
+                word.push(character);
                 continue;
             }
-            put.push_str(&self.put_word(&number));
-            number.clear();
+            put.push_str(&self.put_word(&word));
+            word.clear();
             put.push(character);
         }
         put.pop();

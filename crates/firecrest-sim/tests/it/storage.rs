@@ -131,7 +131,7 @@ async fn parts_come_again_and_in_any_order() {
 
 #[tokio::test]
 async fn only_presigned_addresses_are_good() {
-    let site = Site::start().await;
+    let site = Site::start_with(|options| options.limits.part_bytes = 100).await;
     let begun = begin(&site, 10).await;
     let url = &urls(&begun)[0];
     let refused = |status, code: &str| (status, code.to_owned());
@@ -155,6 +155,8 @@ async fn only_presigned_addresses_are_good() {
         .header("transfer-encoding", "chunked")
         .body("some bytes");
     assert_eq!(code(chunked).await, refused(411, "MissingContentLength"));
+    let large = Outgoing::new("PUT", url).body(vec![0; 101]);
+    assert_eq!(code(large).await, refused(400, "EntityTooLarge"));
     let damaged = Outgoing::new("PUT", url)
         .header("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==")
         .body("0123456789");

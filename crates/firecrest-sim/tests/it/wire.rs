@@ -70,23 +70,27 @@ impl Outgoing {
             .body(body.to_string())
     }
 
+    fn request(&self) -> Request<Full<Bytes>> {
+        let (authority, target) = split(&self.url);
+        let mut request = Request::builder().method(&self.method).uri(target);
+        request = request.header(header::HOST, authority);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        request.body(Full::new(self.body.clone())).expect("a request")
+    }
+
     /// Sends the request over a connection of its own.
     pub(crate) async fn send(&self) -> Result<Reply, Lost> {
         let exchange = async {
-            let (authority, target) = split(&self.url);
+            let (authority, _) = split(&self.url);
             let stream = TcpStream::connect(authority).await.map_err(|_: io::Error| Lost)?;
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
                 .await
                 .map_err(|_: hyper::Error| Lost)?;
             tokio::spawn(connection);
-            let mut request = Request::builder().method(&self.method).uri(target);
-            request = request.header(header::HOST, authority);
-            for (name, value) in &self.headers {
-                request = request.header(name, value);
-            }
-            let request = request.body(Full::new(self.body.clone())).expect("a request");
             let response = sender
-                .send_request(request)
+                .send_request(self.request())
                 .await
                 .map_err(|_: hyper::Error| Lost)?;
             let (parts, body) = response.into_parts();
@@ -101,6 +105,30 @@ impl Outgoing {
             .await
             .expect("an answer in time")
     }
+}
+
+/// Sends two requests over one connection; gives the status of each that was answered.
+pub(crate) async fn over_one_connection(first: &Outgoing, second: &Outgoing) -> [Option<u16>; 2] {
+    let (authority, _) = split(&first.url);
+    let stream = TcpStream::connect(authority).await.expect("a connection");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .expect("a connection");
+    tokio::spawn(connection);
+    let mut statuses = [None, None];
+    for (status, outgoing) in statuses.iter_mut().zip([first, second]) {
+        let sent = async {
+            sender.ready().await.ok()?;
+            let response = sender.send_request(outgoing.request()).await.ok()?;
+            let status = response.status().as_u16();
+            response.into_body().collect().await.ok()?;
+            Some(status)
+        };
+        *status = timeout(Duration::from_secs(30), sent)
+            .await
+            .expect("an answer in time");
+    }
+    statuses
 }
 
 fn split(url: &str) -> (&str, &str) {
