@@ -115,21 +115,32 @@ async fn respond(
         Face::Api => Service::Api,
     };
     record.path.clone_from(&call.path);
+    // A caller that leaves does not end what it began, as with the real server.
+    let handled = tokio::spawn(handle(Arc::clone(state), call, record));
+    let (sent, record) = handled.await.map_err(|_| Cut)?;
+    let (answer, half) = match sent {
+        After::Send(answer) => (answer, false),
+        After::SendHalf(answer) => (answer, true),
+        After::Cut => return Err(Cut),
+    };
+    broken.store(answer.breaks_connection, Ordering::Relaxed);
+    let is_api = record.service == Service::Api;
+    let shown = is_api.then_some((&record, state.options.version.as_str()));
+    Ok(to_response(answer, shown, half))
+}
+
+/// Carries a call out with the failure that is meant for it, and writes it down.
+async fn handle(state: Arc<State>, call: Call, mut record: CallRecord) -> (After, CallRecord) {
     let service = record.service;
     let failure = state.failures().decide(service, call.method.as_str(), &call.path);
     record.failure = failure.as_ref().map(|failure| failure.name().to_owned());
-    let sent = carry_out(state, service, &call, failure.as_ref(), &mut record).await;
-    let (answer, half) = match sent {
-        After::Send(answer) => (Some(answer), false),
-        After::SendHalf(answer) => (Some(answer), true),
-        After::Cut => (None, false),
+    let sent = carry_out(&state, service, &call, failure.as_ref(), &mut record).await;
+    record.status = match &sent {
+        After::Send(answer) | After::SendHalf(answer) => Some(answer.status.as_u16()),
+        After::Cut => None,
     };
-    record.status = answer.as_ref().map(|answer| answer.status.as_u16());
     state.journal.call(record.clone());
-    let answer = answer.ok_or(Cut)?;
-    broken.store(answer.breaks_connection, Ordering::Relaxed);
-    let shown = (service == Service::Api).then_some((&record, state.options.version.as_str()));
-    Ok(to_response(answer, shown, half))
+    (sent, record)
 }
 
 fn begin_record(face: Face, request: &Request<Incoming>) -> CallRecord {

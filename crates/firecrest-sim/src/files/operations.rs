@@ -159,6 +159,10 @@ impl Files {
         let place = self.resolve(&format!("{}/{}", folder.shown, file.name))?;
         let failed = failure(1, "bash: line 1: ", &place.shown, "");
         self.may_write(&place).map_err(&failed)?;
+        // A pipe that nobody reads from hangs.
+        if fs::metadata(&place.real).is_ok_and(|metadata| metadata.file_type().is_fifo()) {
+            return Err(Stop::Hangs);
+        }
         let mut written = OpenOptions::new()
             .create(true)
             .write(true)

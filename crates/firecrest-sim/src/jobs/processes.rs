@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs::{self, File, OpenOptions},
     io,
-    os::unix::process::ExitStatusExt as _,
+    os::unix::{fs::OpenOptionsExt as _, process::ExitStatusExt as _},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -388,11 +388,14 @@ fn exit_of(status: ExitStatus) -> Exit {
     }
 }
 
+/// Opens a file for the output of a job; a pipe would make the scheduler wait for its reader.
 fn create(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     OpenOptions::new()
         .create(true)
         .write(true)
         .truncate(true)
+        .custom_flags(flags)
         .open(path)
 }
 

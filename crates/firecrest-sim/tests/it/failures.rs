@@ -307,3 +307,29 @@ async fn some_errors_leave_a_dead_connection() {
     assert_eq!(over_one_connection(&without_path, &call).await, [Some(400), None]);
     site.running.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_caller_began_goes_on_without_it() {
+    let site = Site::start().await;
+    site.running.fail(Rule::once(
+        Failure::Slow {
+            by: Duration::from_millis(300),
+        },
+        "POST",
+        JOBS,
+    ));
+    let call = site.request("POST", JOBS, Some(&job()));
+    let left = tokio::time::timeout(Duration::from_millis(100), call.send()).await;
+    assert!(left.is_err(), "the caller leaves before the answer");
+    eventually(|| async {
+        let submits = site.running.submits().len();
+        if submits == 1 {
+            Ok(())
+        } else {
+            Err(format!("{submits} submits"))
+        }
+    })
+    .await;
+    assert_eq!(site.running.calls().len(), 1);
+    site.running.stop().await;
+}
