@@ -95,6 +95,14 @@ impl Slurm {
         place.map_or_else(|| shown.to_owned(), |place| place.real.display().to_string())
     }
 
+    /// A text with the paths as they are on this machine.
+    fn real_text(&self, submission: &Submission, text: &str) -> String {
+        match self.systems.get(&submission.system) {
+            Some(system) if submission.paths_are_shown => paths::translate(system, text),
+            _ => text.to_owned(),
+        }
+    }
+
     fn shown(&self, real: &str) -> String {
         let mut systems = self.systems.values();
         let shown = systems.next().map(|system| paths::shown(system, real.as_ref()));
@@ -145,13 +153,10 @@ impl Slurm {
         let variables = exported(&submission.environment);
         let mut export = "--export=ALL".to_owned();
         for (name, value) in variables {
-            export.extend([",", &name, "=", &value]);
+            export.extend([",", &name, "=", &self.real_text(submission, &value)]);
         }
         command.arg(export);
-        let script = match self.systems.get(system) {
-            Some(options) if submission.paths_are_shown => paths::translate(options, &submission.script),
-            _ => submission.script.clone(),
-        };
+        let script = self.real_text(submission, &submission.script);
         let output = self.output_of(command, &script).await?;
         let id = output.trim().split(';').next().unwrap_or_default();
         if id.is_empty() {

@@ -7,5 +7,6 @@ mod recordings;
 mod replay;
 mod shape;
 mod site;
+mod slurm;
 mod storage;
 mod wire;
