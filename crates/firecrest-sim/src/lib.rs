@@ -50,8 +50,8 @@ pub use failures::{Chance, Failure, RandomFailures, Rule, Service, Target};
 pub use jobs::job::JobState;
 pub use journal::{CallRecord, SubmitRecord, TransferRecord};
 pub use options::{
-    AccountLimit, ClusterOptions, FileSystemOptions, GroupOptions, Limits, Options, PartitionOptions,
-    ReservationOptions, SystemOptions, TokenOptions, UserOptions,
+    AccountLimit, ClusterOptions, FileSystemOptions, GroupOptions, Limits, Options, OptionsError,
+    PartitionOptions, ReservationOptions, SystemOptions, TokenOptions, UserOptions,
 };
 pub use orders::{JobSummary, OrderError};
 pub use remote::{SchedulerState, Services, SshState};

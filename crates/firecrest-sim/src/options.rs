@@ -80,9 +80,26 @@ impl Options {
     }
 
     /// Reads options from TOML.
-    pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(text)
+    pub fn from_toml(text: &str) -> Result<Self, OptionsError> {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let before = error
+                .span()
+                .and_then(|span| text.get(..span.start))
+                .unwrap_or_default();
+            OptionsError {
+                line: before.matches('\n').count() + 1,
+                message: error.message().to_owned(),
+            }
+        })
     }
+}
+
+/// Why options are not read. It does not show the line itself, in which a secret may stand.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("line {line}: {message}")]
+pub struct OptionsError {
+    line: usize,
+    message: String,
 }
 
 /// How long tokens live and when they are refused.

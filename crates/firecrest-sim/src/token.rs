@@ -4,13 +4,20 @@ use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::Error as _};
 use sha2::Sha256;
 
 /// A text that neither `Debug` nor any log shows.
-#[derive(Clone, Deserialize, PartialEq, Eq)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        // The error of another type would show the value.
+        let text = String::deserialize(input).map_err(|_| D::Error::custom("a secret must be a text"))?;
+        Ok(Self(text))
+    }
+}
 
 impl Secret {
     /// Hides `text`.
