@@ -60,7 +60,7 @@ impl Cluster {
         match self {
             Self::Slurm(slurm) => slurm.jobs(filter, caller).await,
             Self::Processes(processes) => Ok(processes.records(|job| {
-                filter.id.is_none_or(|id| id == job.id)
+                filter.id.is_none_or(|id| job.is_meant_by(id))
                     && filter.user.as_ref().is_none_or(|user| *user == job.request.user)
                     && filter.name.as_ref().is_none_or(|name| *name == job.request.name)
                     && filter

@@ -19,6 +19,8 @@ pub(crate) struct Directives {
     pub(crate) held: bool,
     pub(crate) dependency: Option<Dependency>,
     pub(crate) begin_after_s: Option<u64>,
+    /// The indexes of the tasks of an array; empty for a single job.
+    pub(crate) array: Vec<u32>,
 }
 
 /// How long a job may run.
@@ -279,8 +281,10 @@ fn apply(directives: &mut Directives, name: &str, value: &str) -> Option<Result<
         "dependency" => return Some(set(&mut directives.dependency, dependency(value), name)),
         "begin" => return Some(set(&mut directives.begin_after_s, begin_after_s(value), name)),
         "array" => {
-            let text = "sbatch: error: job arrays are not part of this simulator; submit single jobs\n";
-            return Some(Err(Refusal::new(1, text)));
+            let mut indexes = None;
+            let read = set(&mut indexes, array(value), name);
+            directives.array = indexes.unwrap_or_default();
+            return Some(read);
         }
         name if IGNORED.contains(&name) || FLAGS.contains(&name) => {}
         _ => return None,
@@ -356,6 +360,25 @@ fn dependency(text: &str) -> Option<Dependency> {
         .map(|job| job.parse().ok())
         .collect::<Option<_>>()?;
     Some(Dependency { kind, jobs })
+}
+
+/// The longest array, as Slurm has it by default.
+const ARRAY_LIMIT: usize = 1001;
+
+/// `0-3`, `1,5,7`, `0-9:3`, with how many may run at once behind a `%`, which changes nothing here.
+fn array(text: &str) -> Option<Vec<u32>> {
+    let list = text.split('%').next().unwrap_or(text);
+    let mut indexes = Vec::new();
+    for part in list.split(',') {
+        let (range, step) = part.split_once(':').unwrap_or((part, "1"));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        let step: usize = step.parse().ok().filter(|&step| step > 0)?;
+        indexes.extend((first..=last).step_by(step).take(ARRAY_LIMIT));
+    }
+    indexes.sort_unstable();
+    indexes.dedup();
+    (!indexes.is_empty() && indexes.len() < ARRAY_LIMIT).then_some(indexes)
 }
 
 /// `now`, `now+60`, `now+1hour` and the like.
@@ -438,7 +461,11 @@ mod tests {
             255,
             "unrecognized option '--nosuchoption=1'",
         );
-        check_refused("#!/bin/sh\n#SBATCH --array=0-1\n", 1, "arrays");
+        check_refused(
+            "#!/bin/sh\n#SBATCH --array=1-\n",
+            255,
+            "Invalid --array specification",
+        );
     }
 
     #[test]
@@ -451,6 +478,15 @@ mod tests {
         check("1-12", 129_600);
         assert_eq!(time_limit("UNLIMITED"), Some(TimeLimit::Unlimited));
         assert_eq!(time_limit("1:2:3:4"), None);
+    }
+
+    #[test]
+    fn arrays_are_ranges_with_steps() {
+        assert_eq!(array("0-3"), Some(vec![0, 1, 2, 3]));
+        assert_eq!(array("7,1-5:2%2"), Some(vec![1, 3, 5, 7]));
+        assert_eq!(array("3-1"), None);
+        assert_eq!(array("0-4000000000"), None);
+        assert_eq!(array("0-9:0"), None);
     }
 
     #[test]

@@ -126,6 +126,8 @@ pub(crate) struct JobRequest {
     pub(crate) held: bool,
     pub(crate) dependency: Option<Dependency>,
     pub(crate) begin_after_s: u64,
+    /// The indexes of the tasks of an array; empty for a single job.
+    pub(crate) array: Vec<u32>,
     /// Whether the script's paths are those that callers see.
     pub(crate) paths_are_shown: bool,
 }
@@ -134,6 +136,8 @@ pub(crate) struct JobRequest {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Job {
     pub(crate) id: JobId,
+    /// The number of the array and the index in it.
+    pub(crate) task: Option<(JobId, u32)>,
     pub(crate) request: JobRequest,
     pub(crate) state: JobState,
     pub(crate) reason: &'static str,
@@ -154,6 +158,19 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    /// The job's name among others: its number, or the array's with the index.
+    pub(crate) fn shown_id(&self) -> String {
+        match self.task {
+            None => self.id.to_string(),
+            Some((array, index)) => format!("{array}_{index}"),
+        }
+    }
+
+    /// Whether a caller's number means this job, by itself or as a part of its array.
+    pub(crate) fn is_meant_by(&self, id: JobId) -> bool {
+        self.task.map_or(self.id, |(array, _)| array) == id
+    }
+
     /// A path pattern with the job's own values, made absolute.
     pub(crate) fn expand(&self, pattern: &str, names: bool) -> String {
         let mut expanded = String::new();
@@ -164,7 +181,9 @@ impl Job {
                 continue;
             }
             match characters.next() {
-                Some('j' | 'A') => expanded.push_str(&self.id.to_string()),
+                Some('j') => expanded.push_str(&self.id.to_string()),
+                Some('A') => expanded.push_str(&self.task.map_or(self.id, |(array, _)| array).to_string()),
+                Some('a') => expanded.push_str(&self.task.map_or(0, |(_, index)| index).to_string()),
                 Some('x') if names => expanded.push_str(&self.request.name),
                 Some('u') if names => expanded.push_str(&self.request.user),
                 Some('N') if names => expanded.push_str(self.nodes.first().map_or("", String::as_str)),

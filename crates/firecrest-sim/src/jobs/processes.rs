@@ -218,6 +218,11 @@ impl Processes {
         for (name, value) in values {
             command.env(format!("SLURM_{name}"), value);
         }
+        if let Some((array, index)) = job.task {
+            command.env("SLURM_ARRAY_JOB_ID", array.to_string());
+            command.env("SLURM_ARRAY_TASK_ID", index.to_string());
+            command.env("SLURM_ARRAY_TASK_COUNT", request.array.len().to_string());
+        }
         command.env("SLURMD_NODENAME", job.nodes.first().map_or("", String::as_str));
         command.env("FIRECREST_SIM_STEPS", self.steps(job.id, job.generation));
         command.env("FIRECREST_SIM_HOSTS", job.nodes.join(" "));
@@ -304,8 +309,8 @@ impl Processes {
     }
 
     pub(crate) fn cancel(self: &Arc<Self>, id: JobId, uid: u32) -> Result<(), CancelRefusal> {
-        let effect = self.scheduler().cancel(id, uid, now_ms())?;
-        if let Some(effect) = effect {
+        let effects = self.scheduler().cancel(id, uid, now_ms())?;
+        for effect in effects {
             self.carry_out(effect);
         }
         self.wake.notify_one();

@@ -138,7 +138,7 @@ pub(crate) fn record(scheduler: &Scheduler, job: &Job, now: UnixMs) -> JobRecord
         (false, false) => hostlist::compress(&job.nodes),
     };
     JobRecord {
-        id: job.id.to_string(),
+        id: job.shown_id(),
         name: job.request.name.clone(),
         state: job.state.to_string(),
         reason: job.reason.to_owned(),
@@ -183,7 +183,7 @@ fn tasks(job: &Job, now: UnixMs) -> Vec<TaskRecord> {
         job.batch_exit
     };
     let batch = TaskRecord {
-        id: format!("{}.batch", job.id),
+        id: format!("{}.batch", job.shown_id()),
         name: "batch".to_owned(),
         state: match (job.state, job.batch_exit) {
             (JobState::Running, _) => "RUNNING",
@@ -201,7 +201,7 @@ fn tasks(job: &Job, now: UnixMs) -> Vec<TaskRecord> {
         let exit = step.end.map(|(_, exit)| exit);
         let end_s = step.end.map(|(end_s, _)| end_s).or(job.end.map(|end| end / 1000));
         TaskRecord {
-            id: format!("{}.{index}", job.id),
+            id: format!("{}.{index}", job.shown_id()),
             name: step.name.clone(),
             state: match (exit, job.state) {
                 (Some(exit), _) => ended_state(exit),

@@ -70,12 +70,25 @@ impl Scheduler {
                  violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
             ));
         }
-        let id = self.next;
-        self.next += 1;
+        let first = self.next;
+        let tasks = match request.array.as_slice() {
+            [] => vec![None],
+            indexes => indexes.iter().map(|&index| Some((first, index))).collect(),
+        };
+        for task in tasks {
+            let job = self.pending(request.clone(), task, now);
+            self.jobs.insert(job.id, job);
+            self.next += 1;
+        }
+        Ok(first)
+    }
+
+    fn pending(&self, request: JobRequest, task: Option<(JobId, u32)>, now: UnixMs) -> Job {
         let begin = i64::try_from(request.begin_after_s).unwrap_or(i64::MAX / 2000) * 1000;
         let delay = i64::try_from(self.cluster.start_delay.as_millis()).unwrap_or_default();
-        let job = Job {
-            id,
+        Job {
+            id: self.next,
+            task,
             request,
             state: JobState::Pending,
             reason: "None",
@@ -89,9 +102,7 @@ impl Scheduler {
             batch_exit: None,
             generation: 0,
             steps: Vec::new(),
-        };
-        self.jobs.insert(id, job);
-        Ok(id)
+        }
     }
 
     /// Ends what is over time and starts what fits.
@@ -193,11 +204,9 @@ impl Scheduler {
     fn dependency_reason(&self, job: &Job) -> Option<&'static str> {
         let dependency = job.request.dependency.as_ref()?;
         let mut waits = false;
-        for other in &dependency.jobs {
-            // A job that nobody knows has ended long ago, as Slurm sees it.
-            let Some(other) = self.jobs.get(other) else {
-                continue;
-            };
+        // A job that nobody knows has ended long ago, as Slurm sees it.
+        let is_waited_for = |job: &&Job| dependency.jobs.iter().any(|&id| job.is_meant_by(id));
+        for other in self.jobs.values().filter(is_waited_for) {
             let is_ok = other.state == JobState::Completed;
             match dependency.kind {
                 DependencyKind::After => waits |= other.state == JobState::Pending,
@@ -265,32 +274,17 @@ impl Scheduler {
         }
     }
 
-    /// Cancels a job for the user of number `uid`.
-    pub(crate) fn cancel(
-        &mut self,
-        id: JobId,
-        uid: u32,
-        now: UnixMs,
-    ) -> Result<Option<Effect>, CancelRefusal> {
-        let job = self.jobs.get_mut(&id).ok_or(CancelRefusal::Unknown)?;
-        if job.request.uid != uid {
-            return Err(CancelRefusal::Denied);
-        }
-        match job.state {
-            JobState::Pending => {
-                job.state = JobState::Cancelled(uid);
-                job.reason = "None";
-                job.end = Some(now);
-                job.start = None;
-                Ok(None)
+    /// Cancels a job, or what is unfinished of an array, for the user of number `uid`.
+    pub(crate) fn cancel(&mut self, id: JobId, uid: u32, now: UnixMs) -> Result<Vec<Effect>, CancelRefusal> {
+        let mut refusal = CancelRefusal::Unknown;
+        let mut effects = None;
+        for job in self.jobs.values_mut().filter(|job| job.is_meant_by(id)) {
+            match cancel(job, uid, now) {
+                Ok(effect) => effects.get_or_insert_with(Vec::new).extend(effect),
+                Err(why) => refusal = why,
             }
-            JobState::Running => {
-                let effect = conclude(job, JobState::Cancelled(uid), Exit::default(), now, false);
-                job.batch_exit = Some(Exit { code: 0, signal: 15 });
-                Ok(Some(effect))
-            }
-            _ => Err(CancelRefusal::Ended),
         }
+        effects.ok_or(refusal)
     }
 
     /// Ends an unfinished job in `state`, by the command of a test.
@@ -382,6 +376,27 @@ impl Scheduler {
             }
             _ => None,
         }
+    }
+}
+
+fn cancel(job: &mut Job, uid: u32, now: UnixMs) -> Result<Option<Effect>, CancelRefusal> {
+    if job.request.uid != uid {
+        return Err(CancelRefusal::Denied);
+    }
+    match job.state {
+        JobState::Pending => {
+            job.state = JobState::Cancelled(uid);
+            job.reason = "None";
+            job.end = Some(now);
+            job.start = None;
+            Ok(None)
+        }
+        JobState::Running => {
+            let effect = conclude(job, JobState::Cancelled(uid), Exit::default(), now, false);
+            job.batch_exit = Some(Exit { code: 0, signal: 15 });
+            Ok(Some(effect))
+        }
+        _ => Err(CancelRefusal::Ended),
     }
 }
 

@@ -48,6 +48,7 @@ fn request(nodes: usize) -> JobRequest {
         held: false,
         dependency: None,
         begin_after_s: 0,
+        array: Vec::new(),
         paths_are_shown: true,
     }
 }
@@ -188,7 +189,7 @@ fn a_dependency_is_waited_for_or_never_satisfied() {
     );
     scheduler.step(0);
     check(&scheduler, &["RUNNING", "PENDING Dependency"]);
-    assert!(matches!(scheduler.cancel(first, 1, 5), Ok(Some(_))));
+    assert!(matches!(scheduler.cancel(first, 1, 5), Ok(effects) if effects.len() == 1));
     scheduler.step(6);
     check(
         &scheduler,
@@ -201,7 +202,7 @@ fn only_the_owner_cancels_and_only_once() {
     let mut scheduler = scheduler();
     let job = submit(&mut scheduler, request(1));
     assert_eq!(scheduler.cancel(job, 2, 0), Err(CancelRefusal::Denied));
-    assert_eq!(scheduler.cancel(job, 1, 0), Ok(None));
+    assert_eq!(scheduler.cancel(job, 1, 0), Ok(Vec::new()));
     assert_eq!(scheduler.cancel(job, 1, 0), Err(CancelRefusal::Ended));
     assert_eq!(scheduler.cancel(99, 1, 0), Err(CancelRefusal::Unknown));
     assert_eq!(scheduler.step(1), []);
@@ -257,4 +258,34 @@ fn paths_carry_the_jobs_own_values() {
     assert_eq!(job.expand("%x-%j.out", true), "/w/j-1.out");
     assert_eq!(job.expand("%x-%j.out", false), "/w/%x-1.out");
     assert_eq!(job.expand("/e/%u%%%q%", true), "/e/tester%%q%");
+}
+
+#[test]
+fn the_tasks_of_an_array_are_cancelled_together() {
+    let mut scheduler = scheduler();
+    let array = submit(
+        &mut scheduler,
+        JobRequest {
+            array: vec![0, 1, 5],
+            ..request(1)
+        },
+    );
+    let single = submit(&mut scheduler, request(1));
+    assert_eq!((array, single), (1, 4));
+    let shown: Vec<String> = scheduler.jobs.values().map(Job::shown_id).collect();
+    assert_eq!(shown, ["1_0", "1_1", "1_5", "4"]);
+    assert_eq!(scheduler.jobs[&3].expand("%A_%a-%j", true), "/w/1_5-3");
+    scheduler.step(0);
+    scheduler.exited(1, 1, Exit::default(), 1);
+    assert_eq!(scheduler.cancel(array, 1, 2).map(|effects| effects.len()), Ok(1));
+    check(
+        &scheduler,
+        &[
+            "COMPLETED",
+            "CANCELLED by 1",
+            "CANCELLED by 1",
+            "PENDING Priority",
+        ],
+    );
+    assert_eq!(scheduler.cancel(array, 1, 3), Err(CancelRefusal::Ended));
 }

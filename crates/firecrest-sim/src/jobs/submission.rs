@@ -64,8 +64,13 @@ pub(crate) fn admit(cluster: &ClusterOptions, submission: &Submission) -> Result
     let nodes = nodes(cluster, partition, &asked)?;
     let limit_s = limit_s(cluster, partition, &asked)?;
     let user = &submission.user;
+    let default_output = if asked.array.is_empty() {
+        "slurm-%j.out"
+    } else {
+        "slurm-%A_%a.out"
+    };
     let output = submission.standard_output.clone().or(asked.output);
-    let output = output.unwrap_or_else(|| "slurm-%j.out".to_owned());
+    let output = output.unwrap_or_else(|| default_output.to_owned());
     Ok(JobRequest {
         name: submission
             .name
@@ -99,6 +104,7 @@ pub(crate) fn admit(cluster: &ClusterOptions, submission: &Submission) -> Result
         held: asked.held,
         dependency: asked.dependency,
         begin_after_s: asked.begin_after_s.unwrap_or_default(),
+        array: asked.array,
         paths_are_shown: submission.paths_are_shown,
     })
 }

@@ -16,10 +16,6 @@ mod transfers;
 /// Recordings that the simulator does not answer, and why.
 const NOT_SERVED: &[(&str, &str)] = &[
     (
-        "36-job-array",
-        "job arrays are left out; a submission of one is refused",
-    ),
-    (
         "66-streamer",
         "the streamer is left out: it is unfit, and asks for ports of the cluster",
     ),
@@ -80,6 +76,7 @@ replayed! {
     r33 "33-job-submit-errors", paused;
     r34 "34-job-submit-validation", jobs::job_without_folder;
     r35 "35-job-attach", jobs::job_attached;
+    r36 "36-job-array", jobs::job_array;
     r37 "37-job-timeout", jobs::job_timeout;
     r41 "41-upload-large-s3", transfers::large_upload;
     r42 "42-download-large-s3", transfers::large_download;

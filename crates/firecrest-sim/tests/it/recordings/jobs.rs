@@ -5,11 +5,7 @@ use std::{fs, time::Duration};
 use firecrest_sim::{AccountLimit, Options, ReservationOptions};
 use serde_json::json;
 
-use crate::{
-    recordings::write_files,
-    replay::Replay,
-    site::{Site, WORK},
-};
+use crate::{recordings::write_files, replay::Replay, site::WORK};
 
 pub(super) async fn job_running(replay: &mut Replay) {
     replay.site.pause(true);
@@ -208,6 +204,16 @@ pub(super) async fn job_attached(replay: &mut Replay) {
     replay.rest().await;
 }
 
+pub(super) async fn job_array(replay: &mut Replay) {
+    replay.go(1).await;
+    replay.go_until_as_recorded().await;
+    replay.go_until_as_recorded().await;
+    let id = replay.job("62");
+    let shown: Vec<String> = replay.site.running.jobs().into_iter().map(|job| job.id).collect();
+    assert_eq!(shown, [format!("{id}_0"), format!("{id}_1")]);
+    assert!(replay.site.real(&format!("{WORK}/slurm-{id}_1.out")).exists());
+}
+
 pub(super) async fn job_timeout(replay: &mut Replay) {
     ended(
         replay,
@@ -289,20 +295,4 @@ pub(super) async fn job_steps(replay: &mut Replay) {
     let id = replay.job("73");
     replay.site.until_state(&id, "COMPLETED").await;
     replay.rest().await;
-}
-
-#[tokio::test]
-async fn an_array_is_refused_in_words() {
-    let site = Site::start().await;
-    let job = json!({"workingDirectory": WORK, "script": "#!/bin/bash\n#SBATCH --array=0-1\ntrue\n"});
-    let reply = site
-        .call("POST", "/compute/clariden/jobs", Some(&json!({ "job": job })))
-        .await;
-    assert_eq!(reply.status, 500);
-    assert!(
-        reply.json()["message"]
-            .to_string()
-            .contains("job arrays are not part of this simulator")
-    );
-    site.running.stop().await;
 }
