@@ -4,4 +4,5 @@ pub(crate) mod access;
 pub(crate) mod content;
 pub(crate) mod listing;
 pub(crate) mod operations;
+pub(crate) mod scripts;
 pub(crate) mod transfers;

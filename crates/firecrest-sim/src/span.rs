@@ -39,6 +39,8 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Duratio
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(text: &str, expected: Option<u64>) {
@@ -59,5 +61,14 @@ mod tests {
         check("s", None);
         check("5 parsecs", None);
         check("-5s", None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_span_is_as_long_as_it_says(milliseconds in 0u64..1_000_000_000, text in "[ -~]{0,9}") {
+            let span = parse_span(&format!("{milliseconds}ms"));
+            prop_assert_eq!(span.ok(), Some(Duration::from_millis(milliseconds)));
+            let _ = parse_span(&text);
+        }
     }
 }

@@ -405,6 +405,22 @@ impl Files {
         Ok(output(StatusCode::CREATED, self.entry(&link).map_err(&failed)?))
     }
 
+    /// Whether a job of the user would be refused there; what is not there fails by itself.
+    pub(crate) fn denied(&self, place: &Place, access: Access) -> bool {
+        let refused = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        match access {
+            Access::Write => self.may_write(place).is_err_and(refused),
+            Access::Read => fs::metadata(&place.real)
+                .is_ok_and(|metadata| !allows(&self.user, place, &metadata, Access::Read)),
+        }
+    }
+
+    /// Whether a job of the user would be refused to remove that.
+    pub(crate) fn removal_is_denied(&self, place: &Place) -> bool {
+        let allowed = may_change_folder(&self.user, place);
+        allowed.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Whether the user may write a file there, in the words of `tar`.
     pub(crate) fn may_archive_to(&self, place: &Place) -> Result<(), CommandFailure> {
         self.may_write(place)

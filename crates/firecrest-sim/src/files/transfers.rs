@@ -1,6 +1,6 @@
 //! The calls below `transfer/`: jobs that copy, move, remove, pack, and carry files to and from the storage.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -10,8 +10,10 @@ use crate::{
     call::{Call, Fields},
     clock::now_ms,
     files::{
+        access::{Access, CommandFailure, reason},
         listing,
         operations::{Stop, compression_flag, split_path},
+        scripts::{self, failing, quoted},
     },
     health::Needed,
     jobs::submission::Submission,
@@ -93,11 +95,6 @@ impl Begun {
     }
 }
 
-/// A text as one word of a shell.
-fn quoted(text: impl AsRef<Path>) -> String {
-    format!("'{}'", text.as_ref().display().to_string().replace('\'', r"'\''"))
-}
-
 impl Context {
     pub(crate) async fn transfer(&self, transfer: Transfer, call: &Call) -> Outcome {
         let fields = match transfer {
@@ -161,20 +158,16 @@ impl Context {
         let upload = storage
             .begin(&key)
             .map_err(|error| Problem::server_error(error.to_string()))?;
-        let poll_s = self.state.options.limits.transfer_poll.as_secs_f64();
-        let object = quoted(storage.object(&key));
-        let (target, shown) = (quoted(&place.real), quoted(&place.shown));
-        let script = format!(
-            "say \"Ingress File Transfer Job (id:$SLURM_JOB_ID)\"\n\
-             say 'Waiting till file to tranfer is available...'\n\
-             until [ -f {object} ]; do sleep {poll_s}; done\n\
-             say 'File to transfer found in S3 bucket'\n\
-             say Downloading file to: {shown} ...\n\
-             run cp {object} {target} || exit 1\n\
-             size=$(($(wc -c < {target})))\n\
-             say \"Received $size bytes\"\n\
-             say \"File was successfully downloaded (size: $(awk \"BEGIN {{ printf \\\"%.3f\\\", $size / 1048576 }}\")MB)\"\n"
-        );
+        let object = storage.object(&key);
+        let copy = if self.files().denied(place, Access::Write) {
+            failing(&format!(
+                "cp: cannot create regular file '{}': Permission denied",
+                place.shown
+            ))
+        } else {
+            format!("cp {} {}", quoted(&object), quoted(&place.real))
+        };
+        let script = scripts::ingress(&object, place, &copy, self.state.options.limits.transfer_poll);
         let begun = self.begin(Transfer::Upload, fields, place, &script).await?;
         let part_bytes = self.state.options.limits.part_bytes;
         let parts = size_bytes.div_ceil(part_bytes.max(1));
@@ -200,9 +193,8 @@ impl Context {
             listing::stat(&self.state.users, &self.user, place, true)
         });
         found.await?.map_err(|error| {
-            let reason = crate::files::access::reason(&error);
-            let text = format!("stat: cannot statx '{}': {reason}", place.shown);
-            Problem::from(crate::files::access::CommandFailure::new(1, text))
+            let text = format!("stat: cannot statx '{}': {}", place.shown, reason(&error));
+            Problem::from(CommandFailure::new(1, text))
         })?;
         let storage = &self.state.storage;
         let key = Storage::key(&self.user.name, &place.shown);
@@ -210,22 +202,17 @@ impl Context {
             .make_folder(&key)
             .map_err(|error| Problem::server_error(error.to_string()))?;
         let object = storage.object(&key);
-        let partial = quoted(object.with_extension("partial"));
+        let partial = object.with_extension("partial");
         let part_bytes = self.state.options.limits.part_bytes.max(1);
-        let script = format!(
-            "say \"Upload File Job (id:$SLURM_JOB_ID)\"\n\
-             [ -f {source} ] || {{ say 'Not a regular file' >&2; exit 1; }}\n\
-             size=$(($(wc -c < {source})))\n\
-             echo Uploading file:{shown} into $(( (size + {part_bytes} - 1) / {part_bytes} )) chunks\n\
-             run cp {source} {partial} || exit 1\n\
-             echo '[INFO] Parts upload completed.'\n\
-             echo '[INFO] Signaling multipart upload completion'\n\
-             run mv {partial} {object} || exit 1\n\
-             echo '[INFO] Multipart file upload successfully completed'\n",
-            source = quoted(&place.real),
-            shown = quoted(&place.shown),
-            object = quoted(&object),
-        );
+        let copy = if self.files().denied(place, Access::Read) {
+            failing(&format!(
+                "cp: cannot open '{}' for reading: Permission denied",
+                place.shown
+            ))
+        } else {
+            format!("cp {} {}", quoted(&place.real), quoted(&partial))
+        };
+        let script = scripts::outgress(place, &partial, &object, &copy, part_bytes);
         let begun = self.begin(Transfer::Download, fields, place, &script).await?;
         let body = json!({
             "transferJob": begun.to_json(&self.system.options.name),
@@ -237,42 +224,12 @@ impl Context {
         Ok(Answer::json(StatusCode::CREATED, &body))
     }
 
-    /// A job that changes files; it ends well whatever came of it, as the real one does.
     async fn transfer_files(&self, transfer: Transfer, fields: &Fields, place: &Place) -> Outcome {
         let target = match transfer {
             Transfer::Remove => None,
             _ => Some(self.place(&fields.required_text("targetPath")?)?),
         };
-        let source = quoted(&place.real);
-        let into = target
-            .as_ref()
-            .map(|target| quoted(&target.real))
-            .unwrap_or_default();
-        let flag = compression_flag(fields)?;
-        let (folder, name) = split_path(&place.real);
-        let (folder, name) = (quoted(folder), quoted(name));
-        let (command, verb, done) = match transfer {
-            Transfer::Copy => (format!("cp -R -v -- {source} {into}"), "copy", "copied"),
-            Transfer::Move => (format!("mv -v -- {source} {into}"), "move", "moved"),
-            Transfer::Compress => (
-                format!("tar -c {flag} -v -f {into} -C {folder} {name}"),
-                "compress",
-                "compressed",
-            ),
-            Transfer::Extract => (
-                format!("tar -x {flag} -v -f {source} -C {into}"),
-                "extract",
-                "extracted",
-            ),
-            _ => (format!("rm -R -v -- {source}"), "delete", "deleted"),
-        };
-        let script = format!(
-            "run {command}\n\
-             status=$?\n\
-             if [ $status -eq 0 ]; then say 'Files were successfully {done}.';\n\
-             else say 'Unable to {verb} files exit code:0 error: ' >&2; fi\n\
-             exit 0\n"
-        );
+        let script = self.change(transfer, fields, place, target.as_ref())?;
         let begun = self.begin(transfer, fields, place, &script).await?;
         let status = if transfer == Transfer::Remove {
             StatusCode::OK
@@ -283,6 +240,58 @@ impl Context {
             status,
             &json!({ "transferJob": begun.to_json(&self.system.options.name) }),
         ))
+    }
+
+    fn change(
+        &self,
+        transfer: Transfer,
+        fields: &Fields,
+        source: &Place,
+        target: Option<&Place>,
+    ) -> Result<String, Problem> {
+        let files = self.files();
+        let removes = matches!(transfer, Transfer::Move | Transfer::Remove);
+        let source_is_denied = if removes {
+            files.removal_is_denied(source)
+        } else {
+            files.denied(source, Access::Read)
+        };
+        let denied = if source_is_denied {
+            Some(source)
+        } else {
+            target.filter(|target| files.denied(target, Access::Write))
+        };
+        let from = quoted(&source.real);
+        let into = target.map(|target| quoted(&target.real)).unwrap_or_default();
+        let flag = compression_flag(fields)?;
+        let (folder, name) = split_path(&source.real);
+        let (folder, name) = (quoted(folder), quoted(name));
+        let (command, verb, done) = match transfer {
+            Transfer::Copy => (format!("cp -R -v -- {from} {into}"), "copy", "copied"),
+            Transfer::Move => (format!("mv -v -- {from} {into}"), "move", "moved"),
+            Transfer::Compress => (
+                format!("tar -c {flag} -v -f {into} -C {folder} {name}"),
+                "compress",
+                "compressed",
+            ),
+            Transfer::Extract => (
+                format!("tar -x {flag} -v -f {from} -C {into}"),
+                "extract",
+                "extracted",
+            ),
+            _ => (format!("rm -R -v -- {from}"), "delete", "deleted"),
+        };
+        let command = match denied {
+            None => command,
+            Some(place) => {
+                let program = command.split(' ').next().unwrap_or_default();
+                failing(&format!(
+                    "{program}: cannot access '{}': Permission denied",
+                    place.shown
+                ))
+            }
+        };
+        Ok(scripts::change(&command, verb, done))
     }
 
     /// Submits the job of a transfer, which works in the user's folder of the default file system.
@@ -322,7 +331,10 @@ impl Context {
             user: Arc::clone(&self.user),
             system: options.name.clone(),
             working_directory: folder.clone(),
-            script: format!("#!/bin/bash\n{directives}\n{}{script}", preamble(options)),
+            script: format!(
+                "#!/bin/bash\n{directives}\n{}{script}",
+                scripts::preamble(options)
+            ),
             default_name: transfer.job_name().to_owned(),
             name: Some(transfer.job_name().to_owned()),
             account,
@@ -350,27 +362,6 @@ impl Context {
             error_log,
         })
     }
-}
-
-/// What every script of a transfer begins with: logs show the paths that callers see.
-fn preamble(system: &crate::options::SystemOptions) -> String {
-    let moved = system
-        .file_systems
-        .iter()
-        .filter(|one| one.folder() != Path::new(&one.path));
-    let rules: Vec<String> = moved
-        .map(|one| quoted(format!("s#{}#{}#g", one.folder().display(), one.path)))
-        .collect();
-    let rules = rules.join(" -e ");
-    let rules = if rules.is_empty() { "''" } else { &rules };
-    format!(
-        "say() {{ echo \"$(date) $*\"; }}\n\
-         run() {{\n\
-         \x20 local errors status; errors=$(mktemp)\n\
-         \x20 \"$@\" 2> \"$errors\"; status=$?\n\
-         \x20 sed -e {rules} \"$errors\" >&2; rm -f \"$errors\"; return $status\n\
-         }}\n"
-    )
 }
 
 fn require_s3(directives: &Fields) -> Result<(), Problem> {

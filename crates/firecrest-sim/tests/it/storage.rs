@@ -212,6 +212,55 @@ async fn a_download_is_cut_and_goes_on_by_range() {
 }
 
 #[tokio::test]
+async fn a_transfer_stays_in_its_owners_folders() {
+    let site = Site::start().await;
+    let foreign = "/capstor/scratch/cscs/other/f";
+    site.write(foreign, "theirs");
+    let path = format!("/filesystem/clariden/transfer/rm?path={foreign}&account=a-lab01");
+    let removal = site.call("DELETE", &path, None).await.json();
+    let target = format!("{WORK}/mine");
+    let body = json!({"path": foreign, "targetPath": target, "account": "a-lab01"});
+    let moved = site
+        .call("POST", "/filesystem/clariden/transfer/mv", Some(&body))
+        .await
+        .json();
+    for begun in [&removal, &moved] {
+        let job = &begun["transferJob"];
+        site.until_state(job["jobId"].as_str().expect("a job"), "COMPLETED")
+            .await;
+        let log = site.real(job["logs"]["errorLog"].as_str().expect("a log"));
+        let log = fs::read_to_string(log).expect("the log");
+        assert!(
+            log.contains(&format!("cannot access '{foreign}': Permission denied")),
+            "{log}"
+        );
+    }
+    let mut upload = upload(10);
+    upload["path"] = json!(foreign);
+    let begun = site
+        .call("POST", "/filesystem/clariden/transfer/upload", Some(&upload))
+        .await
+        .json();
+    let tag = put(&urls(&begun)[0], b"0123456789").await.expect("a tag");
+    let complete = begun["transferDirectives"]["completeUploadUrl"]
+        .as_str()
+        .expect("an address");
+    assert_eq!(
+        code(Outgoing::new("POST", complete).body(document(&[tag])))
+            .await
+            .0,
+        200
+    );
+    site.until_state(begun["transferJob"]["jobId"].as_str().expect("a job"), "FAILED")
+        .await;
+    assert_eq!(
+        fs::read_to_string(site.real(foreign)).expect("the file"),
+        "theirs"
+    );
+    site.running.stop().await;
+}
+
+#[tokio::test]
 async fn nothing_that_is_shown_holds_a_secret() {
     let site = Site::start().await;
     let begun = begin(&site, 10).await;
