@@ -7,4 +7,5 @@ pub(crate) mod processes;
 pub(crate) mod record;
 pub(crate) mod scheduler;
 pub(crate) mod slurm;
+mod slurm_output;
 pub(crate) mod submission;

@@ -15,14 +15,15 @@ const SACCT: &str = "#!/bin/bash\ncase \"$*\" in *--jobs=43*) exit 0 ;; esac\n\
                      row() { local IFS=$'\\x1f'; echo \"$*\"; }\n\
                      row 42 run PENDING 0:0 0 Unknown Unknown 10 a-lab01 0 2 clariden lab01 'None assigned' normal tester ROOT\n";
 
-const SQUEUE: &str = "#!/bin/bash\nprintf '42\\x1fResources\\x1f1795295760\\n'\n";
-
 const SCANCEL: &str = "#!/bin/bash\necho \"scancel: Terminating job $2\" >&2\n[ \"$2\" = 42 ] || \
                        echo \"scancel: error: Kill job error on job id $2: Invalid job id specified\" >&2\n";
 
 const SCONTROL: &str = "#!/bin/bash\n[ \"$1\" = write ] && { printf '#!/bin/bash\\ntrue\\n'; exit 0; }\n\
-                        [ \"$4\" = 42 ] || { echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1; }\n\
-                        echo \"JobId=42 StdErr=ROOT/e StdIn=/dev/null StdOut=ROOT/o Power=\"\n";
+                        [ \"${4:-42}\" = 42 ] || { echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1; }\n\
+                        echo \"JobId=42 JobName=run UserId=tester(25001) GroupId=lab01(25100) Account=a-lab01 \
+                        JobState=PENDING Reason=Resources ExitCode=0:0 RunTime=00:00:00 TimeLimit=00:10:00 \
+                        StartTime=1795295760 EndTime=Unknown Partition=normal NodeList= NumNodes=2-2 WorkDir=ROOT \
+                        StdErr=ROOT/e StdIn=/dev/null StdOut=ROOT/o Power=\"\n";
 
 const SINFO: &str = "#!/bin/bash\ncase \"$*\" in *--Node*) \
                      printf 'nid001001\\x1fidle\\x1fnormal*\\x1f288\\x1f800000\\x1f4:72:1\\x1fgh200\\x1f0/288/0/288\\n' ;;\n\
@@ -45,7 +46,6 @@ async fn site(commands: &Path) -> Site {
     let programs = [
         ("sbatch", SBATCH),
         ("sacct", SACCT),
-        ("squeue", SQUEUE),
         ("scancel", SCANCEL),
         ("scontrol", SCONTROL),
         ("sinfo", SINFO),
