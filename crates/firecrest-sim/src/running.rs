@@ -70,7 +70,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Simulator;
 
-/// A simulator that runs until it is stopped or dropped.
+/// A simulator that runs until it is stopped or dropped; only a stop waits for the end of its jobs.
 pub struct Running {
     /// The URL of the API.
     pub base_url: String,
@@ -287,6 +287,17 @@ async fn look_after(system: Arc<System>) {
     loop {
         ticks.tick().await;
         system.health.look(system.link.services());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.tasks.abort_all();
+        for cluster in self.state.clusters.values() {
+            if let Cluster::Processes(processes) = cluster.as_ref() {
+                processes.end_all();
+            }
+        }
     }
 }
 

@@ -347,12 +347,17 @@ impl Processes {
         )
     }
 
-    /// Ends everything that runs, at once.
-    pub(crate) async fn stop(&self) {
+    /// Orders everything that runs to end at once.
+    pub(crate) fn end_all(&self) {
         for sender in self.running().values() {
             // A process that has just gone by itself needs no order.
             let _ = sender.send(true);
         }
+    }
+
+    /// Ends everything that runs, and waits until it is gone.
+    pub(crate) async fn stop(&self) {
+        self.end_all();
         let gone = async {
             while !self.running().is_empty() {
                 // The task of each process says when it is gone; the tick covers one that had said so before.

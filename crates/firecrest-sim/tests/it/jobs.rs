@@ -174,6 +174,10 @@ async fn the_end_of_the_simulator_is_the_end_of_its_jobs() {
     let (_, stopped) = with_process(&site, STUBBORN).await;
     site.running.stop().await;
     until_gone(&stopped).await;
+    let site = Site::start().await;
+    let (_, dropped) = with_process(&site, STUBBORN).await;
+    drop(site.running);
+    until_gone(&dropped).await;
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{fs, process::Stdio, time::Duration};
 
+use firecrest_sim::{Options, Simulator};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
     process::Command,
@@ -97,6 +98,59 @@ async fn it_prints_what_a_client_needs_and_ends_on_a_signal() {
     let mut rest = String::new();
     output.read_to_string(&mut rest).await.expect("the rest");
     assert_eq!(rest, "");
+}
+
+const README: &str = include_str!("../../README.md");
+
+/// The text between two marks, after which the rest follows.
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<(&'a str, &'a str)> {
+    text.split_once(start)?.1.split_once(end)
+}
+
+#[test]
+fn the_configuration_of_the_readme_is_read() {
+    let (block, _) = between(README, "    [[users]]", "All fields").expect("the configuration");
+    let text = format!("[[users]]{block}").replace("\n    ", "\n");
+    let options = Options::from_toml(&text).expect("options");
+    assert_eq!(
+        (options.users.len(), options.clusters.len(), options.systems.len()),
+        (1, 1, 1)
+    );
+}
+
+#[tokio::test]
+async fn the_orders_of_the_readme_are_taken() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let running = Simulator::start(Options::demo(folder.path()))
+        .await
+        .expect("a running simulator");
+    let mut orders = Vec::new();
+    let mut rest = README;
+    while let Some((order, after)) = between(rest, "curl -X ", "'\n") {
+        let (method, order) = order.split_once(" $FIRECREST_URL").expect("an address");
+        let (path, body) = order.split_once(" -d '").expect("a body");
+        orders.push((method, path, body));
+        rest = after;
+    }
+    for line in README.lines().filter(|line| line.starts_with("| `PUT /_sim/")) {
+        let (order, after) = between(line, "`", "`").expect("an order");
+        let (method, path) = order.split_once(' ').expect("a method");
+        let (body, _) = between(after, "`", "`").expect("a body");
+        orders.push((method, path, body));
+    }
+    assert_eq!(orders.len(), 6);
+    for (method, path, body) in orders {
+        let url = format!("{}{path}", running.base_url);
+        let reply = Outgoing::new(method, url)
+            .body(body.to_owned())
+            .send()
+            .await
+            .expect("an answer");
+        // There is no job to end.
+        let expected = if path == "/_sim/job" { 404 } else { 204 };
+        assert_eq!(reply.status, expected, "{path} {body}: {}", reply.json());
+    }
+    running.stop().await;
 }
 
 #[tokio::test]
