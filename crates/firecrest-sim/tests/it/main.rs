@@ -5,6 +5,7 @@ mod jobs;
 mod program;
 mod recordings;
 mod replay;
+mod schedules;
 mod shape;
 mod site;
 mod slurm;
