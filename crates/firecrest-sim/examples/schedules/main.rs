@@ -32,7 +32,7 @@ struct Arguments {
     #[arg(long, conflicts_with_all = ["count", "seed"])]
     only: Option<u64>,
     /// How many schedules run at once.
-    #[arg(long, default_value_t = 24)]
+    #[arg(long, default_value_t = 16)]
     parallel: usize,
     /// A fault put in on purpose: the program succeeds if it is seen.
     #[arg(long, hide = true)]

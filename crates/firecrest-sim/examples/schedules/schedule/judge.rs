@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     LATEST_EFFECT,
     play::{Played, Submission, Told, chain},
-    site::{ADOPT_BOUND, ADOPTION, Site},
+    site::{SETTLEMENT, SETTLEMENT_BOUND, Site},
 };
 
 /// The job that takes an upload from the storage, in the words of the real server.
@@ -53,8 +53,8 @@ pub(crate) async fn judge(site: &Site, played: &mut Played) -> Vec<String> {
 /// Finds out what became of a submission, now that nothing fails any more.
 async fn settle(site: &Site, submission: &mut Submission) -> Option<String> {
     let Submission { name, mark, told } = submission;
-    let jobs = site.client.jobs(&site.system);
-    match timeout(ADOPT_BOUND, jobs.adopt(name, mark, &ADOPTION)).await {
+    let jobs = site.patient.jobs(&site.system);
+    match timeout(SETTLEMENT_BOUND, jobs.adopt(name, mark, &SETTLEMENT)).await {
         Ok(Ok(Adoption::Found(id))) => {
             *told = Told::Job(id);
             None
