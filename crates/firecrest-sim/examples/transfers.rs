@@ -129,7 +129,10 @@ fn check_cuts(running: &Running) -> anyhow::Result<()> {
         .iter()
         .filter(|call| call.failure.is_some())
         .count();
-    ensure!(cuts as u64 == CUTS, "{cuts} exchanges were cut in place of {CUTS}");
+    ensure!(
+        cuts as u64 == CUTS,
+        "{cuts} exchanges were cut in place of {CUTS}"
+    );
     Ok(())
 }
 
@@ -167,7 +170,10 @@ async fn by_parts(
     check_cuts(running)?;
     running.clear_failures();
     ensure!(up.sha256 == down.sha256, "what came back has another checksum");
-    ensure!(fs::read(&source)? == fs::read(&back)?, "what came back has other bytes");
+    ensure!(
+        fs::read(&source)? == fs::read(&back)?,
+        "what came back has other bytes"
+    );
     Ok(())
 }
 

@@ -113,5 +113,9 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     total.print(begun.elapsed());
     let is_good = total.failed_seeds.is_empty() != arguments.mutate.is_some();
-    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -13,8 +13,8 @@ use std::{
 };
 
 use firecrest_client::{
-    AdoptPolicy, Authentication, Client, ClientBuilder, ClientCredentials, Earlier, FileMode, JobFilter, JobId,
-    JobSpec, ListOptions, Mark, Portion, RemotePath, RetryPolicy, Script, SystemName, TransferOptions,
+    AdoptPolicy, Authentication, Client, ClientBuilder, ClientCredentials, Earlier, FileMode, JobFilter,
+    JobId, JobSpec, ListOptions, Mark, Portion, RemotePath, RetryPolicy, Script, SystemName, TransferOptions,
     WaitOptions,
 };
 use firecrest_sim::{
@@ -210,7 +210,13 @@ impl Site {
             || "1".parse::<JobId>().expect("an id"),
             |submitted| submitted.id().clone(),
         );
-        texts.add(jobs.submit(&JobSpec::new(self.path(""), Script::Inline("#!/bin/sh\n#SBATCH --nope\n".to_owned()))).await);
+        texts.add(
+            jobs.submit(&JobSpec::new(
+                self.path(""),
+                Script::Inline("#!/bin/sh\n#SBATCH --nope\n".to_owned()),
+            ))
+            .await,
+        );
         texts.add(jobs.get(&id).await);
         texts.add(jobs.metadata(&id).await);
         texts.add(jobs.list(&JobFilter::default()).await);
@@ -249,7 +255,10 @@ fn shows_signature(text: &str) -> bool {
 }
 
 fn is_secret_free(text: &str) -> bool {
-    ![CLIENT_SECRET, API_KEY, TOKEN].iter().any(|secret| text.contains(secret)) && !shows_signature(text)
+    ![CLIENT_SECRET, API_KEY, TOKEN]
+        .iter()
+        .any(|secret| text.contains(secret))
+        && !shows_signature(text)
 }
 
 #[test]
@@ -278,7 +287,10 @@ async fn secrets_are_in_no_text() {
     texts.debug(&site.running);
     let key = site.with(Authentication::ApiKey(API_KEY.into()));
     let builders = [site.with_secret(CLIENT_SECRET), key];
-    let wrong = site.with_secret("swordfish-of-the-client-but-wrong").build().expect("a client");
+    let wrong = site
+        .with_secret("swordfish-of-the-client-but-wrong")
+        .build()
+        .expect("a client");
     texts.add(wrong.status().systems().await);
     let failures = [
         None,
@@ -311,7 +323,10 @@ async fn secrets_are_in_no_text() {
     let _ = std::panic::take_hook();
 
     let logged = String::from_utf8_lossy(&log.0.lock().expect("no panic")).into_owned();
-    assert!(logged.contains("/transfer/upload"), "the log is that of the calls");
+    assert!(
+        logged.contains("/transfer/upload"),
+        "the log is that of the calls"
+    );
     texts.texts.extend(logged.lines().map(str::to_owned));
     for text in &texts.texts {
         assert!(is_secret_free(text), "a secret is in: {text}");

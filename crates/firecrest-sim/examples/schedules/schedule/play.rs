@@ -125,23 +125,19 @@ impl Lane<'_> {
         let done = match step {
             Step::Submit { manner, is_long } => timeout(bound, self.submit(&label, manner, is_long)).await,
             Step::GetJob | Step::CancelJob | Step::ListJobs => timeout(bound, self.job_call(name)).await,
-            Step::MakeDirectory | Step::Upload { .. } => {
-                timeout(bound, self.write(&label, step)).await
-            }
+            Step::MakeDirectory | Step::Upload { .. } => timeout(bound, self.write(&label, step)).await,
             Step::Download { bytes } | Step::Checksum { bytes } => {
                 timeout(bound, self.read(&label, name, bytes)).await
             }
             Step::SendLarge { bytes } => timeout(bound, self.send_large(&label, bytes)).await,
             Step::FetchLarge { bytes } => timeout(bound, self.fetch_large(&label, bytes)).await,
         };
-        match done {
-            Ok(done) => done,
-            Err(_) => {
-                let spent = begun.elapsed();
-                self.never(format!("{name} {label} had not ended after {spent:.1?}"));
-                Ok(())
-            }
-        }
+        let Ok(done) = done else {
+            let spent = begun.elapsed();
+            self.never(format!("{name} {label} had not ended after {spent:.1?}"));
+            return Ok(());
+        };
+        done
     }
 
     fn never(&mut self, violation: String) {
@@ -180,8 +176,13 @@ impl Lane<'_> {
                 told(&self.note(&format!("submit {label}"), result), |id| id)
             }
             Manner::Adopting | Manner::Resumed => {
-                let result = jobs.submit_or_adopt(&spec, &mark, Earlier::Never, &ADOPTION).await;
-                let first = told(&self.note(&format!("submit or adopt {label}"), result), Submitted::id);
+                let result = jobs
+                    .submit_or_adopt(&spec, &mark, Earlier::Never, &ADOPTION)
+                    .await;
+                let first = told(
+                    &self.note(&format!("submit or adopt {label}"), result),
+                    Submitted::id,
+                );
                 if matches!(manner, Manner::Resumed) {
                     let result = jobs
                         .submit_or_adopt(&spec, &mark, Earlier::Possible, &ADOPTION)
@@ -205,7 +206,9 @@ impl Lane<'_> {
                 Told::Job(first)
             }
             (Told::Job(first), Told::Nothing) => {
-                self.never(format!("job {first} of {label} was there, and was not found again"));
+                self.never(format!(
+                    "job {first} of {label} was there, and was not found again"
+                ));
                 Told::Job(first)
             }
             (Told::Job(first), Told::Unknown | Told::Job(_)) => Told::Job(first),

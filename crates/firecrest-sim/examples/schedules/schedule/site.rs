@@ -162,4 +162,3 @@ pub(crate) fn transfer_options() -> TransferOptions {
         ..TransferOptions::default()
     }
 }
-
