@@ -48,6 +48,9 @@ pub enum Command {
     /// Download and list the data sets that prompts can come from.
     #[command(subcommand)]
     Data(DataCommand),
+    /// Find out whether a cluster can be used, before anything is started on it.
+    #[command(subcommand)]
+    Doctor(DoctorCommand),
     /// Start the simulator: an OpenAI-compatible server of known capacity.
     Sim(SimArguments),
     /// Print the completions of a shell, for its configuration or for a package.
@@ -271,6 +274,26 @@ pub struct ResumeArguments {
     /// Output.
     #[command(flatten)]
     pub output: OutputArguments,
+}
+
+/// `gipfel doctor …`.
+#[derive(Debug, Subcommand)]
+pub enum DoctorCommand {
+    /// FirecREST: credentials, tokens, health, accounts and limits. Exits with 14 when something is wrong.
+    Slurm(DoctorSlurmArguments),
+}
+
+/// `gipfel doctor slurm`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorSlurmArguments {
+    /// The system, such as `clariden`; by default all that the API has.
+    pub system: Option<firecrest_client::SystemName>,
+    /// The account that jobs will be charged to.
+    #[arg(long)]
+    pub account: Option<String>,
+    /// A file with lines `NAME=VALUE` for variables that the environment lacks.
+    #[arg(long, value_name = "FILE", default_value = ".env")]
+    pub env_file: PathBuf,
 }
 
 /// `gipfel loadgen`.

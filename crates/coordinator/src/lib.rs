@@ -9,6 +9,7 @@ pub mod cli;
 mod commands;
 mod data_check;
 pub mod display;
+mod doctor;
 mod download;
 mod dry_run;
 mod events;
@@ -36,7 +37,7 @@ use std::{ffi::OsString, io::Write, process::ExitCode};
 use clap::Parser;
 
 use crate::{
-    cli::{Cli, Command, ConfigCommand, DataCommand, ResultsCommand},
+    cli::{Cli, Command, ConfigCommand, DataCommand, DoctorCommand, ResultsCommand},
     exit::Exit,
     failure::Failure,
     output::print,
@@ -121,6 +122,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Man { out } => commands::packaging::man(out.as_deref()),
         Command::Data(DataCommand::Fetch(arguments)) => commands::data::fetch(&arguments),
         Command::Data(DataCommand::List { hf_home }) => commands::data::list(hf_home.as_deref()),
+        Command::Doctor(DoctorCommand::Slurm(arguments)) => commands::doctor::slurm(&arguments),
         Command::Sim(arguments) => commands::sim::serve(&arguments),
         Command::Loadgen(arguments) => commands::loadgen::loadgen(arguments),
     }

@@ -8,6 +8,7 @@ pub(crate) mod compare;
 pub(crate) mod conclude;
 pub(crate) mod config;
 pub(crate) mod data;
+pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod list;
 pub(crate) mod loadgen;

@@ -91,7 +91,11 @@ fn a_build_without_load_generators_says_so() {
     let expected = "this gipfel was built without load generators for clusters";
     world.check(&["loadgen", "--extract", "aarch64"], 2, expected);
     world.check(&["loadgen", "--list"], 2, "hint: releases carry them");
-    world.check(&["loadgen"], 2, "a run needs --config FILE and --directory DIRECTORY");
+    world.check(
+        &["loadgen"],
+        2,
+        "a run needs --config FILE and --directory DIRECTORY",
+    );
     // A machine under test may be too busy for the timer's part.
     let output = world.run(&["loadgen", "--self-test"]);
     let found = String::from_utf8_lossy(&output.stdout);
