@@ -152,6 +152,10 @@ fn measure(world: &World, program: &Path, rate: u32) -> anyhow::Result<Cost> {
     })
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the pause between two looks at a process"
+)]
 /// Runs a process to its end and returns its CPU time in seconds and its largest memory in mebibytes, as they were last seen.
 fn watch(command: &mut Command) -> anyhow::Result<(f64, f64)> {
     let mut child = command

@@ -46,7 +46,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         .iter()
         .map(|(path, mode, bytes)| (path.as_str(), *mode, bytes.as_slice()))
         .collect();
-    let packed = pack::gzip_tar(&views)?;
+    let packed = pack::gzip_tar(&views, pack::Effort::Ordinary)?;
     fs::write(&archive, &packed).with_context(|| format!("failed to write {}", archive.display()))?;
     let sums = format!("{}  {name}.tar.gz\n", pack::sha256_hex(&packed));
     fs::write(folder.join("SHA256SUMS"), &sums).context("failed to write SHA256SUMS")?;

@@ -31,6 +31,7 @@ const COMMANDS: &[&[&str]] = &[
     &["data", "list"],
     &["completions"],
     &["man"],
+    &["doctor", "slurm"],
     &["sim"],
     &["loadgen"],
 ];

@@ -64,9 +64,13 @@ fn fetch(version: &str, folder: &Path) -> anyhow::Result<PathBuf> {
 fn downloaded(cache: &Path, version: &str) -> anyhow::Result<Option<PathBuf>> {
     for entry in fs::read_dir(cache).with_context(|| format!("failed to look into {}", cache.display()))? {
         let path = entry?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let name = name.unwrap_or_default();
-        if name.starts_with(&format!("rust-src_{version}+")) && name.ends_with(".deb") {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let is_package = path.extension().is_some_and(|extension| extension == "deb");
+        if is_package && name.starts_with(&format!("rust-src_{version}+")) {
             return Ok(Some(path));
         }
     }

@@ -140,7 +140,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let notices = licences::collect(arch.target())?;
         let packed = pack::pack(&archive(arch), &built, &manifest, &notices)?;
         if arguments.twice {
-            reproduce::build_elsewhere(arch.target(), &tools, &library, &manifest)?;
+            reproduce::build_elsewhere(arch.target(), &tools, &manifest)?;
         }
         lines.push(report(&archive(arch), &manifest, &layout, packed, since));
     }

@@ -8,7 +8,7 @@ use gipfel_model::BundleManifest;
 use super::{
     Allocator, folder, pack,
     program::{self, Order},
-    standard_library::StandardLibrary,
+    standard_library,
     tools::Tools,
 };
 use crate::shell;
@@ -17,7 +17,6 @@ use crate::shell;
 pub(crate) fn build_elsewhere(
     target: &'static str,
     tools: &Tools,
-    library: &StandardLibrary,
     first: &BundleManifest,
 ) -> anyhow::Result<()> {
     let elsewhere = folder().join("elsewhere");
@@ -27,14 +26,20 @@ pub(crate) fn build_elsewhere(
             .with_context(|| format!("failed to remove {}", elsewhere.display()))?;
     }
     copy_sources(&sources)?;
-    let products = elsewhere.join("products");
+    // Everything stands where it stands for the first build, seen from the sources: cargo tells crates apart by that.
+    let work = sources.join("target/bundle");
+    fs::create_dir_all(&work).with_context(|| format!("failed to create {}", work.display()))?;
+    std::os::unix::fs::symlink(folder().join("cache"), work.join("cache"))
+        .context("failed to share the cache of packages")?;
+    let library = standard_library::find(target, false, &work)?;
+    let products = work.join("build");
     let order = Order {
         target,
         sources: &sources,
         products: &products,
         allocator: Allocator::Chosen,
     };
-    let built = program::build(&order, tools, library)?;
+    let built = program::build(&order, tools, &library)?;
     let second = pack::manifest(&built, target)?;
     ensure!(
         second.sha256 == first.sha256,

@@ -95,12 +95,11 @@ fn is_installed(target: &str) -> anyhow::Result<bool> {
     let Ok(entries) = fs::read_dir(&folder) else {
         return Ok(false);
     };
-    let names = entries
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned());
-    Ok(names
-        .into_iter()
-        .any(|name| name.starts_with("libstd-") && name.ends_with(".rlib")))
+    Ok(entries.flatten().map(|entry| entry.path()).any(|path| {
+        let is_library = path.extension().is_some_and(|extension| extension == "rlib");
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        is_library && name.starts_with("libstd-")
+    }))
 }
 
 /// `1.95.0` of `rustc 1.95.0 (…)`.
