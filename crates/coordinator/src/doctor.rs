@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn limits_are_those_of_the_server() {
         let with = |bytes: Option<u64>| {
-            let operation = json!({"max_ops_file_size": bytes, "data_transfer": {"service_type": "s3"}});
+            let operation = json!({"maxOpsFileSize": bytes, "dataTransfer": {"serviceType": "s3"}});
             limits(&system(json!({"name": "clariden", "dataOperation": operation})))
         };
         check(
