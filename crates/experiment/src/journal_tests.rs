@@ -90,7 +90,7 @@ fn a_half_written_state_does_not_count() {
 fn other_versions_and_damage_are_refused_with_a_reason() {
     check_load(
         |text| text.replace("\"major\": 1", "\"major\": 2"),
-        "cannot read `DIR/c-1/state.json`: the file has gipfel-state version 2.0, written by a newer gipfel; \
+        "cannot read `DIR/c-1/state.json`: the file has gipfel-state version 2.1, written by a newer gipfel; \
          this gipfel is older and reads up to 1.1",
     );
     check_load(
