@@ -7,7 +7,7 @@
 //! What it holds to:
 //!
 //! - **Retries are bounded** in number and in time, and said in the error. What may be repeated is decided by
-//!   [`classify`] from the kind of call and the server's text, since the server answers 500 to faults of
+//!   [`classify()`] from the kind of call and the server's text, since the server answers 500 to faults of
 //!   its users, too.
 //! - **A submission is never repeated blindly.** [`Jobs::submit`] says whether a job was started, and
 //!   [`Jobs::submit_or_adopt`] finds out when the server does not say.
