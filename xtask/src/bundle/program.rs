@@ -22,6 +22,10 @@ pub(crate) struct Order<'a> {
     pub(crate) allocator: Allocator,
 }
 
+/// Flags of the C compiler: no tables for unwinding, and no time of the build.
+const C_FLAGS: &str = "-fno-asynchronous-unwind-tables -fno-unwind-tables -Wno-builtin-macro-redefined \
+                       -D__DATE__=\"\" -D__TIME__=\"\"";
+
 /// Builds the program and returns its path.
 pub(crate) fn build(order: &Order<'_>, tools: &Tools, library: &StandardLibrary) -> anyhow::Result<PathBuf> {
     let mut command = tools.zigbuild(Some(library.toolchain()))?;
@@ -41,8 +45,8 @@ pub(crate) fn build(order: &Order<'_>, tools: &Tools, library: &StandardLibrary)
             flags_variable(order.target),
             flags(order.sources, library)?.join(" "),
         )
-        // Nothing unwinds, so the tables for it would only be carried around.
-        .env("CFLAGS", "-fno-asynchronous-unwind-tables -fno-unwind-tables")
+        // Nothing unwinds, so the tables for it would only be carried around; and what is the same has the same bytes.
+        .env("CFLAGS", C_FLAGS)
         .args(["--locked", "--profile", "bundle", "--target", order.target])
         .args(["--package", "gipfel-loadgen", "--bin", "gipfel-loadgen"]);
     if order.allocator == Allocator::System {
