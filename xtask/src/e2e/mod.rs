@@ -6,6 +6,7 @@ mod bundle;
 mod chromium;
 mod dynamo;
 mod faults;
+mod firecrest;
 mod image;
 mod kill;
 mod kill_parallel;
@@ -56,6 +57,12 @@ pub(crate) enum Scenario {
         #[arg(long, default_value = "3min")]
         budget: String,
     },
+    /// FirecREST's client and simulator: the official client, random failures, large files, the doctor, no secret shown.
+    Firecrest {
+        /// How many random schedules of failures.
+        #[arg(long, default_value_t = 10_000)]
+        schedules: u32,
+    },
     /// The report of a database in headless Chromium.
     Report {
         /// The database; by default two that are made for it on a simulated clock.
@@ -96,6 +103,7 @@ pub(crate) fn run(scenario: &Scenario) -> anyhow::Result<()> {
         Scenario::Dynamo => dynamo::play(),
         Scenario::Adaptive { short } => adaptive::play(*short),
         Scenario::Faults { only, budget } => faults::play(only, budget),
+        Scenario::Firecrest { schedules } => firecrest::play(*schedules),
         Scenario::Report { database } => report::play(database.as_deref()),
         Scenario::Verdicts { profiles, rounds } => verdicts::play(profiles, *rounds),
         Scenario::Kill {

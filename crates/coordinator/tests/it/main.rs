@@ -3,6 +3,7 @@
 mod again;
 mod campaigns;
 mod docs;
+mod doctor;
 mod failures;
 mod loadgen;
 mod output;
