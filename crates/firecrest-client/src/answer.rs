@@ -7,6 +7,12 @@ use crate::{redact::redact, wait_hint::WaitHint};
 /// The longest piece of a body that is shown.
 const LONGEST_EXCERPT: usize = 300;
 
+/// The longest message of the server's own that is kept.
+const LONGEST_MESSAGE: usize = 4000;
+
+/// How much of a body is searched for secrets before its beginning is shown.
+const LONGEST_READ: usize = 64 * 1024;
+
 /// A refusal: an answer outside of what the call expects.
 ///
 /// Its `Display` is the server's message with what to do about it, where that is known.
@@ -46,19 +52,23 @@ impl Refusal {
     pub(crate) fn read(status: u16, body: &[u8], wait: Option<WaitHint>, known: &[&str]) -> Self {
         let value = serde_json::from_slice::<Value>(body).ok();
         let (origin, message, caused_by) = match value.as_ref().and_then(Value::as_object) {
-            Some(object) if object.contains_key("errorType") || object.contains_key("error_type") => {
-                (Origin::Firecrest, firecrest_message(object, body), causes(object))
-            }
-            Some(object) => (Origin::Gateway, gateway_message(object, body), Vec::new()),
-            None => (Origin::Other, excerpt(body), Vec::new()),
+            Some(object) if object.contains_key("errorType") || object.contains_key("error_type") => (
+                Origin::Firecrest,
+                firecrest_message(object).unwrap_or_else(|| excerpt(body, known)),
+                causes(object),
+            ),
+            Some(object) => (
+                Origin::Gateway,
+                gateway_message(object).unwrap_or_else(|| excerpt(body, known)),
+                Vec::new(),
+            ),
+            None => (Origin::Other, excerpt(body, known), Vec::new()),
         };
+        let shown = |text: &str| shortened(redact(text.trim(), known), LONGEST_MESSAGE);
         Self {
             status,
-            message: redact(message.trim(), known),
-            caused_by: caused_by
-                .iter()
-                .map(|cause| redact(cause.trim(), known))
-                .collect(),
+            message: shown(&message),
+            caused_by: caused_by.iter().map(|cause| shown(cause)).collect(),
             origin,
             wait: wait.or_else(|| value.as_ref().and_then(WaitHint::from_body)),
         }
@@ -163,7 +173,7 @@ fn text_of(object: &Object, keys: &[&str]) -> Option<String> {
         .find_map(|value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned))
 }
 
-fn firecrest_message(object: &Object, body: &[u8]) -> String {
+fn firecrest_message(object: &Object) -> Option<String> {
     let fields = object
         .get("data")
         .and_then(|data| data.get("fields"))
@@ -171,9 +181,9 @@ fn firecrest_message(object: &Object, body: &[u8]) -> String {
     match fields {
         Some(fields) if !fields.is_empty() => {
             let fields: Vec<String> = fields.iter().map(field_text).collect();
-            format!("the request is not valid: {}", fields.join("; "))
+            Some(format!("the request is not valid: {}", fields.join("; ")))
         }
-        _ => text_of(object, &["message"]).unwrap_or_else(|| excerpt(body)),
+        _ => text_of(object, &["message"]),
     }
 }
 
@@ -199,32 +209,35 @@ fn causes(object: &Object) -> Vec<String> {
 }
 
 /// Gateways and token endpoints name their texts in several ways.
-fn gateway_message(object: &Object, body: &[u8]) -> String {
+fn gateway_message(object: &Object) -> Option<String> {
     let nested = object.get("fault").and_then(Value::as_object).unwrap_or(object);
     let first = text_of(nested, &["message", "error", "title", "detail"]);
     let second = text_of(nested, &["description", "error_description"]);
     match (first, second) {
-        (Some(first), Some(second)) if first != second => format!("{first}: {second}"),
-        (Some(text), _) | (None, Some(text)) => text,
-        (None, None) => excerpt(body),
+        (Some(first), Some(second)) if first != second => Some(format!("{first}: {second}")),
+        (first, second) => first.or(second),
     }
 }
 
 /// The beginning of a body that is not understood, on one line.
-pub(crate) fn excerpt(body: &[u8]) -> String {
+pub(crate) fn excerpt(body: &[u8], known: &[&str]) -> String {
     // Cutting first keeps the work bounded; a character that is cut in the middle becomes a replacement.
-    let text = String::from_utf8_lossy(&body[..body.len().min(4 * LONGEST_EXCERPT)]);
+    let text = String::from_utf8_lossy(&body[..body.len().min(LONGEST_READ)]);
+    // A secret that is cut would not be known any more, so it is masked before anything else is cut.
+    let text: String = redact(&text, known).chars().take(4 * LONGEST_EXCERPT).collect();
     let words: Vec<&str> = text
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
         .collect();
-    let line = words.join(" ");
-    if line.chars().count() <= LONGEST_EXCERPT {
-        return line;
+    shortened(words.join(" "), LONGEST_EXCERPT)
+}
+
+/// The text, or its beginning.
+fn shortened(text: String, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
-    let mut cut: String = line.chars().take(LONGEST_EXCERPT).collect();
-    cut.push('…');
-    cut
 }
 
 #[cfg(test)]
@@ -284,8 +297,27 @@ mod tests {
 
     #[test]
     fn long_bodies_are_cut() {
-        let refusal = Refusal::read(502, "x".repeat(5000).as_bytes(), None, &[]);
-        assert_eq!(refusal.message.chars().count(), LONGEST_EXCERPT + 1);
+        let check = |body: &str, longest: usize| {
+            let refusal = Refusal::read(502, body.as_bytes(), None, &[]);
+            assert_eq!(refusal.message.chars().count(), longest + 1);
+        };
+        check(&"é".repeat(5000), LONGEST_EXCERPT);
+        check(
+            &serde_json::json!({ "errorType": "error", "message": "é".repeat(5000) }).to_string(),
+            LONGEST_MESSAGE,
+        );
+    }
+
+    #[test]
+    fn no_secret_is_cut_in_two() {
+        let key = "k".repeat(40);
+        for before in 0..1500 {
+            for filler in ["x", " "] {
+                let body = format!("<p>{}{key}", filler.repeat(before));
+                let message = Refusal::read(502, body.as_bytes(), None, &[&key]).message;
+                assert!(!message.contains("kkkk"), "{before}: {message}");
+            }
+        }
     }
 
     proptest! {

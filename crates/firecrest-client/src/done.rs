@@ -52,7 +52,7 @@ impl Done {
             )
         } else {
             let known: Vec<&str> = self.credential.iter().map(Secret::expose).collect();
-            (redact(&reason, &known), redact(&excerpt(&self.body), &known))
+            (redact(&reason, &known), excerpt(&self.body, &known))
         };
         let cause = Cause::Unreadable {
             status: self.status,

@@ -73,8 +73,7 @@ fn escape(text: &str) -> String {
 }
 
 /// Code and message of the storage's error. Its other fields may repeat keys and signatures.
-pub(super) fn storage_message(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(8192)]);
+pub(super) fn storage_message(text: &str) -> String {
     let field = |name: &str| {
         let (_, after) = text.split_once(&format!("<{name}>"))?;
         let (value, _) = after.split_once(&format!("</{name}>"))?;
@@ -128,7 +127,7 @@ mod tests {
 
     #[test]
     fn errors_of_the_storage_are_read() {
-        let check = |body: &str, expected: &str| assert_eq!(storage_message(body.as_bytes()), expected);
+        let check = |body: &str, expected: &str| assert_eq!(storage_message(body), expected);
         check(
             "<?xml?><Error><Code>SignatureDoesNotMatch</Code><Message>No.</Message><SignatureProvided>abc\
              </SignatureProvided></Error>",
@@ -161,7 +160,7 @@ mod tests {
         }
 
         #[test]
-        fn any_answer_is_taken(body in proptest::collection::vec(any::<u8>(), 0..300), header in "\\PC{0,40}") {
+        fn any_answer_is_taken(body in "\\PC{0,300}", header in "\\PC{0,40}") {
             let _ = storage_message(&body);
             let _ = range_start(&header);
         }

@@ -164,7 +164,7 @@ impl Transfers {
                 && !text.trim().is_empty()
             {
                 let bytes = text.trim().as_bytes();
-                return excerpt(&bytes[bytes.len().saturating_sub(SHOWN_LOG)..]);
+                return excerpt(&bytes[bytes.len().saturating_sub(SHOWN_LOG)..], &[]);
             }
         }
         "<nothing>".to_owned()

@@ -37,6 +37,9 @@ const LEAST_TIME: Duration = Duration::from_mins(1);
 /// The slowest line that is waited for, in bytes per second.
 const SLOWEST: u64 = 128 * 1024;
 
+/// The longest error of the storage that is read.
+const LONGEST_ERROR: usize = 8192;
+
 /// Why one exchange failed.
 enum Broken {
     Exchange(Cause),
@@ -312,9 +315,10 @@ enum Received {
 }
 
 fn refusal(status: u16, body: &[u8], wait: Option<crate::wait_hint::WaitHint>) -> Refusal {
+    let text = String::from_utf8_lossy(&body[..body.len().min(LONGEST_ERROR)]);
     Refusal {
         status,
-        message: redact(&storage_message(body), &[]),
+        message: storage_message(&redact(&text, &[])),
         caused_by: Vec::new(),
         origin: Origin::Storage,
         wait,
@@ -352,7 +356,7 @@ async fn check_completion(response: reqwest::Response) -> Result<(), Broken> {
         .bytes()
         .await
         .map_err(|error| Cause::NoAnswer(TransportError::new(error)))?;
-    let text = String::from_utf8_lossy(&body[..body.len().min(8192)]);
+    let text = String::from_utf8_lossy(&body[..body.len().min(LONGEST_ERROR)]);
     if text.contains("<Error>") {
         return Err(Broken::Exchange(Cause::Refused(refusal(500, &body, None))));
     }
