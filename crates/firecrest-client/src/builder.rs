@@ -59,6 +59,12 @@ pub enum BuildError {
     /// The key has characters that no header may have.
     #[error("the API key is empty or has characters that no HTTP header may have, such as a line's end")]
     ApiKey,
+    /// The token endpoint holds a user or a password.
+    #[error("the URL of the token endpoint holds a user or a password: give the client's id and secret instead")]
+    TokenUrl,
+    /// The correlation id has characters that no header may have.
+    #[error("the correlation id is empty or has characters that no HTTP header may have, such as a line's end")]
+    CorrelationId,
     /// The HTTP client could not be made.
     #[error("the HTTP client could not be set up")]
     Http(#[source] reqwest::Error),
@@ -152,7 +158,11 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client, BuildError> {
         let base = check_base_url(&self.base_url)?;
         let authentication = self.authentication.ok_or(BuildError::NoAuthentication)?;
-        check_key(&authentication)?;
+        check_authentication(&authentication)?;
+        let correlation_id = self.correlation_id.unwrap_or_else(random_id);
+        if !is_header(&correlation_id) {
+            return Err(BuildError::CorrelationId);
+        }
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             // Another thread may have installed one meanwhile, which serves as well.
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -165,7 +175,7 @@ impl ClientBuilder {
             limits: Limits::new(self.in_flight, self.per_minute, self.policy.total),
             policy: self.policy,
             timeout: self.timeout,
-            correlation_id: self.correlation_id.unwrap_or_else(random_id),
+            correlation_id,
         }))
     }
 }
@@ -174,7 +184,7 @@ impl std::fmt::Debug for ClientBuilder {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("ClientBuilder")
-            .field("base_url", &self.base_url)
+            .field("base_url", &without_user(&self.base_url))
             .field("authentication", &self.authentication)
             .finish_non_exhaustive()
     }
@@ -182,19 +192,16 @@ impl std::fmt::Debug for ClientBuilder {
 
 fn check_base_url(text: &str) -> Result<Url, BuildError> {
     let refuse = |reason: &str| BuildError::BaseUrl {
-        url: text.to_owned(),
+        url: without_user(text).to_owned(),
         reason: reason.to_owned(),
     };
     let url = Url::parse(text.trim()).map_err(|error| refuse(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(refuse("it is neither http nor https"));
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        // The URL is shown in errors, so it may hold no password; nor may this error.
-        return Err(BuildError::BaseUrl {
-            url: url.host_str().unwrap_or_default().to_owned(),
-            reason: "it holds a user or a password".to_owned(),
-        });
+    if holds_user(&url) {
+        // The URL is shown in errors, so it may hold no password.
+        return Err(refuse("it holds a user or a password"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(refuse("it has a query or a fragment"));
@@ -202,15 +209,28 @@ fn check_base_url(text: &str) -> Result<Url, BuildError> {
     Ok(url)
 }
 
-fn check_key(authentication: &Authentication) -> Result<(), BuildError> {
+/// What is left of a URL, of whatever form, without a user and a password.
+fn without_user(text: &str) -> &str {
+    text.rsplit_once('@').map_or(text, |(_, rest)| rest)
+}
+
+fn holds_user(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+fn check_authentication(authentication: &Authentication) -> Result<(), BuildError> {
     match authentication {
-        Authentication::ApiKey(key)
-            if key.expose().is_empty() || reqwest::header::HeaderValue::from_str(key.expose()).is_err() =>
-        {
-            Err(BuildError::ApiKey)
+        Authentication::ApiKey(key) if !is_header(key.expose()) => Err(BuildError::ApiKey),
+        Authentication::ClientCredentials(credentials) if holds_user(&credentials.token_url) => {
+            Err(BuildError::TokenUrl)
         }
         Authentication::ApiKey(_) | Authentication::ClientCredentials(_) => Ok(()),
     }
+}
+
+/// Whether a header can hold the text, and needs to.
+fn is_header(text: &str) -> bool {
+    !text.is_empty() && reqwest::header::HeaderValue::from_str(text).is_ok()
 }
 
 #[cfg(test)]
@@ -239,6 +259,48 @@ mod tests {
             "https://me:swordfish@api.example",
             Err("`api.example` is of no use: it holds a user"),
         );
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        for text in [
+            "https://me:swordfish@api.example",
+            "https://me:swordfish@api.example:port/v2",
+            "ftp://me:swordfish@api.example",
+            "https://me:sword@fish@api.example",
+            "me:swordfish@api.example",
+        ] {
+            let error = check_base_url(text).expect_err("of no use").to_string();
+            let builder = format!("{:?}", Client::builder(text));
+            for shown in [error, builder] {
+                assert!(!shown.contains("sword"), "{shown}");
+                assert!(shown.contains("api.example"), "{shown}");
+            }
+        }
+        let credentials = ClientCredentials {
+            token_url: "https://me:swordfish@auth.example".parse().expect("a URL"),
+            id: "me".to_owned(),
+            secret: "x".into(),
+            scopes: Vec::new(),
+        };
+        assert!(!format!("{credentials:?}").contains("swordfish"));
+        let built = Client::builder("https://api.example")
+            .authentication(Authentication::ClientCredentials(credentials))
+            .build();
+        assert!(matches!(built, Err(BuildError::TokenUrl)));
+    }
+
+    #[test]
+    fn correlation_ids_are_checked() {
+        let build = |id: &str| {
+            Client::builder("http://127.0.0.1")
+                .authentication(Authentication::ApiKey("key".into()))
+                .correlation_id(id)
+                .build()
+        };
+        assert!(build("run-1").is_ok());
+        assert!(matches!(build("run\n1"), Err(BuildError::CorrelationId)));
+        assert!(matches!(build(""), Err(BuildError::CorrelationId)));
     }
 
     #[test]

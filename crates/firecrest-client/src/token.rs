@@ -42,7 +42,7 @@ pub(crate) fn margin(life: Duration) -> Duration {
 }
 
 /// Client credentials as the issuer of tokens takes them.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClientCredentials {
     /// The token endpoint.
     pub token_url: reqwest::Url,
@@ -52,6 +52,22 @@ pub struct ClientCredentials {
     pub secret: Secret,
     /// The scopes to ask for; none asks for the client's default scopes.
     pub scopes: Vec<String>,
+}
+
+impl std::fmt::Debug for ClientCredentials {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut token_url = self.token_url.clone();
+        // A URL that cannot have a user has none to hide.
+        let _ = token_url.set_username("");
+        let _ = token_url.set_password(None);
+        formatter
+            .debug_struct("ClientCredentials")
+            .field("token_url", &token_url.as_str())
+            .field("id", &self.id)
+            .field("secret", &self.secret)
+            .field("scopes", &self.scopes)
+            .finish()
+    }
 }
 
 /// Why no token could be had. Calls that waited for one renewal share its error.
