@@ -60,10 +60,14 @@ pub enum BuildError {
     #[error("the API key is empty or has characters that no HTTP header may have, such as a line's end")]
     ApiKey,
     /// The token endpoint holds a user or a password.
-    #[error("the URL of the token endpoint holds a user or a password: give the client's id and secret instead")]
+    #[error(
+        "the URL of the token endpoint holds a user or a password: give the client's id and secret instead"
+    )]
     TokenUrl,
     /// The correlation id has characters that no header may have.
-    #[error("the correlation id is empty or has characters that no HTTP header may have, such as a line's end")]
+    #[error(
+        "the correlation id is empty or has characters that no HTTP header may have, such as a line's end"
+    )]
     CorrelationId,
     /// The HTTP client could not be made.
     #[error("the HTTP client could not be set up")]

@@ -60,6 +60,11 @@ pub enum SpecError {
          `export`"
     )]
     Comma(String),
+    /// The server puts the value between quotes into a command of the login node's shell.
+    #[error(
+        "{0} has a quote or a line's end, at which the server's command breaks: leave it out, or set it in the script"
+    )]
+    Quote(String),
     /// The name is none.
     #[error("`{0}` is no name of a variable: use letters, digits and `_`, not beginning with a digit")]
     Variable(String),
@@ -105,6 +110,7 @@ impl JobSpec {
         ];
         for (key, value) in optional {
             if let Some(value) = value {
+                check_quoted(key, value)?;
                 put(key, value);
             }
         }
@@ -126,6 +132,13 @@ fn check_variable(key: &str, value: &str) -> Result<(), SpecError> {
     }
     if value.contains(',') {
         return Err(SpecError::Comma(key.to_owned()));
+    }
+    check_quoted(&format!("the variable `{key}`"), value)
+}
+
+fn check_quoted(what: &str, value: &str) -> Result<(), SpecError> {
+    if value.contains(['\'', '\n', '\r', '\0']) {
+        return Err(SpecError::Quote(what.to_owned()));
     }
     Ok(())
 }
@@ -157,5 +170,13 @@ mod tests {
         check(&variables("A", "x,y=z"), Err(SpecError::Comma("A".to_owned())));
         check(&variables("1A", "x"), Err(SpecError::Variable("1A".to_owned())));
         check(&variables("A B", "x"), Err(SpecError::Variable("A B".to_owned())));
+        let quote = |what: &str| Err(SpecError::Quote(what.to_owned()));
+        check(&variables("A", "it's"), quote("the variable `A`"));
+        check(&variables("A", "x\ny"), quote("the variable `A`"));
+        let account = JobSpec {
+            account: Some("a' ; touch x '".to_owned()),
+            ..spec(inline.clone())
+        };
+        check(&account, quote("account"));
     }
 }
