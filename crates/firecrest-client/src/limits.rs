@@ -23,7 +23,7 @@ pub(crate) const fn at_least_one(number: usize) -> NonZeroUsize {
 /// The window of a quota.
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// The times of the last calls, some of them still to come.
+/// The times of the last calls.
 #[derive(Debug)]
 pub(crate) struct Quota {
     calls: NonZeroUsize,
@@ -40,16 +40,19 @@ impl Quota {
         }
     }
 
-    /// The time at which the next call may begin, which is then taken.
-    fn reserve(&mut self, now: Instant) -> Instant {
-        let oldest = if self.begun.len() < self.calls.get() {
-            None
-        } else {
-            self.begun.pop_front()
-        };
-        let at = oldest.map_or(now, |oldest| now.max(oldest + self.window));
-        self.begun.push_back(at);
-        at
+    /// Begins a call now, or tells when one may begin. A call that is given up meanwhile takes no place.
+    fn begin(&mut self, now: Instant) -> Result<(), Instant> {
+        if self.begun.len() >= self.calls.get()
+            && let Some(oldest) = self.begun.front()
+        {
+            let free = *oldest + self.window;
+            if free > now {
+                return Err(free);
+            }
+            self.begun.pop_front();
+        }
+        self.begun.push_back(now);
+        Ok(())
     }
 }
 
@@ -89,20 +92,25 @@ impl Limits {
     pub(crate) async fn begin(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed, so there always is a permit.
         let permit = self.in_flight.acquire().await.ok();
-        let pause = *self.pause.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(end) = pause
-            && end.saturating_duration_since(Instant::now()) <= self.longest_pause
-        {
-            tokio::time::sleep_until(end).await;
-        }
-        if let Some(quota) = &self.quota {
-            let at = quota
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .reserve(Instant::now());
+        // A pause may have begun while the quota was waited for.
+        while let Some(at) = self.held_until(Instant::now()) {
             tokio::time::sleep_until(at).await;
         }
         permit
+    }
+
+    /// Until when no call may begin; nothing once the call has begun.
+    fn held_until(&self, now: Instant) -> Option<Instant> {
+        let pause = *self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        let pause = pause.filter(|end| *end > now && *end - now <= self.longest_pause);
+        pause.or_else(|| {
+            let mut quota = self
+                .quota
+                .as_ref()?
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            quota.begin(now).err()
+        })
     }
 }
 
@@ -110,6 +118,17 @@ impl Limits {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_call_that_is_given_up_takes_no_place() {
+        let mut quota = Quota::new(NonZeroUsize::MIN, MINUTE);
+        let now = Instant::now();
+        assert_eq!(quota.begin(now), Ok(()));
+        for _ in 0..10 {
+            assert_eq!(quota.begin(now), Err(now + MINUTE));
+        }
+        assert_eq!(quota.begin(now + MINUTE), Ok(()));
+    }
 
     proptest! {
         /// No window of a minute ever holds more calls than the quota, and no call waits without need.
@@ -120,9 +139,15 @@ mod tests {
             let mut times: Vec<Instant> = Vec::new();
             for gap in gaps {
                 now += Duration::from_millis(gap);
-                let at = quota.reserve(now);
+                let wanted = now;
+                let mut at = now;
+                while let Err(free) = quota.begin(at) {
+                    prop_assert!(free > at);
+                    at = free;
+                }
+                now = at;
                 let earlier = times.len().checked_sub(calls).map(|index| times[index]);
-                let soonest = earlier.map_or(now, |earlier| now.max(earlier + MINUTE));
+                let soonest = earlier.map_or(wanted, |earlier| wanted.max(earlier + MINUTE));
                 prop_assert_eq!(at, soonest);
                 times.push(at);
             }
