@@ -154,6 +154,9 @@ impl Refusal {
             .find(|(text, _)| self.mentions(text))
             .map(|(_, advice)| *advice)
             .or(match self.status {
+                300..=399 if self.origin == Origin::Issuer => {
+                    Some("issuers of tokens do not redirect: check the URL of the token endpoint")
+                }
                 300..=399 => Some("the API does not redirect: check the base URL"),
                 400 | 401 if self.origin == Origin::Issuer => {
                     Some("check the client's id and secret, and that they belong to this issuer")

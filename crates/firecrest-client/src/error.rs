@@ -104,6 +104,11 @@ impl Error {
             .is_some_and(|refusal| refusal.status == 404 && refusal.mentions("No such file"))
     }
 
+    /// How long the server or a gateway asks to wait before the next call; nothing if it does not ask.
+    pub(crate) fn asked(&self) -> Duration {
+        self.cause().asked(Timestamp::now()).unwrap_or_default()
+    }
+
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self.0.class {
@@ -153,7 +158,7 @@ pub enum Cause {
     #[error(transparent)]
     Refused(Refusal),
     /// No connection could be made: the request was not sent.
-    #[error("the server cannot be reached, so the request was not sent: check the base URL and the network")]
+    #[error("the server cannot be reached, so the request was not sent: check its URL and the network")]
     NotSent(#[source] TransportError),
     /// The connection broke or no answer came in time: whether the request had its effect is not known.
     #[error("no whole answer came")]

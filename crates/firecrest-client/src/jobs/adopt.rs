@@ -76,10 +76,12 @@ impl Jobs {
             looks += 1;
             let at = begun.elapsed();
             let (look, last) = self.look(name, mark, policy).await?;
-            match settling.observe(&look, at, begun.elapsed()) {
+            let asked = last.as_ref().map_or(Duration::ZERO, Error::asked);
+            let pause = policy.interval.max(asked);
+            match settling.observe(&look, at, begun.elapsed(), pause) {
                 Verdict::Found(ids) => return single(name, ids).map(Adoption::Found),
                 Verdict::Nothing => return Ok(Adoption::Nothing),
-                Verdict::LookAgain => tokio::time::sleep(policy.interval).await,
+                Verdict::LookAgain => tokio::time::sleep(pause).await,
                 Verdict::Unsettled => {
                     let spent = begun.elapsed();
                     return Err(AdoptError::Unsettled {
@@ -101,7 +103,7 @@ impl Jobs {
         policy: &AdoptPolicy,
     ) -> Result<Adoption, AdoptError> {
         let (look, _) = self.look(name, mark, policy).await?;
-        match Settling::new(*policy).observe(&look, Duration::ZERO, Duration::ZERO) {
+        match Settling::new(*policy).observe(&look, Duration::ZERO, Duration::ZERO, policy.interval) {
             Verdict::Found(ids) => single(name, ids).map(Adoption::Found),
             Verdict::Nothing | Verdict::LookAgain | Verdict::Unsettled => Ok(Adoption::Nothing),
         }
@@ -132,7 +134,13 @@ impl Jobs {
             Ok(text) => JobId::try_new(text.trim()).map_or(MarkSeen::Unclear, MarkSeen::Holds),
             Err(error) if error.is_missing_file() => MarkSeen::Absent,
             Err(error) => {
-                blind = Some(pass(name, error)?);
+                let error = pass(name, error)?;
+                let asks_for_more = blind
+                    .as_ref()
+                    .is_none_or(|earlier: &Error| earlier.asked() <= error.asked());
+                if asks_for_more {
+                    blind = Some(error);
+                }
                 MarkSeen::Unclear
             }
         };

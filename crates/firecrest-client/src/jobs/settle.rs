@@ -98,10 +98,17 @@ impl Settling {
         }
     }
 
-    /// Takes a look into account that was begun at this time and has ended by `now`.
+    /// Takes a look into account that was begun at this time and has ended by `now`; the next one would come after
+    /// `pause`.
     ///
     /// Only looks in a row count: after one that could not see, what was seen before proves nothing.
-    pub(super) fn observe(&mut self, look: &Look, begun: Duration, now: Duration) -> Verdict {
+    pub(super) fn observe(
+        &mut self,
+        look: &Look,
+        begun: Duration,
+        now: Duration,
+        pause: Duration,
+    ) -> Verdict {
         let mut found: BTreeSet<JobId> = look.listed.iter().flatten().map(JobId::submitted).collect();
         if let MarkSeen::Holds(id) = &look.mark {
             found.insert(id.submitted());
@@ -119,7 +126,7 @@ impl Settling {
             self.looks = 0;
             self.empty_since = None;
         }
-        if now.saturating_add(self.policy.interval) > self.policy.total {
+        if now.saturating_add(pause) > self.policy.total {
             Verdict::Unsettled
         } else {
             Verdict::LookAgain
@@ -168,7 +175,9 @@ mod tests {
         let mut settling = Settling::new(POLICY);
         let verdicts: Vec<Verdict> = (0u64..)
             .zip(looks)
-            .map(|(index, look)| settling.observe(look, seconds(10 * index), seconds(10 * index)))
+            .map(|(index, look)| {
+                settling.observe(look, seconds(10 * index), seconds(10 * index), POLICY.interval)
+            })
             .collect();
         let (last, before) = verdicts.split_last().expect("a look");
         assert!(
@@ -247,7 +256,7 @@ mod tests {
             for (is_clear, gap) in sights {
                 now += seconds(gap);
                 if is_clear { clear.push(now) } else { clear.clear() }
-                match settling.observe(&if is_clear { empty() } else { blind() }, now, now) {
+                match settling.observe(&if is_clear { empty() } else { blind() }, now, now, POLICY.interval) {
                     Verdict::Nothing => {
                         prop_assert!(clear.len() >= 3);
                         prop_assert!(now >= clear[0] + POLICY.grace);

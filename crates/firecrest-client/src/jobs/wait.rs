@@ -76,7 +76,8 @@ pub enum WaitError {
 impl Jobs {
     /// Waits until a job has ended, with all tasks if it is an array.
     ///
-    /// Looks that fail are passed over until the time is up: the accounting may be away while jobs run on.
+    /// Looks that fail are passed over until the time is up: the accounting may be away while jobs run on. A
+    /// longer time that the server asks for is kept between looks.
     pub async fn wait(&self, id: &JobId, options: &WaitOptions) -> Result<Vec<Job>, WaitError> {
         let begun = Instant::now();
         let (mut pause, mut unknown_since) = (options.initial, None);
@@ -99,7 +100,8 @@ impl Jobs {
                 }
             };
             let (id, spent) = (id.clone(), begun.elapsed());
-            if spent.saturating_add(pause) > options.total {
+            let asked = last.as_ref().map_or(Duration::ZERO, |error| error.asked());
+            if spent.saturating_add(pause.max(asked)) > options.total {
                 return Err(WaitError::OutOfTime {
                     id,
                     spent,
@@ -107,7 +109,7 @@ impl Jobs {
                     last,
                 });
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(pause.max(asked)).await;
             pause = pause.saturating_mul(2).min(options.longest);
         }
     }

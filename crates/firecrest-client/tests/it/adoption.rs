@@ -310,3 +310,18 @@ async fn nothing_is_settled_by_looks_alone() {
     assert!(server.count("GET /compute/clariden/jobs") >= 3);
     assert!(server.count("GET /filesystem/clariden/ops/view") >= 3);
 }
+
+#[tokio::test]
+async fn looks_keep_the_wait_that_a_gateway_asks_for() {
+    let server = Server::start(|_| Reply::new(429, "").header("retry-after", "3600")).await;
+    let jobs = quick(&server.url()).jobs(&system());
+    let error = jobs
+        .adopt(&job_name("run-1"), &mark(), &quick_adoption())
+        .await
+        .expect_err("throttled");
+    assert!(
+        matches!(error, AdoptError::Unsettled { looks: 1, .. }),
+        "{error:?}"
+    );
+    assert_eq!(server.seen().len(), 2, "the list and the mark");
+}

@@ -118,6 +118,30 @@ async fn waits_end() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_asks_for_an_hour_is_not_asked_again() {
+    let server = Server::start(|_| Reply::new(429, "").header("retry-after", "3600")).await;
+    let jobs = quick(&server.url()).jobs(&system());
+    let error = jobs
+        .wait(&job_id("7"), &quick_wait())
+        .await
+        .expect_err("throttled");
+    assert!(matches!(error, WaitError::OutOfTime { .. }), "{error:?}");
+    assert!(chain(&error).contains("HTTP 429"), "{}", chain(&error));
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_wait_that_the_gateway_asks_for_is_kept() {
+    let begun = std::time::Instant::now();
+    let replies = vec![
+        Reply::new(503, "").header("retry-after", "1"),
+        job("7", "COMPLETED"),
+    ];
+    wait(replies, &quick_wait()).await.expect("the end");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn a_job_that_will_not_start_is_said() {
     let status = json!({ "state": "PENDING", "stateReason": "PartitionTimeLimit" });
     let hopeless = Reply::json(
