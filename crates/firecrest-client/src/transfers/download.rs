@@ -31,15 +31,15 @@ impl Transfers {
             return Err(TransferError::NotAFile(source.clone()));
         }
         let known = self.known().await?;
-        let (draft, way) = if stat.size <= known.download {
-            (
-                self.download_direct(source, stat.size, destination).await?,
-                Way::Direct,
-            )
-        } else {
+        let is_direct = stat.size <= known.download;
+        if !is_direct {
             known.check_staging(options)?;
-            self.download_staged(source, stat.size, destination, options)
-                .await?
+        }
+        let draft = Draft::create(destination).await?;
+        let way = if is_direct {
+            self.download_direct(source, stat.size, &draft).await?
+        } else {
+            self.download_staged(source, stat.size, &draft, options).await?
         };
         let local = sha256(draft.path()).await?;
         match options.verify {
@@ -59,31 +59,31 @@ impl Transfers {
         &self,
         source: &RemotePath,
         size: u64,
-        destination: &Path,
-    ) -> Result<Draft, TransferError> {
+        draft: &Draft,
+    ) -> Result<Way, TransferError> {
         let content = self.files().download(source).await?;
         compare_size(source, size, content.len() as u64)?;
-        let draft = Draft::create(destination, 0).await?;
         tokio::fs::write(draft.path(), &content)
             .await
             .map_err(fault("writing", draft.path()))?;
-        Ok(draft)
+        Ok(Way::Direct)
     }
 
     async fn download_staged(
         &self,
         source: &RemotePath,
         size: u64,
-        destination: &Path,
+        draft: &Draft,
         options: &TransferOptions,
-    ) -> Result<(Draft, Way), TransferError> {
+    ) -> Result<Way, TransferError> {
+        draft.resize(size).await?;
         let (begun, url) = self.begin_download(source, options).await?;
         let fetched = match url {
-            Ok(url) => self.fetch_parts(&begun, &url, size, destination, options).await,
+            Ok(url) => self.fetch_parts(&begun, &url, size, draft, options).await,
             Err(reason) => Err(TransferError::Plan(reason)),
         };
         match fetched {
-            Ok(draft) => Ok((draft, Way::Staged(begun.job))),
+            Ok(()) => Ok(Way::Staged(begun.job)),
             Err(error) => Err(self.abandon(&begun, error).await),
         }
     }
@@ -93,10 +93,9 @@ impl Transfers {
         begun: &Begun,
         url: &PresignedUrl,
         size: u64,
-        destination: &Path,
+        draft: &Draft,
         options: &TransferOptions,
-    ) -> Result<Draft, TransferError> {
-        let draft = Draft::create(destination, size).await?;
+    ) -> Result<(), TransferError> {
         // The object is there once the job has ended; before, the storage answers 404.
         self.finish(begun, options).await?;
         let storage = Storage::new(&self.client);
@@ -104,8 +103,7 @@ impl Transfers {
         stream::iter(parts(size, options.part_size.get() as u64))
             .map(|part| storage.get_part(url, path, part, part.length == size))
             .buffer_unordered(options.parallel.get())
-            .try_collect::<()>()
-            .await?;
-        Ok(draft)
+            .try_collect()
+            .await
     }
 }

@@ -119,22 +119,30 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Makes an empty file of this size.
-    pub(super) async fn create(destination: &Path, size: u64) -> Result<Self, TransferError> {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(destination.file_name().unwrap_or_default());
-        name.push(format!(".{}.part", &random_id()[..8]));
-        let path = destination.with_file_name(name);
-        let create = async {
-            let file = File::create_new(&path).await?;
-            file.set_len(size).await
-        };
-        create.await.map_err(fault("creating", &path))?;
-        Ok(Self {
-            path,
+    /// Makes an empty file beside a destination that is a file or not there.
+    pub(super) async fn create(destination: &Path) -> Result<Self, TransferError> {
+        let checked = check_destination(destination).await;
+        let name = checked.map_err(fault("writing", destination))?;
+        let mut draft_name = std::ffi::OsString::from(".");
+        draft_name.push(name);
+        draft_name.push(format!(".{}.part", &random_id()[..8]));
+        let draft = Self {
+            path: destination.with_file_name(draft_name),
             destination: destination.to_owned(),
             is_kept: false,
-        })
+        };
+        let created = File::create_new(&draft.path).await;
+        created.map_err(fault("creating", &draft.path))?;
+        Ok(draft)
+    }
+
+    /// Gives the file this size, before parts are written into their places.
+    pub(super) async fn resize(&self, size: u64) -> Result<(), TransferError> {
+        let resize = async {
+            let file = OpenOptions::new().write(true).open(&self.path).await?;
+            file.set_len(size).await
+        };
+        resize.await.map_err(fault("writing", &self.path))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -159,6 +167,44 @@ impl Draft {
     }
 }
 
+/// The name of a destination. A download would take the place of a device as well, and a directory would be found
+/// only once all has come.
+async fn check_destination(destination: &Path) -> io::Result<&std::ffi::OsStr> {
+    let refuse = |kind, reason| Err(io::Error::new(kind, reason));
+    let ends_with_slash = destination.as_os_str().as_encoded_bytes().ends_with(b"/");
+    match (destination.file_name(), tokio::fs::metadata(destination).await) {
+        (_, Ok(metadata)) if metadata.is_dir() => refuse(
+            io::ErrorKind::IsADirectory,
+            "it is a directory: name the file in it",
+        ),
+        (None, _) => refuse(io::ErrorKind::InvalidInput, "it names no file"),
+        _ if ends_with_slash => refuse(
+            io::ErrorKind::InvalidInput,
+            "it names no file: leave out the last `/`",
+        ),
+        (_, Ok(metadata)) if !metadata.is_file() => refuse(
+            io::ErrorKind::InvalidInput,
+            "it is not a regular file, and a download would take its place",
+        ),
+        (Some(name), _) => Ok(name),
+    }
+}
+
+/// Refuses what is no file to send: a device has no end.
+pub(super) async fn size_of(source: &Path) -> Result<u64, TransferError> {
+    let metadata = tokio::fs::metadata(source)
+        .await
+        .map_err(fault("reading", source))?;
+    if metadata.is_file() {
+        return Ok(metadata.len());
+    }
+    let error = io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "it is not a file: pack directories before the transfer",
+    );
+    Err(fault("reading", source)(error))
+}
+
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.is_kept {
@@ -181,16 +227,33 @@ mod tests {
                 .expect("the directory")
                 .count()
         };
-        drop(Draft::create(&destination, 10).await.expect("a draft"));
+        let draft = Draft::create(&destination).await.expect("a draft");
+        draft.resize(u64::MAX).await.expect_err("no file is as large");
+        drop(draft);
         assert_eq!(count(), 0);
-        Draft::create(&destination, 10)
-            .await
-            .expect("a draft")
-            .keep()
-            .await
-            .expect("kept");
+        let draft = Draft::create(&destination).await.expect("a draft");
+        draft.resize(10).await.expect("a size");
+        draft.keep().await.expect("kept");
         assert_eq!(count(), 1);
         assert_eq!(std::fs::metadata(&destination).expect("a file").len(), 10);
+    }
+
+    #[tokio::test]
+    async fn only_files_are_written_and_sent() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let check = async |destination: &Path, expected: &str| {
+            let error = Draft::create(destination).await.expect_err("refused");
+            let source = std::error::Error::source(&error).expect("a reason");
+            assert!(source.to_string().contains(expected), "{error}: {source}");
+        };
+        check(directory.path(), "it is a directory").await;
+        check(&directory.path().join("new/"), "leave out the last `/`").await;
+        check(&directory.path().join("missing/.."), "it names no file").await;
+        check(Path::new("/dev/null"), "not a regular file").await;
+        check(&directory.path().join("missing/file"), "No such file").await;
+        for source in [directory.path(), Path::new("/dev/zero")] {
+            size_of(source).await.expect_err("refused");
+        }
     }
 
     #[tokio::test]

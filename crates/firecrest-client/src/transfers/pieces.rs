@@ -35,7 +35,7 @@ impl Transfers {
         destination: &Path,
         options: &TransferOptions,
     ) -> Result<Transferred, TransferError> {
-        let draft = Draft::create(destination, 0).await?;
+        let draft = Draft::create(destination).await?;
         let file = OpenOptions::new().append(true).open(draft.path()).await;
         let mut file = file.map_err(fault("writing", draft.path()))?;
         let (mut hasher, mut bytes) = (sha2::Sha256::new(), 0);

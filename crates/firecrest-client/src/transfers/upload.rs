@@ -6,12 +6,15 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
     TransferError, TransferOptions, Transferred, Transfers, Verify, Way,
-    local::{fault, sha256},
+    local::{fault, sha256, size_of},
     plan::{complete_message, part_size, parts},
     staging::{Begun, UploadPlan},
     storage::Storage,
 };
-use crate::{files::Sha256, names::RemotePath};
+use crate::{
+    files::{Sha256, UploadError},
+    names::RemotePath,
+};
 
 impl Transfers {
     /// Writes a local file to the cluster, over one that is there already, and verifies it.
@@ -26,14 +29,15 @@ impl Transfers {
         target: &RemotePath,
         options: &TransferOptions,
     ) -> Result<Transferred, TransferError> {
-        let metadata = tokio::fs::metadata(source)
-            .await
-            .map_err(fault("reading", source))?;
+        let size = size_of(source).await?;
+        if target.split().is_none() {
+            return Err(UploadError::NoFile(target.clone()).into());
+        }
         let local = sha256(source).await?;
         if let Verify::Sha256(expected) = options.verify {
             compare(&source.display(), expected, local)?;
         }
-        let (known, size) = (self.known().await?, metadata.len());
+        let known = self.known().await?;
         let way = if size <= known.upload {
             let content = tokio::fs::read(source).await.map_err(fault("reading", source))?;
             self.files().upload(target, content).await?;

@@ -218,6 +218,36 @@ async fn failed_transfers_leave_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_place_that_takes_no_file_is_found_before_a_job_is_begun() {
+    let stage = Stage::start(Vec::new()).await;
+    stage.put("/scratch/file", content(10_000));
+    let transfers = stage.client().transfers(&system());
+    let directory = stage.directory.path();
+    for place in [
+        directory.to_owned(),
+        directory.join("missing/down"),
+        "/dev/null".into(),
+    ] {
+        let outcome = transfers
+            .download(&path("/scratch/file"), &place, &options())
+            .await;
+        assert!(matches!(outcome, Err(TransferError::Local { .. })), "{outcome:?}");
+    }
+    let source = directory.join("up");
+    std::fs::write(&source, content(10_000)).expect("written");
+    let outcome = transfers
+        .upload(&source, &path("/scratch/directory/"), &options())
+        .await;
+    assert!(matches!(outcome, Err(TransferError::Upload(_))), "{outcome:?}");
+    let outcome = transfers
+        .upload(directory, &path("/scratch/file"), &options())
+        .await;
+    assert!(matches!(outcome, Err(TransferError::Local { .. })), "{outcome:?}");
+    assert_eq!(stage.with(|cluster| cluster.jobs), 0);
+    assert_eq!(stage.left_behind(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_job_that_is_left_is_named() {
     let foreign = Fault::Instead(Reply::refusal(500, "scancel: error: Access/permission denied"));
     let gone = Fault::Instead(Reply::new(403, ""));
