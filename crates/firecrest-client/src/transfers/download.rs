@@ -19,7 +19,7 @@ impl Transfers {
     ///
     /// A file within the direct limit comes in one call. A larger one comes through the staging storage by
     /// parts, each of which goes on from where it was after a cut. The destination appears whole or not at
-    /// all.
+    /// all. When such a transfer fails, or its future is dropped, its job is ended.
     pub async fn download(
         &self,
         source: &RemotePath,
@@ -83,8 +83,8 @@ impl Transfers {
             Err(reason) => Err(TransferError::Plan(reason)),
         };
         match fetched {
-            Ok(()) => Ok(Way::Staged(begun.job)),
-            Err(error) => Err(self.abandon(&begun, error).await),
+            Ok(()) => Ok(Way::Staged(begun.over())),
+            Err(error) => Err(self.abandon(begun, error).await),
         }
     }
 

@@ -2,12 +2,14 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use super::{TransferError, TransferOptions, Transfers};
 use crate::{
     answer::excerpt,
     call::{Call, path},
     classify::CallKind,
+    jobs::Jobs,
     lenient,
     names::{JobId, RemotePath},
     secret::PresignedUrl,
@@ -52,11 +54,38 @@ struct Directives {
     download_url: Option<String>,
 }
 
-/// A transfer that has begun: a job waits or runs, and must end.
+/// A transfer that has begun: a job waits or runs, and is told to end when this is dropped before its end.
 #[derive(Debug)]
 pub(super) struct Begun {
-    pub(super) job: JobId,
+    job: JobId,
     logs: Vec<String>,
+    jobs: Jobs,
+    is_over: bool,
+}
+
+impl Begun {
+    /// The job, which needs no end any more.
+    pub(super) fn over(mut self) -> JobId {
+        self.is_over = true;
+        self.job.clone()
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        // Without a runtime nothing can be sent, and the job ends when its time is up.
+        if let Ok(runtime) = Handle::try_current() {
+            let (jobs, job) = (self.jobs.clone(), self.job.clone());
+            runtime.spawn(async move {
+                if let Err(error) = jobs.cancel(&job).await {
+                    tracing::warn!(%job, %error, "the job of a transfer that was given up could not be ended");
+                }
+            });
+        }
+    }
 }
 
 /// What the server gives for an upload.
@@ -124,18 +153,20 @@ impl Transfers {
                 error_log,
             } = answer.transfer_job.logs;
             let logs = error_log.into_iter().chain(output_log).collect();
-            Ok((Begun { job, logs }, answer.transfer_directives))
+            let begun = Begun {
+                job,
+                logs,
+                jobs: self.client.jobs(&self.system),
+                is_over: false,
+            };
+            Ok((begun, answer.transfer_directives))
         });
         Ok(begun?)
     }
 
     /// Waits until the transfer job has ended well.
     pub(super) async fn finish(&self, begun: &Begun, options: &TransferOptions) -> Result<(), TransferError> {
-        let waited = self
-            .client
-            .jobs(&self.system)
-            .wait(&begun.job, &options.wait)
-            .await;
+        let waited = begun.jobs.wait(&begun.job, &options.wait).await;
         let jobs = waited.map_err(|error| TransferError::Wait {
             id: begun.job.clone(),
             error,
@@ -171,11 +202,13 @@ impl Transfers {
     }
 
     /// Ends the job of a transfer that failed: it would wait for its content until its time is up.
-    pub(super) async fn abandon(&self, begun: &Begun, error: TransferError) -> TransferError {
-        match self.client.jobs(&self.system).cancel(&begun.job).await {
+    pub(super) async fn abandon(&self, begun: Begun, error: TransferError) -> TransferError {
+        let cancelled = begun.jobs.cancel(&begun.job).await;
+        let id = begun.over();
+        match cancelled {
             Ok(_) => error,
             Err(cancel) => TransferError::JobLeft {
-                id: begun.job.clone(),
+                id,
                 error: Box::new(error),
                 cancel: Box::new(cancel),
             },

@@ -21,8 +21,8 @@ impl Transfers {
     ///
     /// A file within the direct limit goes in one call. A larger one goes through the staging storage, which
     /// takes up to a minute more: the job on the cluster looks for its content once a minute. When such a
-    /// transfer fails its job is ended; a future that is dropped leaves the job to its time limit. A transfer
-    /// whose beginning got no clear answer is not begun again by itself: its job may wait for content already.
+    /// transfer fails, or its future is dropped, its job is ended. A transfer whose beginning got no clear answer
+    /// is not begun again by itself: its job may wait for content already, until its time is up.
     pub async fn upload(
         &self,
         source: &Path,
@@ -67,9 +67,9 @@ impl Transfers {
             Err(reason) => Err(TransferError::Plan(reason)),
         };
         if let Err(error) = sent {
-            return Err(self.abandon(&begun, error).await);
+            return Err(self.abandon(begun, error).await);
         }
-        Ok(Way::Staged(begun.job))
+        Ok(Way::Staged(begun.over()))
     }
 
     async fn send_parts(

@@ -1,5 +1,7 @@
 //! Transfers in spite of faults: whole and verified, or an error, and no job left behind.
 
+use std::time::Duration;
+
 use firecrest_client::{RemotePiece, Sha256, TransferError, TransferOptions, Transferred, Verify, Way};
 use serde_json::json;
 
@@ -245,6 +247,35 @@ async fn a_place_that_takes_no_file_is_found_before_a_job_is_begun() {
     assert!(matches!(outcome, Err(TransferError::Local { .. })), "{outcome:?}");
     assert_eq!(stage.with(|cluster| cluster.jobs), 0);
     assert_eq!(stage.left_behind(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_transfer_that_is_given_up_ends_its_job() {
+    let late = || Fault::Instead(Reply::new(503, "").after(Duration::from_mins(1)));
+    let ended = async |stage: &Stage| {
+        while stage.with(|cluster| cluster.cancelled.is_empty()) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert_eq!(stage.with(|cluster| cluster.cancelled.clone()), ["7"]);
+        assert_eq!(stage.left_behind(), Vec::<String>::new());
+    };
+    let begun = async |stage: &Stage, line: &str| {
+        while stage.server.count(line) == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let stage = Stage::start(vec![("PUT", late())]).await;
+    tokio::select! {
+        outcome = stage.upload(10_000, &options()) => panic!("it waits: {outcome:?}"),
+        () = begun(&stage, "PUT /bucket/key") => {}
+    }
+    ended(&stage).await;
+    let stage = Stage::start(vec![("GET", late())]).await;
+    tokio::select! {
+        outcome = stage.download(10_000, &options()) => panic!("it waits: {outcome:?}"),
+        () = begun(&stage, "GET /bucket/key") => {}
+    }
+    ended(&stage).await;
 }
 
 #[tokio::test]
