@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     answer::{Origin, Refusal},
-    backoff::{self, Next, Past},
+    backoff::{self, Next, Past, RetryPolicy},
     classify::{CallKind, Class, Failure, classify},
     client::Client,
     error::{Cause, Error, Trail, TransportError},
@@ -75,7 +75,19 @@ fn class_of(cause: &Cause) -> Class {
 }
 
 fn time_for(bytes: u64) -> Duration {
-    LEAST_TIME + Duration::from_secs(bytes / SLOWEST)
+    LEAST_TIME + on_its_way(bytes)
+}
+
+fn on_its_way(bytes: u64) -> Duration {
+    Duration::from_secs(bytes / SLOWEST)
+}
+
+/// The bounds of an exchange. What a large part takes on a slow line does not count against its repetitions.
+fn patience(policy: &RetryPolicy, bytes: u64) -> RetryPolicy {
+    RetryPolicy {
+        total: policy.total.saturating_add(on_its_way(bytes)),
+        ..*policy
+    }
 }
 
 /// The storage, as one transfer sees it.
@@ -89,13 +101,15 @@ impl<'a> Storage<'a> {
         Self { client }
     }
 
-    /// Repeats an exchange within the bounds of the client's policy. The attempt is told its number.
+    /// Repeats an exchange of so many bytes within the bounds of the client's policy. The attempt is told its
+    /// number.
     async fn repeat<T, F: Future<Output = Result<T, Broken>>>(
         &self,
-        method: &'static str,
-        url: &PresignedUrl,
+        (method, url): (&'static str, &PresignedUrl),
+        bytes: u64,
         attempt: impl Fn(u32) -> F,
     ) -> Result<T, TransferError> {
+        let policy = patience(self.client.policy(), bytes);
         let begun = Instant::now();
         let mut past = Past {
             attempts: 0,
@@ -114,7 +128,7 @@ impl<'a> Storage<'a> {
             let path = url.shown();
             tracing::debug!(method, path, attempts = past.attempts, %cause, "an exchange with the storage failed");
             match backoff::next(
-                self.client.policy(),
+                &policy,
                 past,
                 class,
                 cause.asked(Timestamp::now()),
@@ -144,7 +158,8 @@ impl<'a> Storage<'a> {
         path: &Path,
         part: Part,
     ) -> Result<String, TransferError> {
-        self.repeat("PUT", url, |_| self.put_once(url, path, part)).await
+        self.repeat(("PUT", url), part.length, |_| self.put_once(url, path, part))
+            .await
     }
 
     async fn put_once(&self, url: &PresignedUrl, path: &Path, part: Part) -> Result<String, Broken> {
@@ -206,7 +221,7 @@ impl<'a> Storage<'a> {
                 Err(broken) => Err(broken),
             }
         };
-        self.repeat("POST", url, attempt).await
+        self.repeat(("POST", url), 0, attempt).await
     }
 
     /// Fetches a part into its place of a file. After a cut it goes on from where it was.
@@ -219,8 +234,10 @@ impl<'a> Storage<'a> {
     ) -> Result<(), TransferError> {
         let have = AtomicU64::new(0);
         let have = &have;
-        self.repeat("GET", url, |_| self.get_once(url, path, part, is_whole, have))
-            .await
+        self.repeat(("GET", url), part.length, |_| {
+            self.get_once(url, path, part, is_whole, have)
+        })
+        .await
     }
 
     async fn get_once(
@@ -361,4 +378,23 @@ async fn check_completion(response: reqwest::Response) -> Result<(), Broken> {
         return Err(Broken::Exchange(Cause::Refused(refusal(500, &body, None))));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_part_on_a_slow_line_is_repeated() {
+        let policy = RetryPolicy::default();
+        let part = 2 << 30;
+        let past = Past {
+            attempts: 1,
+            spent: Duration::from_mins(20),
+            renewed: true,
+        };
+        let next = |bytes| backoff::next(&patience(&policy, bytes), past, Class::Retry, None, 0.0);
+        assert!(matches!(next(part), Next::Wait(_)), "{:?}", next(part));
+        assert!(matches!(next(0), Next::GiveUp(_)), "{:?}", next(0));
+    }
 }
