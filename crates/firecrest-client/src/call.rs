@@ -58,6 +58,8 @@ pub(crate) struct Call {
     pub(crate) is_public: bool,
     /// One attempt only, whatever the policy: for polls that come again anyway.
     pub(crate) is_single: bool,
+    /// After a refusal with this status there is no further attempt, whatever the policy.
+    pub(crate) last_status: Option<u16>,
     /// The answer holds presigned URLs: none of it is shown.
     pub(crate) is_secret: bool,
     /// More time for one attempt than the client's default.
@@ -74,6 +76,7 @@ impl Call {
             content: Content::Nothing,
             is_public: false,
             is_single: false,
+            last_status: None,
             is_secret: false,
             extra_time: Duration::ZERO,
         }

@@ -174,6 +174,9 @@ impl Client {
             let next = match &cause {
                 // The issuer was asked as often as the policy allows.
                 Cause::Token(error) => Next::GiveUp(error.gave_up),
+                Cause::Refused(refusal) if call.last_status == Some(refusal.status) => {
+                    Next::GiveUp(GaveUp::Permanent)
+                }
                 _ => backoff::next(&policy, past, class, asked, rand::random()),
             };
             match (next, &self.0.authority) {

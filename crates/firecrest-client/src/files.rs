@@ -227,7 +227,7 @@ impl Files {
             name: name.to_owned(),
             bytes,
         };
-        call.is_single = is_empty;
+        call.last_status = is_empty.then_some(408);
         match self.client.run(call).await {
             Ok(_) => Ok(()),
             // The server waits for the end of a file without content until its time is up, and writes it.

@@ -352,6 +352,7 @@ async fn empty_files_are_written_although_the_server_refuses() {
     for (size, is_written) in [(0, true), (7, false)] {
         let stat = Reply::json(200, &json!({ "output": { "mode": 33_188, "size": size } }));
         let server = answering(vec![
+            Reply::refusal(424, "Unable to open a new SSH channel."),
             Reply::refusal(408, "Command execution timeout limit exceeded."),
             stat,
         ])
@@ -361,6 +362,6 @@ async fn empty_files_are_written_although_the_server_refuses() {
             .upload(&path("/scratch/empty"), "")
             .await;
         assert_eq!(outcome.is_ok(), is_written);
-        assert_eq!(server.seen().len(), 2);
+        assert_eq!(server.seen().len(), 3);
     }
 }
