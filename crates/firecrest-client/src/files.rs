@@ -90,10 +90,20 @@ impl Files {
             .map(|answer| answer.output)
     }
 
-    /// Size, owner, times and kind of a file or directory.
+    /// Size, owner, times and kind of a file, a directory or a link itself.
     pub async fn stat(&self, path: &RemotePath) -> Result<Stat, Error> {
+        self.stat_call(self.get("stat", path)).await
+    }
+
+    /// Size, owner, times and kind of what a path leads to: of a link, what it points to.
+    pub async fn stat_target(&self, path: &RemotePath) -> Result<Stat, Error> {
+        self.stat_call(self.get("stat", path).query("dereference", true))
+            .await
+    }
+
+    async fn stat_call(&self, call: Call) -> Result<Stat, Error> {
         self.client
-            .run(self.get("stat", path))
+            .run(call)
             .await?
             .json::<Output<Stat>>()
             .map(|answer| answer.output)
@@ -232,7 +242,7 @@ impl Files {
             Ok(_) => Ok(()),
             // The server waits for the end of a file without content until its time is up, and writes it.
             Err(error) if is_empty && error.status() == Some(408) => {
-                let stat = self.stat(path).await;
+                let stat = self.stat_target(path).await;
                 if stat.is_ok_and(|stat| stat.size == 0) {
                     Ok(())
                 } else {

@@ -26,7 +26,7 @@ impl Transfers {
         destination: &Path,
         options: &TransferOptions,
     ) -> Result<Transferred, TransferError> {
-        let stat = self.files().stat(source).await?;
+        let stat = self.files().stat_target(source).await?;
         if !stat.is_file() {
             return Err(TransferError::NotAFile(source.clone()));
         }
@@ -84,7 +84,7 @@ impl Transfers {
         };
         match fetched {
             Ok(()) => Ok(Way::Staged(begun.over())),
-            Err(error) => Err(self.abandon(begun, error).await),
+            Err(error) => Err(begun.abandon(error).await),
         }
     }
 

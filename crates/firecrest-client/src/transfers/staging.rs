@@ -69,6 +69,20 @@ impl Begun {
         self.is_over = true;
         self.job.clone()
     }
+
+    /// Ends the job of a transfer that failed: it would wait for its content until its time is up.
+    pub(super) async fn abandon(self, error: TransferError) -> TransferError {
+        let cancelled = self.jobs.cancel(&self.job).await;
+        let id = self.over();
+        match cancelled {
+            Ok(_) => error,
+            Err(cancel) => TransferError::JobLeft {
+                id,
+                error: Box::new(error),
+                cancel: Box::new(cancel),
+            },
+        }
+    }
 }
 
 impl Drop for Begun {
@@ -199,20 +213,6 @@ impl Transfers {
             }
         }
         "<nothing>".to_owned()
-    }
-
-    /// Ends the job of a transfer that failed: it would wait for its content until its time is up.
-    pub(super) async fn abandon(&self, begun: Begun, error: TransferError) -> TransferError {
-        let cancelled = begun.jobs.cancel(&begun.job).await;
-        let id = begun.over();
-        match cancelled {
-            Ok(_) => error,
-            Err(cancel) => TransferError::JobLeft {
-                id,
-                error: Box::new(error),
-                cancel: Box::new(cancel),
-            },
-        }
     }
 }
 

@@ -67,7 +67,7 @@ impl Transfers {
             Err(reason) => Err(TransferError::Plan(reason)),
         };
         if let Err(error) = sent {
-            return Err(self.abandon(begun, error).await);
+            return Err(begun.abandon(error).await);
         }
         Ok(Way::Staged(begun.over()))
     }
@@ -108,7 +108,7 @@ impl Transfers {
         match options.verify {
             Verify::Checksum => compare(target, local, self.remote_checksum(target).await?),
             Verify::Sha256(_) | Verify::Size => {
-                let found = self.files().stat(target).await?.size;
+                let found = self.files().stat_target(target).await?.size;
                 compare_size(target, size, found)
             }
         }
