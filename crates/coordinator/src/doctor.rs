@@ -44,7 +44,8 @@ impl Finding {
         Self {
             state,
             part,
-            text,
+            // Commands of the cluster write several lines, and a finding is one.
+            text: text.split_whitespace().collect::<Vec<_>>().join(" "),
             hint: None,
         }
     }
@@ -218,6 +219,14 @@ mod tests {
 
     fn check(finding: &Finding, expected: &str) {
         assert_eq!(finding.to_string(), expected);
+    }
+
+    #[test]
+    fn a_finding_is_one_line() {
+        check(
+            &Finding::fault("account", "sacct: error: a\nsacct: error: b\n".to_owned()),
+            "fault  account      sacct: error: a sacct: error: b",
+        );
     }
 
     #[test]

@@ -56,19 +56,23 @@ fn client(env_file: &Path) -> Result<Client, Failure> {
         .map_err(Failure::usage)
 }
 
-/// The lines `NAME=VALUE` of a file; none when there is no file.
+/// The file that is looked for when none is named.
+const USUAL_FILE: &str = ".env";
+
+/// The lines `NAME=VALUE` of a file; the usual one may be missing.
 fn variables(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
-    if !path.exists() {
+    if !path.exists() && path == Path::new(USUAL_FILE) {
         return Ok(BTreeMap::new());
     }
     dotenvy::from_path_iter(path)
         .and_then(Iterator::collect)
         // The error's own words would show the line, and with it a secret.
-        .map_err(|_| {
-            Failure::usage(anyhow!(
-                "`{}` has a line that is not `NAME=VALUE`",
-                path.display()
-            ))
+        .map_err(|error| {
+            let path = path.display();
+            Failure::usage(match error {
+                dotenvy::Error::Io(error) => anyhow!("`{path}` cannot be read: {error}"),
+                _ => anyhow!("`{path}` has a line that is not `NAME=VALUE`"),
+            })
         })
 }
 
@@ -86,9 +90,13 @@ async fn examine(client: &Client, arguments: &DoctorSlurmArguments) -> Result<St
     let credentials = match client.credential().await {
         Ok(credential) => doctor::credential(&credential),
         Err(error) => {
+            let hint = if error.is_retryable() {
+                "is the URL of the token endpoint right, and can this machine reach it?"
+            } else {
+                "are the client's id and secret those of the portal, and is the URL that of its token endpoint?"
+            };
             let error = anyhow::Error::from(error);
-            Finding::fault("credentials", format!("{error:#}"))
-                .hint("are the client's id and secret those of the portal?")
+            Finding::fault("credentials", format!("{error:#}")).hint(hint)
         }
     };
     if say(credentials)? {

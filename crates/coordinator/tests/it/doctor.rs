@@ -120,3 +120,12 @@ fn tokens_that_are_refused_at_once_are_a_fault() {
         &["fault  credentials  the issuer takes them; a token lives 40 s"],
     );
 }
+
+#[test]
+fn a_file_that_is_named_must_be_there() {
+    let world = World::new();
+    for file in ["nosuch.env", "."] {
+        let failed = world.check(&["doctor", "slurm", "--env-file", file], 2, "cannot be read");
+        assert_eq!(failed, "");
+    }
+}
