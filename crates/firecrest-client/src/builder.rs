@@ -277,7 +277,7 @@ mod tests {
             let error = check_base_url(text).expect_err("of no use").to_string();
             let builder = format!("{:?}", Client::builder(text));
             for shown in [error, builder] {
-                assert!(!shown.contains("sword"), "{shown}");
+                assert!(!shown.contains("fish"), "{shown}");
                 assert!(shown.contains("api.example"), "{shown}");
             }
         }
