@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{FileSystemOptions, Options, Running, Simulator, SystemOptions, parse_span};
 
@@ -55,7 +56,7 @@ struct Serve {
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     command_timeout: Option<Duration>,
     /// The size of the parts of an upload through the storage.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     part_bytes: Option<u64>,
     /// Jobs go to the Slurm of this machine.
     #[arg(long)]
@@ -65,6 +66,7 @@ struct Serve {
 /// Carries the command out, and returns once it was interrupted.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Command::Serve(serve) = arguments.command;
+    let mut ends = Ends::new().context("failed to wait for an interrupt")?;
     let folder = tempfile::Builder::new().prefix("firecrest-sim-root-").tempdir();
     let folder = folder.context("failed to make a temporary folder")?;
     let options = serve.options(folder.path())?;
@@ -73,17 +75,34 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .await
         .context("the simulator does not start")?;
     announce(&mut io::stdout().lock(), &shown, &running).context("failed to print the addresses")?;
-    interrupted().await.context("failed to wait for an interrupt")?;
+    ends.first().await;
     running.stop().await;
     Ok(())
 }
 
-async fn interrupted() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupt = tokio::signal::ctrl_c() => interrupt,
-        _ = terminate.recv() => Ok(()),
+/// The signals that end it, a closed terminal's included: jobs and folders end with it.
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Ends {
+    /// From now on the signals are waited for.
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn first(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
     }
 }
 

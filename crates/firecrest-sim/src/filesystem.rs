@@ -105,8 +105,11 @@ impl Context {
                 Operation::Compress => self.compress(&fields).await,
                 Operation::Extract => self.extract(&fields).await,
                 operation => {
-                    let (files, call) = (self.files(), call.clone());
-                    let work = move || operation.carry_out(&files, &call, &fields);
+                    let (files, call, held) = (self.files(), call.clone(), self.state.work.hold());
+                    let work = move || {
+                        let _held = held;
+                        operation.carry_out(&files, &call, &fields)
+                    };
                     let done = tokio::task::spawn_blocking(work).await;
                     done.unwrap_or_else(|error| Err(Problem::server_error(error.to_string()).into()))
                 }

@@ -19,6 +19,7 @@
 
 mod answer;
 mod call;
+mod check;
 pub mod cli;
 mod clock;
 mod cluster;
@@ -45,6 +46,7 @@ mod state;
 mod status;
 mod storage;
 mod token;
+mod work;
 
 pub use failures::{Chance, Failure, RandomFailures, Rule, Service, Target};
 pub use jobs::job::JobState;

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
+    check,
     cluster::Cluster,
     failures::{RandomFailures, Rule},
     identity,
@@ -25,6 +26,7 @@ use crate::{
     state::{State, System, Users},
     storage::{Storage, unique},
     token::{Secret, TokenSigner},
+    work::Work,
 };
 
 /// Why a simulator does not start.
@@ -55,6 +57,24 @@ pub enum StartError {
         system: String,
         /// The cluster.
         cluster: String,
+    },
+    /// A name or a number of the options is of no use.
+    #[error("{what} `{name}` is of no use: {reason}")]
+    Option {
+        /// What it is of.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A cluster is a real Slurm, and there is none.
+    #[error("cluster `{cluster}` is a real Slurm, and its command `sbatch` is not in {place}")]
+    NoSlurm {
+        /// The cluster.
+        cluster: String,
+        /// Where it was looked for.
+        place: String,
     },
     /// The path of a file system is not absolute.
     #[error("system `{system}` has a file system at `{path}`; write an absolute path without `..`")]
@@ -108,6 +128,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartE
 impl Simulator {
     /// Starts a simulator in the calling tokio runtime.
     pub async fn start(options: Options) -> Result<Running, StartError> {
+        check::options(&options)?;
         let (spool, kept) = spool(&options)?;
         prepare_folders(&options)?;
         open_to_users(&options, &spool)?;
@@ -142,6 +163,7 @@ impl Simulator {
             journal: Journal::default(),
             base_url: base_url.clone(),
             chosen_failures: Mutex::default(),
+            work: Work::default(),
         });
         for rule in &state.options.failures {
             state.failures().add(rule.clone());
@@ -293,6 +315,7 @@ async fn look_after(system: Arc<System>) {
 impl Drop for Running {
     fn drop(&mut self) {
         self.tasks.abort_all();
+        self.state.work.cancel();
         for cluster in self.state.clusters.values() {
             if let Cluster::Processes(processes) = cluster.as_ref() {
                 processes.end_all();
@@ -376,6 +399,7 @@ impl Running {
     pub async fn stop(mut self) {
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
+        self.state.work.end().await;
         for cluster in self.state.clusters.values() {
             if let Cluster::Processes(processes) = cluster.as_ref() {
                 processes.stop().await;

@@ -116,8 +116,8 @@ async fn respond(
     };
     record.path.clone_from(&call.path);
     // A caller that leaves does not end what it began, as with the real server.
-    let handled = tokio::spawn(handle(Arc::clone(state), call, record));
-    let (sent, record) = handled.await.map_err(|_| Cut)?;
+    let handled = state.work.spawn(handle(Arc::clone(state), call, record));
+    let (sent, record) = handled.await.ok().flatten().ok_or(Cut)?;
     let (answer, half) = match sent {
         After::Send(answer) => (answer, false),
         After::SendHalf(answer) => (answer, true),
@@ -238,8 +238,12 @@ async fn carry_out(
 
 /// The storage works on files, and so beside the tasks.
 async fn storage(state: &Arc<State>, call: &Call) -> Answer {
-    let (state, call) = (Arc::clone(state), call.clone());
-    let answer = tokio::task::spawn_blocking(move || state.storage.answer(&call)).await;
+    let (state, call, held) = (Arc::clone(state), call.clone(), state.work.hold());
+    let answer = tokio::task::spawn_blocking(move || {
+        let _held = held;
+        state.storage.answer(&call)
+    });
+    let answer = answer.await;
     answer.unwrap_or_else(|error| Problem::server_error(error.to_string()).into_answer(None))
 }
 

@@ -19,6 +19,7 @@ use crate::{
     remote::{Link, Login, SchedulerState, Services, Surface},
     storage::Storage,
     token::TokenSigner,
+    work::Work,
 };
 
 /// The users by name.
@@ -45,6 +46,7 @@ pub(crate) struct State {
     pub(crate) journal: Journal,
     pub(crate) base_url: String,
     pub(crate) chosen_failures: Mutex<Failures>,
+    pub(crate) work: Work,
 }
 
 /// What a failure changes for one call.
@@ -178,7 +180,7 @@ impl Context {
             }
             Some(appears_after) => {
                 let (state, system) = (Arc::clone(&self.state), Arc::clone(&self.system));
-                tokio::spawn(async move {
+                self.state.work.spawn(async move {
                     tokio::time::sleep(appears_after).await;
                     // Nobody waits for a refusal any more.
                     let _ = state.submit(&system, &submission, None).await;

@@ -324,6 +324,10 @@ impl Files {
 
     pub(crate) fn view(&self, call: &Call) -> Done {
         let size = call.number("size")?.unwrap_or(self.ops_bytes);
+        if size == 0 {
+            let text = "`size` value must be an integer value greater than 0";
+            return Err(Problem::bad_request(text).into());
+        }
         if size > self.ops_bytes {
             let text = format!("`size` value must be less than {} bytes", self.ops_bytes);
             return Err(Problem::bad_request(text).into());

@@ -29,9 +29,9 @@ pub(crate) fn preamble(system: &SystemOptions) -> String {
         "say() {{ echo \"$(date) $*\"; }}\n\
          fail() {{ echo \"$*\" >&2; return 1; }}\n\
          run() {{\n\
-         \x20 local errors status; errors=$(mktemp)\n\
-         \x20 \"$@\" 2> \"$errors\"; status=$?\n\
-         \x20 sed -e {rules} \"$errors\" >&2; rm -f \"$errors\"; return $status\n\
+         \x20 local errors status\n\
+         \x20 {{ errors=$(\"$@\" 2>&1 >&3); }} 3>&1; status=$?\n\
+         \x20 [ -z \"$errors\" ] || printf '%s\\n' \"$errors\" | sed -e {rules} >&2; return $status\n\
          }}\n"
     )
 }
@@ -123,9 +123,9 @@ mod tests {
         say() { echo "$(date) $*"; }
         fail() { echo "$*" >&2; return 1; }
         run() {
-          local errors status; errors=$(mktemp)
-          "$@" 2> "$errors"; status=$?
-          sed -e 's#/tmp/r#/scratch#g' "$errors" >&2; rm -f "$errors"; return $status
+          local errors status
+          { errors=$("$@" 2>&1 >&3); } 3>&1; status=$?
+          [ -z "$errors" ] || printf '%s\n' "$errors" | sed -e 's#/tmp/r#/scratch#g' >&2; return $status
         }
         "##);
     }

@@ -333,3 +333,21 @@ async fn what_a_caller_began_goes_on_without_it() {
     assert_eq!(site.running.calls().len(), 1);
     site.running.stop().await;
 }
+
+#[tokio::test]
+async fn nothing_is_written_after_the_end() {
+    let site = Site::start().await;
+    let slow = Failure::Slow {
+        by: Duration::from_millis(600),
+    };
+    site.running
+        .fail(Rule::once(slow, "POST", "/filesystem/clariden/ops/mkdir"));
+    let body = json!({"path": format!("{WORK}/late"), "parent": true});
+    let call = site.request("POST", "/filesystem/clariden/ops/mkdir", Some(&body));
+    let answer = tokio::time::timeout(Duration::from_millis(200), call.send()).await;
+    assert!(answer.is_err(), "the answer is late");
+    let late = site.real(&format!("{WORK}/late"));
+    site.running.stop().await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(!late.exists());
+}

@@ -41,6 +41,7 @@ async fn site(commands: &Path) -> Site {
         options.users[0].uid = rustix::process::getuid().as_raw();
         options.users[0].groups[0].id = rustix::process::getgid().as_raw();
     };
+    fs::write(commands.join("sbatch"), "").expect("a command");
     let site = Site::start_with(change).await;
     let root = site.real(WORK).display().to_string();
     let programs = [
