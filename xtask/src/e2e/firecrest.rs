@@ -44,14 +44,13 @@ pub(crate) fn play(schedules: u32) -> anyhow::Result<()> {
     ]);
     shell::run(&mut build)?;
     let mut said = Said::default();
-    said.test_suites()?;
     let world = World::new("firecrest")?;
     let site = Site::start(&world)?;
     official_client(&site)?;
     doctor(&world, &site, &mut said)?;
     site.stop()?;
     let count = schedules.to_string();
-    said.of(Command::new(example("transfers")))?;
+    said.of(Command::new(example("large_files")))?;
     let mut random = Command::new(example("schedules"));
     random.args(["--count", &count]);
     said.of(random)?;
@@ -59,6 +58,7 @@ pub(crate) fn play(schedules: u32) -> anyhow::Result<()> {
     let mut blind = Command::new(example("schedules"));
     blind.args(["--count", "200", "--mutate", "blind-submit"]);
     said.of(blind)?;
+    said.test_suites()?;
     said.expect_no_secret()
 }
 
@@ -157,7 +157,7 @@ fn official_client(site: &Site) -> anyhow::Result<()> {
 
 /// `gipfel doctor slurm`, well and with each fault that a user can make.
 fn doctor(world: &World, site: &Site, said: &mut Said) -> anyhow::Result<()> {
-    let mut write = |file: &str, changed: &str, value: &str| -> anyhow::Result<()> {
+    let write = |file: &str, changed: &str, value: &str| -> anyhow::Result<()> {
         let mut text = String::new();
         for (name, own) in &site.variables {
             let value = if name == changed { value } else { own };

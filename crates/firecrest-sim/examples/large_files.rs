@@ -1,6 +1,6 @@
 //! Large files between the client and the simulator, with connections that are cut.
 //!
-//! `cargo run --release -p firecrest-sim --example transfers`
+//! `cargo run --release -p firecrest-sim --example large_files`
 //!
 //! A file of 200 MB goes up and comes down by parts, each way with two cuts; one of 12 MB comes in pieces that are
 //! small enough for direct downloads. The program fails if a checksum differs or a cut did not happen.
@@ -33,7 +33,7 @@ const CUTS: u64 = 2;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let folder = tempfile::Builder::new().prefix("transfers").tempdir()?;
+    let folder = tempfile::Builder::new().prefix("large-files-").tempdir()?;
     let running = Simulator::start(options(folder.path())).await?;
     let (client, system) = (client(&running)?, "alps".parse()?);
     by_parts(&running, &client, &system, folder.path()).await?;
