@@ -264,15 +264,16 @@ async fn a_transfer_that_is_given_up_ends_its_job() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
+    let options = options();
     let stage = Stage::start(vec![("PUT", late())]).await;
     tokio::select! {
-        outcome = stage.upload(10_000, &options()) => panic!("it waits: {outcome:?}"),
+        outcome = stage.upload(10_000, &options) => panic!("it waits: {outcome:?}"),
         () = begun(&stage, "PUT /bucket/key") => {}
     }
     ended(&stage).await;
     let stage = Stage::start(vec![("GET", late())]).await;
     tokio::select! {
-        outcome = stage.download(10_000, &options()) => panic!("it waits: {outcome:?}"),
+        outcome = stage.download(10_000, &options) => panic!("it waits: {outcome:?}"),
         () = begun(&stage, "GET /bucket/key") => {}
     }
     ended(&stage).await;
