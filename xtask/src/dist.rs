@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use gipfel_model::BundleManifest;
 
 use crate::{
-    bundle::{self, Arch, licences, pack},
+    bundle::{self, Arch, licences, pack, program},
     shell,
 };
 
@@ -25,6 +25,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
             "{} is missing: `cargo xtask bundle` comes first",
             bundle::archive(arch).display()
         );
+    }
+    for arch in [Arch::Aarch64, Arch::X86_64] {
+        check_fresh(&bundled(arch)?)?;
     }
     let mut build = shell::cargo(&["build", "--locked", "--release", "--package", "gipfel"]);
     shell::run(build.env("GIPFEL_BUNDLES", bundle::folder()))?;
@@ -69,6 +72,29 @@ fn stripped(folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
+/// What the bundle says of its program.
+fn bundled(arch: Arch) -> anyhow::Result<BundleManifest> {
+    let mut tar = Command::new("tar");
+    tar.arg("xOzf").arg(bundle::archive(arch)).arg("manifest.json");
+    serde_json::from_str(&shell::read(&mut tar)?).context("the bundle's manifest is damaged")
+}
+
+/// Fails if a load generator is of another commit than gipfel will be.
+fn check_fresh(manifest: &BundleManifest) -> anyhow::Result<()> {
+    let words = |commit: Option<&str>, modified: bool| {
+        let changes = if modified { " with changes" } else { "" };
+        format!("{}{changes}", commit.unwrap_or("unknown"))
+    };
+    let bundled = words(manifest.commit.as_deref(), manifest.modified);
+    let here = words(program::commit().as_deref(), program::is_modified());
+    ensure!(
+        bundled == here,
+        "the load generator for {} is of commit {bundled}, and this is {here}: `cargo xtask bundle` comes first",
+        manifest.target
+    );
+    Ok(())
+}
+
 /// Fails unless gipfel writes the very load generators that were bundled.
 fn check_carried(program: &Path, folder: &Path) -> anyhow::Result<()> {
     for arch in [Arch::Aarch64, Arch::X86_64] {
@@ -80,14 +106,7 @@ fn check_carried(program: &Path, folder: &Path) -> anyhow::Result<()> {
         let said = shell::read(&mut command)?;
         let found = pack::sha256_hex(&fs::read(&extracted).context("gipfel wrote no load generator")?);
         fs::remove_file(&extracted).context("failed to remove what was extracted")?;
-        let listed = shell::read(
-            Command::new("tar")
-                .args(["xOzf"])
-                .arg(bundle::archive(arch))
-                .arg("manifest.json"),
-        )?;
-        let manifest: BundleManifest =
-            serde_json::from_str(&listed).context("the bundle's manifest is damaged")?;
+        let manifest = bundled(arch)?;
         ensure!(
             found == manifest.sha256,
             "gipfel carries {found} for {}, the bundle holds {}",

@@ -6,7 +6,7 @@ mod debian;
 mod elf;
 pub(crate) mod licences;
 pub(crate) mod pack;
-mod program;
+pub(crate) mod program;
 mod reproduce;
 mod standard_library;
 mod tools;

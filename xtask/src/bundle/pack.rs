@@ -54,6 +54,10 @@ pub(crate) fn pack(
         Effort::Smallest,
     )?;
     let length = packed.len() as u64;
+    // What an earlier build left is not what a release is to carry.
+    if archive.exists() {
+        fs::remove_file(archive).with_context(|| format!("failed to remove {}", archive.display()))?;
+    }
     ensure!(
         length <= LIMIT_BYTES,
         "the bundle for {} has {length} bytes, {LIMIT_BYTES} are allowed: direct uploads to a cluster end near there",

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use super::debian;
 use crate::shell;
@@ -53,7 +53,13 @@ pub(crate) fn find(target: &str, install: bool, folder: &Path) -> anyhow::Result
         return Ok(StandardLibrary::Installed { toolchain });
     }
     if install {
-        shell::run(Command::new("rustup").args(["target", "add", target]))?;
+        // In the workspace, whose file names the toolchain.
+        let mut add = Command::new("rustup");
+        shell::run(add.args(["target", "add", target]).current_dir(shell::root()))?;
+        ensure!(
+            is_installed(target)?,
+            "rustup has added {target}, but not to the toolchain of this workspace"
+        );
         return Ok(StandardLibrary::Installed { toolchain });
     }
     let library = toolchain.join("lib/rustlib/src/rust/library");
