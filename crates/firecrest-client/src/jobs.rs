@@ -16,7 +16,7 @@ pub use self::{
     adopt::AdoptError,
     mark::Mark,
     nodes::{NodesError, expand_nodes},
-    settle::{AdoptPolicy, Adoption, Earlier},
+    settle::{AdoptPolicy, Adoption, Earlier, Look, MarkSeen, Settling, Verdict},
     spec::{JobSpec, Script, SpecError},
     state::{JobState, PendingReason},
     submit::{Outcome, SubmitError, SubmitFault, Submitted},

@@ -74,8 +74,9 @@ pub use self::{
     },
     jobs::{
         AdoptError, AdoptPolicy, Adoption, Cancelled, Earlier, Job, JobFilter, JobMetadata, JobSpec,
-        JobState, JobStatus, JobTime, Jobs, Mark, NodesError, Outcome, PendingReason, Script, SpecError,
-        SubmitError, SubmitFault, Submitted, Task, TimeWindow, WaitError, WaitOptions, expand_nodes,
+        JobState, JobStatus, JobTime, Jobs, Look, Mark, MarkSeen, NodesError, Outcome, PendingReason, Script,
+        Settling, SpecError, SubmitError, SubmitFault, Submitted, Task, TimeWindow, Verdict, WaitError,
+        WaitOptions, expand_nodes,
     },
     names::{JobId, JobName, NameError, RemotePath, SystemName},
     secret::{PresignedUrl, Secret},

@@ -31,8 +31,8 @@ pub(crate) fn options(options: &Options) -> Result<(), StartError> {
             "an upload needs parts of some bytes",
         ));
     }
-    let slurm = options.clusters.iter().filter(|cluster| cluster.slurm);
-    slurm.map(find_slurm).collect()
+    let mut slurm = options.clusters.iter().filter(|cluster| cluster.slurm);
+    slurm.try_for_each(find_slurm)
 }
 
 fn refusal(what: &'static str, name: &str, reason: &'static str) -> StartError {

@@ -142,9 +142,21 @@ pub struct Piece {
 pub struct FileMode(u16);
 
 impl FileMode {
+    /// A file for its owner alone.
+    pub const OWN_FILE: Self = Self(0o600);
+    /// A directory for its owner alone.
+    pub const OWN_DIRECTORY: Self = Self(0o700);
+    /// A program for everybody.
+    pub const PROGRAM: Self = Self(0o755);
+
     /// Takes permissions, the bits above them included.
     pub fn try_new(bits: u16) -> Option<Self> {
         (bits <= 0o7777).then_some(Self(bits))
+    }
+
+    /// The permissions as a number.
+    pub fn bits(self) -> u16 {
+        self.0
     }
 }
 
@@ -169,6 +181,13 @@ impl Sha256 {
     pub(crate) fn from_digest(digest: &[u8]) -> Self {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest);
+        Self(bytes)
+    }
+}
+
+/// Takes the bytes of a finished digest.
+impl From<[u8; 32]> for Sha256 {
+    fn from(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 }

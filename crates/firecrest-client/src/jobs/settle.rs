@@ -56,16 +56,19 @@ impl Default for AdoptPolicy {
 
 /// One look at the list of jobs and at the mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Look {
+pub struct Look {
     /// The jobs of the name; nothing when the list could not be had.
-    pub(super) listed: Option<Vec<JobId>>,
-    pub(super) mark: MarkSeen,
+    pub listed: Option<Vec<JobId>>,
+    /// The mark.
+    pub mark: MarkSeen,
 }
 
 /// What a look at the mark found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum MarkSeen {
+pub enum MarkSeen {
+    /// The file is not there.
     Absent,
+    /// The file holds this id.
     Holds(JobId),
     /// It could not be read, or holds no id yet.
     Unclear,
@@ -73,24 +76,28 @@ pub(super) enum MarkSeen {
 
 /// What a look settles.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// The jobs of the submission: one, unless something is wrong.
     Found(Vec<JobId>),
+    /// It started nothing, and can no longer start anything.
     Nothing,
+    /// Not known yet.
     LookAgain,
+    /// Not known, and the time for looks is up.
     Unsettled,
 }
 
-/// The looks so far.
+/// The looks so far, for whoever looks by another way than this client's.
 #[derive(Debug)]
-pub(super) struct Settling {
+pub struct Settling {
     policy: AdoptPolicy,
     looks: u32,
     empty_since: Option<Duration>,
 }
 
 impl Settling {
-    pub(super) fn new(policy: AdoptPolicy) -> Self {
+    /// Before the first look.
+    pub fn new(policy: AdoptPolicy) -> Self {
         Self {
             policy,
             looks: 0,
@@ -102,13 +109,7 @@ impl Settling {
     /// `pause`.
     ///
     /// Only looks in a row count: after one that could not see, what was seen before proves nothing.
-    pub(super) fn observe(
-        &mut self,
-        look: &Look,
-        begun: Duration,
-        now: Duration,
-        pause: Duration,
-    ) -> Verdict {
+    pub fn observe(&mut self, look: &Look, begun: Duration, now: Duration, pause: Duration) -> Verdict {
         let mut found: BTreeSet<JobId> = look.listed.iter().flatten().map(JobId::submitted).collect();
         if let MarkSeen::Holds(id) = &look.mark {
             found.insert(id.submitted());
