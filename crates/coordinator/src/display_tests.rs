@@ -58,6 +58,7 @@ fn search(stage: Stage, levels: u32) -> Progress {
         }),
         planned_levels: None,
         error: None,
+        warning: None,
     }
 }
 

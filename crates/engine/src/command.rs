@@ -76,7 +76,7 @@ impl Engine {
             .collect()
     }
 
-    fn render_settings(
+    pub(crate) fn render_settings(
         &self,
         config: &Map<String, Value>,
         out: &mut Vec<String>,
@@ -169,7 +169,7 @@ impl Engine {
 
 /// Fills the named places of `text` in one pass, so that a value is never searched for places again. Other braces
 /// stay, such as those of JSON.
-fn fill(text: &str, values: &[(&str, &str)]) -> String {
+pub(crate) fn fill(text: &str, values: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(open) = rest.find('{') {

@@ -66,6 +66,36 @@ pub(crate) struct LaunchData {
     /// By the keys of `backend_config`.
     #[serde(default)]
     pub(crate) settings: BTreeMap<String, Setting>,
+    /// What is different on the nodes of a cluster.
+    #[serde(default)]
+    pub(crate) cluster: ClusterData,
+}
+
+/// How the engine is started on one or more nodes of a cluster. Beside `{model}`, `{host}` and `{port}` there are
+/// `{rank}` and `{nodes}`, `{address}` of the node itself, `{head}` and `{head_port}` of the first node, and
+/// `{directory}`, which all nodes share.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClusterData {
+    /// What takes the requests on the first node, where the command does not.
+    pub(crate) frontend: Option<Vec<String>>,
+    /// The command of every node; absent: that of one machine.
+    pub(crate) command: Option<Vec<String>>,
+    pub(crate) environment: BTreeMap<String, String>,
+    /// Behind the command of every node when there are several; absent: one node has to be enough.
+    pub(crate) ranks: Option<Vec<String>>,
+    /// Behind that on every node but the first.
+    pub(crate) followers: Vec<String>,
+    /// The setting that leaves the nodes to Ray.
+    pub(crate) ray: Option<RaySetting>,
+}
+
+/// A key of `backend_config` with the value that asks for Ray.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RaySetting {
+    pub(crate) key: String,
+    pub(crate) value: String,
 }
 
 /// How a key of `backend_config` becomes arguments.
@@ -137,8 +167,13 @@ pub(crate) enum DataError {
 
 /// The engine's data, with the common log patterns behind its own.
 pub(crate) fn parse(kind: BackendKind) -> Result<EngineData, DataError> {
+    parse_text(kind, text(kind))
+}
+
+/// The data of an engine's file, under this kind.
+pub(crate) fn parse_text(kind: BackendKind, text: &str) -> Result<EngineData, DataError> {
     let form = |error| DataError::Form(kind, error);
-    let mut data: EngineData = toml::from_str(text(kind)).map_err(form)?;
+    let mut data: EngineData = toml::from_str(text).map_err(form)?;
     if data.name != kind {
         return Err(DataError::Name {
             expected: kind,

@@ -13,6 +13,7 @@
 //! assert_eq!(finding.reason, LogReason::OutOfMemory);
 //! ```
 
+mod cluster;
 mod command;
 mod data;
 mod dialect;
@@ -23,6 +24,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use gipfel_model::{ApiEndpoint, BackendKind};
 
+pub use cluster::ClusterCommand;
 pub use command::CommandError;
 pub use dialect::{Framing, Message};
 pub use log::{LogFinding, LogReason};

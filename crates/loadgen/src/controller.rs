@@ -1,35 +1,40 @@
 //! The run: database, writer, workers and search put together on one thread that sends nothing itself.
 
-use std::{cell::Cell, fs, rc::Rc, time::Duration};
+use std::{cell::Cell, fs, path::PathBuf, rc::Rc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use gipfel_engine::engine;
-use gipfel_model::{LevelRecord, Rates, RunConfig, RunState};
+use gipfel_model::{EndpointSpec, LevelRecord, Provenance, Rates, RunConfig, RunState};
 use gipfel_peak_search::{AdaptiveSearch, Command, LevelSearch};
 use gipfel_results_db::ResultsDb;
 use gipfel_stream_client::Clock;
 use tokio::sync::mpsc;
 
 use crate::{
-    Options,
+    ENDPOINT_TIMEOUT, Options,
     adaptive::Strategy,
     board::nanos,
     crew::{Crew, Job, worker_count},
     database_name,
     dataset::Prompts,
     earlier::Earlier,
+    endpoint_file,
     gaps::GapsBook,
     guard::Guard,
     health::Probe,
     ledger::Ledger,
+    lookout::Lookout,
     numbers::Numbers,
     pace::Pace,
-    ranks::{self, Company, Place, Terms},
+    publication::{self, Publication},
+    ranks::{self, Company, Place, TakenParts, Terms},
     scrape::Scraper,
     session::Session,
     setup::{self, Identity},
-    stop::{Stop, StopReason},
+    stop::{Stop, StopReason, Stopper},
+    time_limit::TimeLimit,
     watcher::Watcher,
+    work::WorkPlace,
     writer::{self, WriterMessage},
 };
 
@@ -37,6 +42,8 @@ use crate::{
 const LEAD: Duration = Duration::from_millis(200);
 /// The same when the order must reach other machines through files.
 const RANKS_LEAD: Duration = Duration::from_secs(1);
+/// Even when the job's time is up, one attempt is made to publish the results.
+const LEAST_FAREWELL: Duration = Duration::from_secs(5);
 /// Idle connections of the controller: for scrapes and probes.
 const MAX_IDLE_CONNECTIONS: usize = 2;
 
@@ -56,17 +63,27 @@ pub(crate) async fn control(
     place: Place,
     plan: impl FnOnce(&RunConfig, &Earlier, Place) -> Plan,
 ) -> anyhow::Result<RunState> {
-    let stop = Stop::on_signals().context("failed to listen for signals")?;
+    let (stopper, stop) = Stop::on_signals().context("failed to listen for signals")?;
     let config = setup::read_config(&options.config)?;
     fs::create_dir_all(&options.directory)
         .with_context(|| format!("failed to create `{}`", options.directory.display()))?;
-    let mut watcher = Watcher::new(options.directory.clone(), config.run_id.clone());
-    let outcome = carry_out(&config, options, place, plan, &stop, &mut watcher).await;
+    let mut watcher = Watcher::new(options.directory.clone(), config.run_id.clone())
+        .context("failed to start the thread that writes progress.json")?;
+    tokio::task::spawn_local(Lookout::new(options, stopper.clone()).run());
+    let outcome = carry_out(&config, options, place, plan, (&stopper, &stop), &mut watcher).await;
     match &outcome {
-        Ok(state) => watcher.state(*state, None),
+        Ok(ending) => watcher.state(ending.state, ending.reason.clone()),
         Err(error) => watcher.state(RunState::Failed, Some(format!("{error:#}"))),
     }
-    outcome
+    watcher.leave();
+    outcome.map(|ending| ending.state)
+}
+
+/// How a run ended that did not fail.
+struct Ending {
+    state: RunState,
+    /// What cut it short, if that was nobody's word.
+    reason: Option<String>,
 }
 
 fn lead(place: Place) -> Duration {
@@ -138,13 +155,21 @@ async fn carry_out(
     options: &Options,
     place: Place,
     plan: impl FnOnce(&RunConfig, &Earlier, Place) -> Plan,
-    stop: &Stop,
+    (stopper, stop): (&Stopper, &Stop),
     watcher: &mut Watcher,
-) -> anyhow::Result<RunState> {
-    let path = options.directory.join(database_name(&config.run_id));
+) -> anyhow::Result<Ending> {
+    let shelf = Shelf::find(config, options)?;
     let prompts = Prompts::load(&config.workload)?;
-    let (db, run, earlier) = Earlier::open(&path, config).await?;
-    ranks::take_parts(&options.directory, &db, run, &config.run_id).await?;
+    let (db, run, earlier) = Earlier::open(&shelf.database, config).await?;
+    let publication = shelf.publish(&db).await?;
+    if let Some(publication) = &publication {
+        watcher.follow(publication.status());
+    }
+    let limit = time_limit(options, publication.as_ref())?;
+    let taken = ranks::take_parts(&options.directory, &db, run, &config.run_id).await?;
+    if publication.is_none() {
+        taken.remove()?;
+    }
     let plan = plan(config, &earlier, place);
     watcher.plan(plan.levels(), earlier.summaries(&db, run).await?);
     if plan.is_over(&earlier) {
@@ -154,11 +179,19 @@ async fn carry_out(
             ranks::say_that_it_is_over(&options.directory)?;
         }
         db.set_run_state(run, RunState::Completed, None).await?;
+        let parts = ranks::take_parts(&options.directory, &db, run, &config.run_id).await?;
         db.close().await?;
-        return Ok(RunState::Completed);
+        shelf.settle(publication, parts, limit.as_ref(), watcher).await?;
+        return Ok(Ending {
+            state: RunState::Completed,
+            reason: None,
+        });
     }
     plan.show(watcher);
     watcher.state(RunState::Waiting, None);
+    if let Some(limit) = &limit {
+        tokio::task::spawn_local(limit.clone().watch(stopper.clone()));
+    }
 
     let used = match prompts.count() {
         Some(_) => earlier.requests_sent(&db, run).await?,
@@ -167,7 +200,8 @@ async fn carry_out(
     let clock = Clock::start();
     let shift_ns = earlier.shift_ns(clock.anchor_unix_ns());
     let (rows, rows_in) = mpsc::channel(writer::QUEUE);
-    let writing = tokio::task::spawn_local(writer::run(db, run, shift_ns, rows_in));
+    let closed = publication.as_ref().map(Publication::closed);
+    let writing = tokio::task::spawn_local(writer::run(db, run, shift_ns, closed, rows_in));
     let start = Start {
         config,
         options,
@@ -176,32 +210,96 @@ async fn carry_out(
         shift_ns,
         prompts: &prompts,
         used,
+        limit: limit.clone(),
     };
     let outcome = measure(&start, &earlier, plan, stop, watcher, &rows).await;
-    let (state, failure) = match outcome {
+    let (state, reason) = match outcome {
         Ok(()) => (RunState::Completed, None),
         Err(StopReason::Told) => (RunState::Stopped, None),
+        Err(StopReason::TimeUp(reason)) => (RunState::Stopped, Some(reason)),
         Err(StopReason::Failed(message)) => (RunState::Failed, Some(message)),
     };
     let last_word = WriterMessage::RunState {
         state,
-        error: failure.clone(),
+        error: reason.clone(),
     };
     // The writer may have failed already; its own error is the one to report then.
     let _ = rows.send(last_word).await;
     drop(rows);
-    writing
-        .await
-        .context("the database writer panicked")?
-        .context("failed to write the result database")?;
-    if !place.is_alone() {
-        let db = ResultsDb::open(&path).await?;
-        ranks::take_parts(&options.directory, &db, run, &config.run_id).await?;
+    let written = writing.await.context("the database writer panicked")?;
+    let mut parts = TakenParts::default();
+    if !place.is_alone() && written.is_ok() {
+        let db = shelf.reopen().await?;
+        parts = ranks::take_parts(&options.directory, &db, run, &config.run_id).await?;
         db.close().await?;
     }
-    match failure {
-        None => Ok(state),
-        Some(message) => Err(anyhow!(message)),
+    // Also if the writer has failed: what it has written until then is as good as ever.
+    let settled = shelf.settle(publication, parts, limit.as_ref(), watcher).await;
+    written.context("failed to write the result database")?;
+    settled?;
+    match (state, reason) {
+        (RunState::Failed, Some(message)) => Err(anyhow!(message)),
+        (state, reason) => Ok(Ending { state, reason }),
+    }
+}
+
+/// The end of the job's time, if it is known.
+fn time_limit(options: &Options, publication: Option<&Publication>) -> anyhow::Result<Option<TimeLimit>> {
+    let end_at = TimeLimit::find(options.end_at, |name| std::env::var(name).ok())?;
+    let status = publication.map(Publication::status);
+    Ok(end_at.map(|end_at| TimeLimit::new(end_at, Clock::unix_now_ns(), status)))
+}
+
+/// Where the run's database is, and whether it is published.
+struct Shelf {
+    database: PathBuf,
+    work: Option<WorkPlace>,
+}
+
+impl Shelf {
+    fn find(config: &RunConfig, options: &Options) -> anyhow::Result<Self> {
+        let place = |work: &PathBuf| WorkPlace::prepare(work, &options.directory, &config.run_id);
+        let work = options.work.as_ref().map(place).transpose()?;
+        let database = match &work {
+            Some(work) => work.database().to_owned(),
+            None => options.directory.join(database_name(&config.run_id)),
+        };
+        Ok(Self { database, work })
+    }
+
+    /// Begins to publish the database if it is not in the run's directory itself.
+    async fn publish(&self, db: &ResultsDb) -> anyhow::Result<Option<Publication>> {
+        let Some(work) = &self.work else { return Ok(None) };
+        db.leave_log_to_publisher().await?;
+        Publication::begin(work.clone()).await.map(Some)
+    }
+
+    async fn reopen(&self) -> anyhow::Result<ResultsDb> {
+        let db = ResultsDb::open(&self.database).await?;
+        if self.work.is_some() {
+            db.leave_log_to_publisher().await?;
+        }
+        Ok(db)
+    }
+
+    /// Publishes what there is, if it is to be published, and then removes the ranks' parts that were taken into it.
+    async fn settle(
+        &self,
+        publication: Option<Publication>,
+        parts: TakenParts,
+        limit: Option<&TimeLimit>,
+        watcher: &mut Watcher,
+    ) -> anyhow::Result<()> {
+        if let Some(publication) = publication {
+            let time = limit.map_or(publication::FAREWELL, |limit| {
+                limit.left().clamp(LEAST_FAREWELL, publication::FAREWELL)
+            });
+            watcher.during(publication.end(time)).await.with_context(|| {
+                let database = self.database.display();
+                format!("what was measured last is not published; it is in `{database}` on the load generator's node")
+            })?;
+        }
+        parts.remove()
     }
 }
 
@@ -216,6 +314,7 @@ struct Start<'a> {
     prompts: &'a Prompts,
     /// How many prompts earlier processes have used.
     used: u64,
+    limit: Option<TimeLimit>,
 }
 
 impl Start<'_> {
@@ -236,6 +335,18 @@ impl Start<'_> {
         };
         Company::gather(&self.options.directory, &terms).await.map(Some)
     }
+
+    /// Where the requests go; waits for the server's word if it is to come.
+    async fn endpoint(&self) -> anyhow::Result<EndpointSpec> {
+        let configured = self.config.endpoint.clone();
+        let Some(path) = &self.options.endpoint_file else {
+            return Ok(configured);
+        };
+        let limit = self.options.endpoint_timeout.unwrap_or(ENDPOINT_TIMEOUT);
+        let url = endpoint_file::wait(path, limit).await?;
+        tracing::info!(url, "the server's address is known");
+        Ok(EndpointSpec { url, ..configured })
+    }
 }
 
 /// Waits for the server, measures what the search asks for, and sends the workers away.
@@ -255,10 +366,18 @@ async fn measure(
         used,
         ..
     } = *start;
-    let company = stop.unless(start.gather()).await??;
+    let company = watcher.during(stop.unless(start.gather())).await??;
+    let endpoint = watcher.during(stop.unless(start.endpoint())).await??;
+    let config = &RunConfig {
+        endpoint,
+        ..config.clone()
+    };
     let workers = company.as_ref().map_or(worker_count(config), Company::workers);
     let mut facts = setup::provenance(workers, company.as_ref().map_or(&[], Company::nodes));
     setup::add_prompts(&mut facts, config, prompts);
+    if start.options.endpoint_file.is_some() {
+        facts.set(Provenance::ENDPOINT, &config.endpoint.url);
+    }
     // An error means that the writer has failed, which is noticed before anything is sent.
     let _ = rows.send(WriterMessage::Provenance(facts)).await;
     let mut job = Job {
@@ -266,7 +385,7 @@ async fn measure(
         engine: engine(config.backend),
         model: String::new(),
         clock,
-        reach: setup::reach(config)?,
+        reach: setup::reach(config, &config.endpoint)?,
         rows: rows.clone(),
         rank: 0,
         prompts,
@@ -276,12 +395,12 @@ async fn measure(
         .clients(clock, MAX_IDLE_CONNECTIONS)
         .map_err(anyhow::Error::from)?;
     let waiting = setup::served_model(&clients, job.engine, config);
-    job.model = stop.unless(waiting).await??;
+    job.model = watcher.during(stop.unless(waiting)).await??;
     let mut crew = Crew::hire(&job, worker_count(config))
         .context("failed to start the workers")
         .map_err(StopReason::from)?;
     if let Some(mut company) = company {
-        company.start(&job.model)?;
+        company.start(&job.model, &config.endpoint.url)?;
         crew.join(company);
     }
     let gaps = GapsBook::new(crew.len());
@@ -307,6 +426,7 @@ async fn measure(
         next_level: earlier.next_level(),
         rows: rows.clone(),
         stop: stop.clone(),
+        limit: start.limit.clone(),
         ledger: Ledger::new(&config.slos),
         gaps,
         guard: Guard::default(),

@@ -8,8 +8,7 @@
 //! let options = gipfel_loadgen::Options {
 //!     config: "run/run_config.json".into(),
 //!     directory: "run".into(),
-//!     rank: None,
-//!     of: None,
+//!     ..gipfel_loadgen::Options::default()
 //! };
 //! let state = gipfel_loadgen::run_blocking(&options)?;
 //! # anyhow::Ok(())
@@ -24,19 +23,23 @@ mod cpu;
 mod crew;
 pub mod dataset;
 mod earlier;
+mod endpoint_file;
 mod exposition;
 mod files;
 mod gaps;
 mod guard;
 mod health;
+mod heartbeat;
 mod ledger;
 mod level;
 mod listed;
 mod load;
+mod lookout;
 mod messages;
 pub mod need;
 mod numbers;
 mod pace;
+mod publication;
 mod ranks;
 mod reach;
 mod scrape;
@@ -46,21 +49,23 @@ pub mod self_test;
 mod session;
 mod setup;
 mod stop;
+mod time_limit;
 pub mod tokenizer;
 mod upcoming;
 mod watcher;
 mod windows;
+mod work;
 mod worker;
 mod writer;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use gipfel_model::{RunId, RunState};
 
 pub use arguments::{Arguments, MissingArguments, Task};
 
 /// What the load generator is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// The run's `run_config.json`.
     pub config: PathBuf,
@@ -70,7 +75,28 @@ pub struct Options {
     pub rank: Option<u32>,
     /// How many processes send together, each with a `rank` of its own; Slurm's `SLURM_NTASKS`, else 1.
     pub of: Option<u32>,
+    /// A directory of this machine that the database is written in; it is published into `directory` then.
+    pub work: Option<PathBuf>,
+    /// A file that will hold the server's URL, in place of the run configuration's.
+    pub endpoint_file: Option<PathBuf>,
+    /// How long that file is waited for; [`ENDPOINT_TIMEOUT`] by default.
+    pub endpoint_timeout: Option<Duration>,
+    /// A file that the server's job keeps changing while it lives.
+    pub heartbeat_file: Option<PathBuf>,
+    /// How long that file may stay as it is; [`HEARTBEAT_TIMEOUT`] by default.
+    pub heartbeat_timeout: Option<Duration>,
+    /// When the run must be over and published, in seconds since 1970; Slurm's `SLURM_JOB_END_TIME` by default.
+    pub end_at: Option<u64>,
 }
+
+/// How long the server's URL is waited for unless the options say otherwise.
+pub const ENDPOINT_TIMEOUT: Duration = Duration::from_mins(15);
+
+/// How long the server's heartbeat may stay as it is unless the options say otherwise.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// A file of this name in a run's directory asks the load generator to stop, as SIGTERM does.
+pub const STOP_FILE: &str = "stop";
 
 /// The name of a run's database.
 pub fn database_name(run: &RunId) -> String {

@@ -305,8 +305,8 @@ fn a_script_is_carried_out_to_the_letter() {
     let options = Options {
         config: path,
         directory: directory.path().to_owned(),
-        rank: None,
         of: Some(1),
+        ..Options::default()
     };
     let heard = Rc::new(RefCell::new(Heard::default()));
     let script = Script {

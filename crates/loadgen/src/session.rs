@@ -18,6 +18,7 @@ use crate::{
     pace::Pace,
     scrape::Scraper,
     stop::{Stop, StopReason},
+    time_limit::TimeLimit,
     watcher::Watcher,
     writer::WriterMessage,
 };
@@ -37,6 +38,8 @@ pub(crate) struct Session<'a> {
     pub(crate) next_level: u32,
     pub(crate) rows: mpsc::Sender<WriterMessage>,
     pub(crate) stop: Stop,
+    /// The end of the job's time, if it has one.
+    pub(crate) limit: Option<TimeLimit>,
     pub(crate) ledger: Ledger,
     pub(crate) gaps: GapsBook,
     pub(crate) guard: Guard,
@@ -71,6 +74,12 @@ impl Session<'_> {
                     warmup,
                     measured,
                 } => {
+                    if let Some(limit) = &self.limit {
+                        limit.admit(
+                            rate,
+                            Duration::from_nanos(self.lead_ns.unsigned_abs()) + warmup + measured,
+                        )?;
+                    }
                     let level = self.measure(rate, warmup, measured).await?;
                     if let Some(verdict) = &level.verdict {
                         search.observe(rate, verdict);

@@ -4,7 +4,7 @@ use std::{fmt::Write, fs, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use gipfel_engine::{Engine, engine};
-use gipfel_model::{DeploymentKind, Provenance, RunConfig, run_config::RUN_CONFIG_FORMAT};
+use gipfel_model::{DeploymentKind, EndpointSpec, Provenance, RunConfig, run_config::RUN_CONFIG_FORMAT};
 use gipfel_stream_client::Client;
 use sha2::{Digest, Sha256};
 
@@ -49,10 +49,10 @@ fn check_objectives(config: &RunConfig) -> anyhow::Result<()> {
     )
 }
 
-/// The way to the run's endpoints.
-pub(crate) fn reach(config: &RunConfig) -> anyhow::Result<Reach> {
+/// The way to the run's endpoints, which are `endpoint`.
+pub(crate) fn reach(config: &RunConfig, endpoint: &EndpointSpec) -> anyhow::Result<Reach> {
     let framing = engine(config.backend).framing(config.workload.requests);
-    Reach::new(&config.endpoint, config.timeouts.connect, framing)
+    Reach::new(endpoint, config.timeouts.connect, framing)
 }
 
 /// The name that requests carry: the configured one, else what `/v1/models` lists.

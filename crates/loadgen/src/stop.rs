@@ -1,4 +1,4 @@
-//! Why a run ends early, and the signals that tell it to.
+//! Why a run ends early, and how everybody who waits learns of it.
 
 use std::io;
 
@@ -8,10 +8,12 @@ use tokio::{
 };
 
 /// Why a run ends before its levels are measured.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StopReason {
     /// Somebody told us to.
     Told,
+    /// Its time is used up; it can go on in another process.
+    TimeUp(String),
     /// It cannot go on.
     Failed(String),
 }
@@ -22,41 +24,66 @@ impl From<anyhow::Error> for StopReason {
     }
 }
 
-/// SIGTERM and SIGINT, in a form that every wait can notice.
+/// Why the run must stop, in a form that every wait can notice.
 #[derive(Clone, Debug)]
-pub(crate) struct Stop(watch::Receiver<bool>);
+pub(crate) struct Stop(watch::Receiver<Option<StopReason>>);
+
+/// Stops the run.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopper(watch::Sender<Option<StopReason>>);
+
+impl Stopper {
+    /// The first reason counts.
+    pub(crate) fn stop(&self, reason: StopReason) {
+        self.0.send_if_modified(|told| {
+            let first = told.is_none();
+            told.get_or_insert(reason);
+            first
+        });
+    }
+}
 
 impl Stop {
-    /// Listens from now on.
-    pub(crate) fn on_signals() -> io::Result<Self> {
+    /// A run that goes on until its stopper says otherwise.
+    pub(crate) fn new() -> (Stopper, Self) {
+        let (tell, told) = watch::channel(None);
+        (Stopper(tell), Self(told))
+    }
+
+    /// Listens to SIGTERM and SIGINT from now on.
+    pub(crate) fn on_signals() -> io::Result<(Stopper, Self)> {
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let (tell, told) = watch::channel(false);
+        let (stopper, stop) = Self::new();
+        let teller = stopper.clone();
         tokio::task::spawn_local(async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            tell.send_replace(true);
+            teller.stop(StopReason::Told);
         });
-        Ok(Self(told))
+        Ok((stopper, stop))
     }
 
-    /// An error once the signal has come.
+    /// An error once there is a reason.
     pub(crate) fn check(&self) -> Result<(), StopReason> {
-        if *self.0.borrow() {
-            Err(StopReason::Told)
-        } else {
-            Ok(())
-        }
+        self.0.borrow().clone().map_or(Ok(()), Err)
     }
 
-    /// What `work` brings, unless the signal comes first.
+    /// What `work` brings, unless there is a reason to stop first.
     pub(crate) async fn unless<T>(&self, work: impl Future<Output = T>) -> Result<T, StopReason> {
         let mut told = self.0.clone();
+        let reason = async {
+            match told.wait_for(Option::is_some).await {
+                Ok(reason) => (*reason).clone(),
+                // Nobody can say anything any more.
+                Err(_) => None,
+            }
+        };
         tokio::select! {
             biased;
-            Ok(_) = told.wait_for(|told| *told) => Err(StopReason::Told),
+            Some(reason) = reason => Err(reason),
             value = work => Ok(value),
         }
     }
@@ -67,17 +94,24 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_wait_ends_with_the_signal() {
-        let (tell, told) = watch::channel(false);
-        let stop = Stop(told);
+    async fn a_wait_ends_with_the_first_reason() {
+        let (stopper, stop) = Stop::new();
         assert!(stop.check().is_ok());
-        assert_eq!(stop.unless(async { 1 }).await.expect("nobody said stop"), 1);
+        assert_eq!(stop.unless(async { 1 }).await, Ok(1));
         let (waited, ()) = tokio::join!(stop.unless(std::future::pending::<()>()), async {
-            tell.send_replace(true);
+            stopper.stop(StopReason::Told);
         });
-        assert!(matches!(waited, Err(StopReason::Told)));
-        drop(tell);
-        assert!(matches!(stop.check(), Err(StopReason::Told)));
-        assert!(matches!(stop.unless(async {}).await, Err(StopReason::Told)));
+        assert_eq!(waited, Err(StopReason::Told));
+        stopper.stop(StopReason::TimeUp("late".to_owned()));
+        drop(stopper);
+        assert_eq!(stop.check(), Err(StopReason::Told));
+        assert_eq!(stop.unless(async {}).await, Err(StopReason::Told));
+    }
+
+    #[tokio::test]
+    async fn a_wait_goes_on_when_nobody_can_stop_it() {
+        let (stopper, stop) = Stop::new();
+        drop(stopper);
+        assert_eq!(stop.unless(async { 1 }).await, Ok(1));
     }
 }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use gipfel_model::{LevelRecord, Provenance, RequestRecord, RunState, ScrapeRecord};
+use gipfel_model::{LevelRecord, LevelState, Provenance, RequestRecord, RunState, ScrapeRecord};
 use gipfel_results_db::{DbError, ResultsDb, RunKey};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
+
+use crate::publication::Closed;
 
 /// Rows lie at most this long in memory.
 const BATCH_INTERVAL: Duration = Duration::from_millis(500);
@@ -38,7 +40,8 @@ pub(crate) enum WriterMessage {
 
 /// Writes until every sender is gone, then closes the database.
 ///
-/// The times of what comes count from this process's anchor; `shift_ns` after the run's anchor.
+/// The times of what comes count from this process's anchor; `shift_ns` after the run's anchor. Of each level that is
+/// closed, `closed` learns once it is committed.
 ///
 /// # Errors
 /// The first failure ends it: a full disk does not mend itself, and the caller must stop measuring.
@@ -46,10 +49,12 @@ pub(crate) async fn run(
     db: ResultsDb,
     run: RunKey,
     shift_ns: i64,
+    closed: Option<Closed>,
     mut messages: mpsc::Receiver<WriterMessage>,
 ) -> Result<(), DbError> {
     let mut batch = Batch {
         shift_ns,
+        closed,
         ..Batch::default()
     };
     loop {
@@ -90,6 +95,11 @@ async fn write(
             // A level is complete only when its rows are.
             batch.commit(db, run).await?;
             db.put_level(run, &level).await?;
+            if level.state != LevelState::Open
+                && let Some(closed) = &batch.closed
+            {
+                closed.tell(level.level);
+            }
         }
         WriterMessage::Gaps {
             level,
@@ -118,6 +128,7 @@ async fn write(
 #[derive(Default)]
 struct Batch {
     shift_ns: i64,
+    closed: Option<Closed>,
     requests: Vec<RequestRecord>,
     scrapes: Vec<ScrapeRecord>,
     due: Option<Instant>,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::seconds;
+use crate::{slurm::SlurmSpec, units::seconds};
 
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
@@ -185,32 +185,6 @@ pub struct LocalSpec {
     pub port: u16,
 }
 
-/// What a Slurm deployment asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SlurmSpec {
-    /// The account that is charged.
-    pub account: Option<String>,
-    /// The server's partition.
-    pub partition: String,
-    /// The load generator's partition.
-    pub benchmarker_partition: String,
-    /// The directory of the cluster under which runs live.
-    pub scratch_base: Option<String>,
-    /// Where the Hugging Face token lies on the cluster.
-    pub hf_token_path: String,
-    /// The Hugging Face cache of the cluster.
-    pub hf_home: Option<String>,
-    /// GPUs of a node.
-    pub gpus_per_node: u32,
-    /// The port that the server listens on.
-    pub port: u16,
-    /// The server job's walltime, `HH:MM:SS`.
-    pub server_time_limit: Option<String>,
-    /// The load generator job's walltime, `HH:MM:SS`.
-    pub benchmarker_time_limit: Option<String>,
-}
-
 /// What a Kubernetes deployment asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -234,7 +208,7 @@ pub enum Placement {
     /// A URL.
     External(EndpointSpec),
     /// A Slurm job.
-    Slurm(SlurmSpec),
+    Slurm(Box<SlurmSpec>),
     /// A Kubernetes deployment.
     K8s(K8sSpec),
 }
@@ -268,6 +242,19 @@ pub struct DeploymentSpec {
     /// How long the server may take until it answers.
     #[serde(rename = "server_ready_timeout_s", with = "seconds")]
     pub server_ready_timeout: Duration,
+}
+
+impl DeploymentSpec {
+    /// How many GPUs serve the model: tensor × pipeline × data parallelism.
+    pub fn gpus(&self) -> u32 {
+        let size = |key: &str| {
+            let size = self.backend_config.get(key).and_then(serde_json::Value::as_u64);
+            size.map_or(1, |size| u32::try_from(size).unwrap_or(u32::MAX).max(1))
+        };
+        size("tensor_parallel_size")
+            .saturating_mul(size("pipeline_parallel_size"))
+            .saturating_mul(size("data_parallel_size"))
+    }
 }
 
 #[cfg(test)]

@@ -7,14 +7,17 @@ pub mod bundle;
 pub mod deployment;
 pub mod format;
 pub mod ids;
+pub mod node_hours;
 pub mod progress;
 pub mod prompts;
 pub mod provenance;
+pub mod published;
 pub mod record;
 pub mod run_config;
 pub mod search;
 pub mod secret;
 pub mod slo;
+pub mod slurm;
 pub mod units;
 pub mod verdict;
 pub mod workload;
@@ -24,9 +27,11 @@ pub use bundle::BundleManifest;
 pub use deployment::{BackendKind, DeploymentKind, DeploymentSpec, EndpointSpec, LocalSpec};
 pub use format::{FormatError, FormatHeader};
 pub use ids::{CampaignId, DeploymentId, IdError, RunId};
+pub use node_hours::NodeHours;
 pub use progress::{LevelProgress, Progress, RunState};
 pub use prompts::{AnswerLength, DataSetFile, DataSetForm, DataSetSpec, PromptSource};
 pub use provenance::Provenance;
+pub use published::Published;
 pub use record::{CountSource, LevelRecord, LevelState, Outcome, Phase, RequestRecord, ScrapeRecord};
 pub use run_config::{ExperimentSpec, LevelSchedule, Rates, RunConfig, Timeouts};
 pub use search::{
@@ -34,6 +39,10 @@ pub use search::{
 };
 pub use secret::Secret;
 pub use slo::{LatencyMetric, Quantile, Slo, SloError};
+pub use slurm::{
+    BenchmarkerKind, ClusterKind, ContainerKind, LoadPlacement, SlurmJob, SlurmLoad, SlurmReach, SlurmSpec,
+    Walltime,
+};
 pub use units::{
     ArrivalRate, DurationError, Fraction, UnitError, format_duration, format_rate, parse_duration,
     rate_decimals,

@@ -16,7 +16,7 @@ use crate::{
 pub const PROGRESS_FORMAT: Format = Format {
     name: "gipfel-progress",
     major: 1,
-    minor: 0,
+    minor: 1,
 };
 
 names! {
@@ -28,7 +28,7 @@ names! {
         Running = "running",
         /// Every level is measured.
         Completed = "completed",
-        /// Told to stop; what was measured is kept.
+        /// Ended early, by somebody's word or by a limit on its time; what was measured is kept.
         Stopped = "stopped",
         /// Cannot go on; `error` says why.
         Failed = "failed",
@@ -103,6 +103,9 @@ pub struct Progress {
     pub search: Option<SearchProgress>,
     /// How many levels are planned; absent when that is not known beforehand.
     pub planned_levels: Option<u32>,
-    /// Why the state is `failed`.
+    /// Why the state is `failed`, or what cut a run short that is `stopped` without anybody's word.
     pub error: Option<String>,
+    /// What goes wrong while the measurement goes on, such as results that cannot be published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }

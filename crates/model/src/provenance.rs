@@ -32,6 +32,8 @@ impl Provenance {
     pub const LOADGEN_SHA256: &str = "loadgen_sha256";
     /// Host of the load generator.
     pub const LOADGEN_NODE: &str = "loadgen_node";
+    /// The server's URL, where it became known only when the run began.
+    pub const ENDPOINT: &str = "endpoint";
     /// The run configuration, whole, as JSON.
     pub const RUN_CONFIG: &str = "run_config";
     /// SHA-256 of each rendered file, as a JSON object from name to digest.

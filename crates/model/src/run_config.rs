@@ -11,6 +11,7 @@ use crate::{
     provenance::Provenance,
     search::SearchSpec,
     slo::Slo,
+    slurm::LoadPlacement,
     units::{ArrivalRate, seconds},
     workload::WorkloadSpec,
 };
@@ -191,6 +192,9 @@ pub mod optional_seconds {
 pub struct ExperimentSpec {
     /// The server.
     pub deployment: crate::deployment::DeploymentSpec,
+    /// Where the load generator runs.
+    #[serde(default, skip_serializing_if = "LoadPlacement::is_local")]
+    pub load: LoadPlacement,
     /// Counts the repeats of one experiment over fresh deployments, from 0.
     pub repeat: u32,
     /// What is sent.

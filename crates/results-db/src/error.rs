@@ -117,6 +117,18 @@ pub enum DbError {
         #[source]
         source: sqlx::Error,
     },
+    /// Without a write-ahead log the file is never at rest.
+    #[error("`{}` has no write-ahead log, which its file system may not allow; take another directory", path.display())]
+    NoLog {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another process stands in the way of the last publication.
+    #[error("`{}` is in use by another program, such as a reader of it; end that program", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file operation beside the database failed.
     #[error("cannot {operation} `{}`", path.display())]
     File {
@@ -138,7 +150,14 @@ const SQLITE_CORRUPT: i32 = 11;
 impl DbError {
     /// Whether a later attempt may succeed without a change of the data: the disk was full.
     pub fn is_disk_full(&self) -> bool {
-        matches!(self, Self::DiskFull { .. })
+        match self {
+            Self::DiskFull { .. } => true,
+            Self::File { source, .. } => matches!(
+                source.kind(),
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+            ),
+            _ => false,
+        }
     }
 
     pub(crate) fn statement(path: &Path, operation: &'static str, source: sqlx::Error) -> Self {

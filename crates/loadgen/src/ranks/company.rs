@@ -142,10 +142,12 @@ impl Company {
         self.reports.recv().await
     }
 
-    /// Tells the ranks that the server answers.
-    pub(crate) fn start(&mut self, model: &str) -> Result<(), StopReason> {
-        let model = model.to_owned();
-        self.command(&Command::Start { model })
+    /// Tells the ranks that the server answers, and where.
+    pub(crate) fn start(&mut self, model: &str, endpoint: &str) -> Result<(), StopReason> {
+        self.command(&Command::Start {
+            model: model.to_owned(),
+            endpoint: endpoint.to_owned(),
+        })
     }
 
     /// Has the ranks send their shares of the piece. The threads of rank 0 are the first ones.

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use gipfel_engine::engine;
-use gipfel_model::{RunConfig, RunState};
+use gipfel_model::{EndpointSpec, RunConfig, RunState};
 use gipfel_results_db::ResultsDb;
 use gipfel_stream_client::Clock;
 use tokio::{
@@ -51,14 +51,14 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 /// Takes part in the run until rank 0 says that it is over.
 pub(crate) async fn serve(options: &Options, place: Place) -> anyhow::Result<RunState> {
-    let stop = Stop::on_signals().context("failed to listen for signals")?;
+    let (_, stop) = Stop::on_signals().context("failed to listen for signals")?;
     let config = setup::read_config(&options.config)?;
     let prompts = Prompts::load(&config.workload)?;
     let clock = Clock::start();
     let own = own_hello(options, &config, place, clock)?;
     let roll = match answer(&options.directory, &own, &stop).await {
         Ok(roll) => roll,
-        Err(StopReason::Told) => return Ok(RunState::Stopped),
+        Err(StopReason::Told | StopReason::TimeUp(_)) => return Ok(RunState::Stopped),
         Err(StopReason::Failed(message)) => bail!(message),
     };
     if roll.over {
@@ -73,7 +73,7 @@ pub(crate) async fn serve(options: &Options, place: Place) -> anyhow::Result<Run
         .with_context(|| format!("failed to create `{}`", path.display()))?;
     let run = db.upsert_run(&config).await?;
     let (rows, rows_in) = mpsc::channel(writer::QUEUE);
-    let writing = tokio::task::spawn_local(writer::run(db, run, roll.shift_ns + ahead_ns, rows_in));
+    let writing = tokio::task::spawn_local(writer::run(db, run, roll.shift_ns + ahead_ns, None, rows_in));
     let mut member = Member {
         config: &config,
         prompts,
@@ -100,7 +100,7 @@ pub(crate) async fn serve(options: &Options, place: Place) -> anyhow::Result<Run
     written.context("failed to write the part of the result database")?;
     match outcome {
         Ok(()) => Ok(RunState::Completed),
-        Err(StopReason::Told) => Ok(RunState::Stopped),
+        Err(StopReason::Told | StopReason::TimeUp(_)) => Ok(RunState::Stopped),
         Err(StopReason::Failed(message)) => Err(anyhow!(message)),
     }
 }
@@ -278,7 +278,7 @@ impl Member<'_> {
 
     fn obey(&mut self, command: Command) -> Result<bool, StopReason> {
         match command {
-            Command::Start { model } => self.crew = Some(self.hire(model)?),
+            Command::Start { model, endpoint } => self.crew = Some(self.hire(model, endpoint)?),
             Command::Leave => return Ok(true),
             Command::Lost(rank) if rank == self.rank => {
                 let message = format!("rank 0 has given rank {rank} up, since it had heard nothing of it");
@@ -307,13 +307,17 @@ impl Member<'_> {
         }
     }
 
-    fn hire(&self, model: String) -> Result<Crew, StopReason> {
+    fn hire(&self, model: String, endpoint: String) -> Result<Crew, StopReason> {
+        let endpoint = EndpointSpec {
+            url: endpoint,
+            ..self.config.endpoint.clone()
+        };
         let job = Job {
             config: self.config,
             engine: engine(self.config.backend),
             model,
             clock: self.clock,
-            reach: setup::reach(self.config)?,
+            reach: setup::reach(self.config, &endpoint)?,
             rows: self.rows.clone(),
             rank: self.rank,
             prompts: &self.prompts,

@@ -19,7 +19,7 @@ use anyhow::{Context, ensure};
 
 pub(crate) use company::{Company, Terms, say_that_it_is_over};
 pub(crate) use member::serve;
-pub(crate) use part::take_parts;
+pub(crate) use part::{TakenParts, take_parts};
 
 /// Which of how many processes this one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,14 +16,33 @@ pub(super) fn path(session_directory: &Path, run: &RunId, rank: u32) -> PathBuf 
     session_directory.join(format!("run_{run}.rank{rank}.db"))
 }
 
-/// Takes what the ranks have written into the run's database, and removes their files. Each row is taken once, also if
-/// an earlier process was killed while it did this.
+/// What was taken into the run's database and still lies beside it.
+#[must_use = "the parts lie there until they are removed"]
+#[derive(Debug, Default)]
+pub(crate) struct TakenParts(Vec<PathBuf>);
+
+impl TakenParts {
+    /// Removes the parts, now that what they hold is safe elsewhere.
+    pub(crate) fn remove(self) -> anyhow::Result<()> {
+        for session in self.0 {
+            match fs::remove_dir_all(&session) {
+                // A session is taken when the run begins and when it ends.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.with_context(|| format!("failed to remove `{}`", session.display()))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes what the ranks have written into the run's database. Each row is taken once, however often this is done.
 pub(crate) async fn take_parts(
     directory: &Path,
     db: &ResultsDb,
     run: RunKey,
     run_id: &RunId,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<TakenParts> {
+    let mut taken = TakenParts::default();
     for session in
         sessions(directory).context("failed to look for the ranks' parts of the result database")?
     {
@@ -34,9 +53,9 @@ pub(crate) async fn take_parts(
                 .with_context(|| format!("failed to take over `{}`", part.display()))?;
             tracing::info!(part = %part.display(), rows, "a rank's part is taken over");
         }
-        fs::remove_dir_all(&session).with_context(|| format!("failed to remove `{}`", session.display()))?;
+        taken.0.push(session);
     }
-    Ok(())
+    Ok(taken)
 }
 
 fn sessions(directory: &Path) -> io::Result<Vec<PathBuf>> {

@@ -149,8 +149,8 @@ impl WireAppend {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Command {
-    /// The server answers, and this is the name that requests carry.
-    Start { model: String },
+    /// The server answers at this URL, and this is the name that requests carry.
+    Start { model: String, endpoint: String },
     /// Send your share of this piece after those before it.
     Append(WireAppend),
     /// Cancel the requests in flight that have no first token.

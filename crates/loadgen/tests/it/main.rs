@@ -5,6 +5,8 @@
 mod breaks;
 mod datasets;
 mod faults;
+mod job;
+mod publish;
 mod ranks;
 mod runs;
 mod search;

@@ -11,15 +11,15 @@ use gipfel_inference_sim::{Faults, ServerProfile, SimOptions, StepLaw, serve};
 use gipfel_loadgen::{Options, database_name, run_blocking};
 use gipfel_model::{
     ArrivalProcess, ArrivalRate, BackendKind, DeploymentKind, EndpointSpec, LengthDistribution, LevelRecord,
-    LevelSchedule, Phase, Progress, Provenance, Rates, RequestForm, RequestRecord, RunConfig, RunState,
-    ScrapeRecord, Timeouts, WorkloadSpec, run_config::RUN_CONFIG_FORMAT,
+    LevelSchedule, Phase, Progress, Provenance, Published, Rates, RequestForm, RequestRecord, RunConfig,
+    RunState, ScrapeRecord, Timeouts, WorkloadSpec, run_config::RUN_CONFIG_FORMAT,
 };
-use gipfel_results_db::{ResultsDb, RunRow};
+use gipfel_results_db::{ResultsDb, RunRow, published};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot};
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Looks until `look` finds something.
@@ -209,8 +209,8 @@ impl RunDirectory {
         Options {
             config: self.path().join("run_config.json"),
             directory: self.path().to_owned(),
-            rank: None,
             of: Some(1),
+            ..Options::default()
         }
     }
 
@@ -250,10 +250,21 @@ impl RunDirectory {
 
     /// Everything that the database holds, after a look for damage.
     pub(crate) fn results(&self) -> Results {
+        Self::results_in(&self.database())
+    }
+
+    /// What is published, unpacked elsewhere; nothing if nothing is.
+    pub(crate) fn published(&self) -> Option<(Published, Results)> {
+        let manifest = published::find(self.path()).expect("readable")?;
+        let home = TempDir::new().expect("a directory");
+        let database = home.path().join("home.db");
+        published::unpack_from(self.path(), &manifest, &database).expect("whole");
+        Some((manifest, Self::results_in(&database)))
+    }
+
+    fn results_in(database: &Path) -> Results {
         runtime().block_on(async {
-            let db = ResultsDb::open_read_only(self.database())
-                .await
-                .expect("a database");
+            let db = ResultsDb::open_read_only(database).await.expect("a database");
             db.integrity_check().await.expect("no damage");
             let run = db.runs().await.expect("runs").remove(0);
             let records = db.levels(run.key).await.expect("levels");
@@ -286,6 +297,13 @@ impl Process {
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(pid, signal).expect("it lives");
+    }
+
+    /// One that has ended by itself needs no signal.
+    pub(crate) fn signal_if_alive(&mut self, signal: rustix::process::Signal) {
+        if self.0.try_wait().expect("a child").is_none() {
+            self.signal(signal);
+        }
     }
 
     pub(crate) fn exit(&mut self) -> ExitStatus {

@@ -5,5 +5,6 @@ mod kill;
 mod merge;
 mod open;
 mod part;
+mod publish;
 mod records;
 mod views;
