@@ -50,6 +50,7 @@ const GPU_ENGINE: &[Setting] = &[
     setting("enable_expert_parallel", Kind::Flag),
     setting("enforce_eager", Kind::Flag),
     setting("disable_custom_all_reduce", Kind::Flag),
+    setting("distributed_executor_backend", Kind::Name(&["mp", "ray"])),
     setting("safetensors_load_strategy", Kind::Text),
     setting("kv_offloading_size", Kind::Positive),
     setting("kv_offloading_backend", Kind::Name(&["native", "lmcache"])),

@@ -1,39 +1,24 @@
-//! What Slurm and Kubernetes deployments ask for, and the port that all deployments share.
+//! What deployments on clusters share, and what Kubernetes deployments ask for.
 
-use gipfel_model::deployment::{K8sSpec, SlurmSpec};
+use gipfel_model::{
+    BenchmarkerKind, DeploymentKind, LoadPlacement, LocalSpec, SlurmSpec, deployment::K8sSpec,
+};
 
-use crate::{field::Field, section::Section};
+use crate::{section::Section, slurm::SlurmSettings};
 
 const DEFAULT_GPUS_PER_NODE: u32 = 4;
 const DEFAULT_PORT: u16 = 8080;
 
-/// Keys that only a Slurm deployment reads.
-pub(crate) const SLURM_KEYS: &[&str] = &[
-    "account",
-    "partition",
-    "benchmarker_partition",
-    "scratch_base",
-    "hf_token_path",
-    "server_time_limit",
-    "benchmarker_time_limit",
-];
-
 /// Keys that only a Kubernetes deployment reads.
 pub(crate) const K8S_KEYS: &[&str] = &["k8s_namespace", "ingress_domain"];
 
-/// Keys that both of them read.
+/// Keys that Slurm and Kubernetes deployments read.
 pub(crate) const CLUSTER_KEYS: &[&str] = &["gpus_per_node"];
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClusterSettings {
-    account: Option<String>,
-    partition: Option<String>,
-    benchmarker_partition: Option<String>,
-    scratch_base: Option<String>,
-    hf_token_path: Option<String>,
+    pub(crate) slurm: SlurmSettings,
     hf_home: Option<String>,
-    server_time_limit: Option<String>,
-    benchmarker_time_limit: Option<String>,
     k8s_namespace: Option<String>,
     ingress_domain: Option<String>,
     gpus_per_node: Option<u32>,
@@ -43,19 +28,14 @@ pub(crate) struct ClusterSettings {
 impl ClusterSettings {
     pub(crate) fn take(section: &mut Section<'_>) -> Self {
         let port = section.take("port");
+        let slurm = SlurmSettings::take(section);
         let mut text = |key, allowed| section.take(key).as_text(allowed).map(str::to_owned);
         Self {
             port: port.as_whole(0..=u64::from(u16::MAX)).map(|port| port as u16),
-            account: text("account", "the name of an account"),
-            partition: text("partition", "the name of a partition"),
-            benchmarker_partition: text("benchmarker_partition", "the name of a partition"),
-            scratch_base: text("scratch_base", "a directory of the cluster"),
-            hf_token_path: text("hf_token_path", "the path of a file on the cluster"),
+            slurm,
             hf_home: text("hf_home", "a directory"),
             k8s_namespace: text("k8s_namespace", "the name of a namespace"),
             ingress_domain: text("ingress_domain", "a domain"),
-            server_time_limit: read_time_limit(&section.take("server_time_limit")),
-            benchmarker_time_limit: read_time_limit(&section.take("benchmarker_time_limit")),
             gpus_per_node: section.take("gpus_per_node").as_count(),
         }
     }
@@ -63,14 +43,8 @@ impl ClusterSettings {
     pub(crate) fn or(self, defaults: &Self) -> Self {
         let text = |own: Option<String>, default: &Option<String>| own.or_else(|| default.clone());
         Self {
-            account: text(self.account, &defaults.account),
-            partition: text(self.partition, &defaults.partition),
-            benchmarker_partition: text(self.benchmarker_partition, &defaults.benchmarker_partition),
-            scratch_base: text(self.scratch_base, &defaults.scratch_base),
-            hf_token_path: text(self.hf_token_path, &defaults.hf_token_path),
+            slurm: self.slurm.or(&defaults.slurm),
             hf_home: text(self.hf_home, &defaults.hf_home),
-            server_time_limit: text(self.server_time_limit, &defaults.server_time_limit),
-            benchmarker_time_limit: text(self.benchmarker_time_limit, &defaults.benchmarker_time_limit),
             k8s_namespace: text(self.k8s_namespace, &defaults.k8s_namespace),
             ingress_domain: text(self.ingress_domain, &defaults.ingress_domain),
             gpus_per_node: self.gpus_per_node.or(defaults.gpus_per_node),
@@ -92,18 +66,19 @@ impl ClusterSettings {
         self.port.unwrap_or(0)
     }
 
-    pub(crate) fn slurm(self) -> SlurmSpec {
-        SlurmSpec {
-            gpus_per_node: self.gpus_per_node(),
-            port: self.port.unwrap_or(DEFAULT_PORT),
-            account: self.account,
-            partition: self.partition.unwrap_or_else(|| "debug".to_owned()),
-            benchmarker_partition: self.benchmarker_partition.unwrap_or_else(|| "normal".to_owned()),
-            scratch_base: self.scratch_base,
-            hf_token_path: self.hf_token_path.unwrap_or_else(|| "~/.hf_token".to_owned()),
-            hf_home: self.hf_home,
-            server_time_limit: self.server_time_limit,
-            benchmarker_time_limit: self.benchmarker_time_limit,
+    /// A server in a Slurm job; program, environment and arguments are those of `local`.
+    pub(crate) fn slurm(&self, local: LocalSpec) -> SlurmSpec {
+        let port = self.port.unwrap_or(DEFAULT_PORT);
+        self.slurm
+            .server(local, self.hf_home.clone(), self.gpus_per_node(), port)
+    }
+
+    /// Where the load generator of a deployment of this kind runs.
+    pub(crate) fn load(&self, kind: DeploymentKind) -> LoadPlacement {
+        match kind {
+            DeploymentKind::Slurm => self.slurm.load(BenchmarkerKind::Slurm),
+            DeploymentKind::External => self.slurm.load(BenchmarkerKind::Local),
+            DeploymentKind::Local | DeploymentKind::K8s => LoadPlacement::Local,
         }
     }
 
@@ -116,47 +91,5 @@ impl ClusterSettings {
                 .ingress_domain
                 .unwrap_or_else(|| "swissai.svc.cscs.ch".to_owned()),
         }
-    }
-}
-
-/// Reads `HH:MM:SS`, or `D-HH:MM:SS` for days.
-fn read_time_limit(field: &Field<'_>) -> Option<String> {
-    let allowed = "a walltime as `HH:MM:SS` or `D-HH:MM:SS`, such as \"01:00:00\"";
-    let text = field.as_text(allowed)?;
-    if is_time_limit(text) {
-        Some(text.to_owned())
-    } else {
-        field.refuse(allowed)
-    }
-}
-
-fn is_time_limit(text: &str) -> bool {
-    let (days, time) = text.split_once('-').unwrap_or(("0", text));
-    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && (1..=4).contains(&text.len());
-    let parts: Vec<&str> = time.split(':').collect();
-    let below_sixty = |text: &str| text.len() == 2 && number(text) && text < "60";
-    let &[hours, minutes, seconds] = parts.as_slice() else {
-        return false;
-    };
-    let positive = text.bytes().any(|byte| (b'1'..=b'9').contains(&byte));
-    number(days) && number(hours) && below_sixty(minutes) && below_sixty(seconds) && positive
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn time_limits() {
-        let check = |text, expected| assert_eq!(is_time_limit(text), expected, "{text}");
-        check("01:00:00", true);
-        check("1:30:00", true);
-        check("2-12:00:00", true);
-        check("1:60:00", false);
-        check("00:00:00", false);
-        check("60", false);
-        check("01:00", false);
-        check("1h", false);
-        check("--", false);
     }
 }

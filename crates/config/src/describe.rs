@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use gipfel_model::{
-    AnswerLength, ArrivalRate, DataSetFile, ExperimentSpec, Rates, RequestForm, SearchSpec, Slo,
+    AnswerLength, ArrivalRate, DataSetFile, DeploymentSpec, ExperimentSpec, LoadPlacement, Rates,
+    RequestForm, SearchSpec, Slo,
     deployment::{ApiKeySource, EndpointSpec, Placement},
     format_duration,
     run_config::LevelSchedule,
@@ -62,7 +63,8 @@ fn describe_experiment(experiment: &ExperimentSpec, repeats: u32) -> impl Iterat
         .map(|(key, value)| format!("{key} {}", short(value)))
         .collect();
     let parts = [
-        ("server", server(&deployment.placement)),
+        ("server", server(deployment)),
+        ("load", load(&experiment.load)),
         ("settings", settings.join(", ")),
         ("rates", describe_rates(&experiment.schedule)),
         ("windows", windows(&experiment.schedule)),
@@ -124,8 +126,8 @@ fn repeated(experiment: &ExperimentSpec, repeats: u32) -> String {
     }
 }
 
-fn server(placement: &Placement) -> String {
-    match placement {
+fn server(spec: &DeploymentSpec) -> String {
+    match &spec.placement {
         Placement::Local(local) => match (&local.command, local.port) {
             (Some(command), 0) => format!("this machine, `{}`, a free port", command.join(" ")),
             (Some(command), port) => format!("this machine, `{}`, port {port}", command.join(" ")),
@@ -133,15 +135,45 @@ fn server(placement: &Placement) -> String {
             (None, port) => format!("this machine, port {port}"),
         },
         Placement::External(endpoint) => describe_endpoint(endpoint),
-        Placement::Slurm(slurm) => format!(
-            "Slurm, partition {}, {} GPUs per node",
-            slurm.partition, slurm.gpus_per_node
-        ),
+        Placement::Slurm(slurm) => {
+            let nodes = count(slurm.nodes(spec.gpus()), "node");
+            let job = &slurm.job;
+            let of = format!("of {} GPUs", slurm.gpus_per_node);
+            format!(
+                "Slurm, {nodes} {of}, partition {}, walltime {}",
+                job.partition, job.walltime
+            )
+        }
         Placement::K8s(k8s) => format!(
             "Kubernetes, namespace {}, {} GPUs per node",
             k8s.namespace, k8s.gpus_per_node
         ),
     }
+}
+
+/// Where the load generator runs, unless that is this machine.
+fn load(placement: &LoadPlacement) -> String {
+    match placement {
+        LoadPlacement::Local => String::new(),
+        LoadPlacement::SameJob => "in the server's job".to_owned(),
+        LoadPlacement::Slurm(load) => {
+            let tasks = match load.tasks_per_node {
+                1 => String::new(),
+                tasks => format!(" with {tasks} processes each"),
+            };
+            let nodes = count(load.nodes, "node");
+            let job = &load.job;
+            format!(
+                "Slurm, {nodes}{tasks}, partition {}, walltime {}",
+                job.partition, job.walltime
+            )
+        }
+    }
+}
+
+fn count(number: u32, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 fn describe_endpoint(endpoint: &EndpointSpec) -> String {

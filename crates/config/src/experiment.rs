@@ -45,6 +45,7 @@ pub(crate) fn read(field: &Field<'_>, defaults: &Settings) -> Option<Vec<Experim
     if let Some(kind) = kind {
         require_keys(&section, kind, backend);
         refuse_keys_of_others(&mut section, kind);
+        check_slurm(&section, kind, &settings);
     }
     settings.dataset.remark(section.reading);
     remark_placement(&deployment, kind);
@@ -72,6 +73,7 @@ pub(crate) fn read(field: &Field<'_>, defaults: &Settings) -> Option<Vec<Experim
             instance: 0,
             server_ready_timeout: settings.timeouts.server_ready(),
         },
+        load: settings.cluster.load(kind?),
         dataset_config: settings.dataset.record(&workload),
         repeat: 0,
         workload,
@@ -105,34 +107,48 @@ fn require_keys(section: &Section<'_>, kind: DeploymentKind, backend: Option<Bac
             "missing: `deployment: external` needs the server's address",
         );
     }
-    let Some(backend) = backend.filter(|backend| needs_command(*backend)) else {
+    let Some(backend) = backend.filter(|backend| needs_command(*backend, kind)) else {
         return;
     };
-    if kind == DeploymentKind::Local && !section.has("command") {
+    if !section.has("command") {
         section.reading.fault(
             section.place_of_key("command"),
-            format!("missing: `backend: {backend}` has no program of its own that could be started here"),
+            format!("missing: `backend: {backend}` has no program of its own that could be started there"),
         );
     }
 }
 
-/// Whether the engine has no program of its own that could be started.
-pub(crate) fn needs_command(backend: BackendKind) -> bool {
-    match backend {
-        BackendKind::Openai | BackendKind::Dynamo => true,
-        BackendKind::Sim
-        | BackendKind::Vllm
-        | BackendKind::Sglang
-        | BackendKind::Llamacpp
-        | BackendKind::Ollama => false,
+fn check_slurm(section: &Section<'_>, kind: DeploymentKind, settings: &Settings) {
+    match kind {
+        DeploymentKind::Slurm => settings.cluster.slurm.check(section, true),
+        DeploymentKind::External => settings.cluster.slurm.check(section, false),
+        DeploymentKind::Local | DeploymentKind::K8s => {}
+    }
+}
+
+/// Whether the engine has no program of its own that could be started in a deployment of this kind.
+pub(crate) fn needs_command(backend: BackendKind, kind: DeploymentKind) -> bool {
+    match (backend, kind) {
+        (BackendKind::Openai, DeploymentKind::Local | DeploymentKind::Slurm)
+        | (BackendKind::Dynamo, DeploymentKind::Local)
+        | (BackendKind::Sim, DeploymentKind::Slurm) => true,
+        (
+            BackendKind::Openai
+            | BackendKind::Dynamo
+            | BackendKind::Sim
+            | BackendKind::Vllm
+            | BackendKind::Sglang
+            | BackendKind::Llamacpp
+            | BackendKind::Ollama,
+            DeploymentKind::Local | DeploymentKind::External | DeploymentKind::Slurm | DeploymentKind::K8s,
+        ) => false,
     }
 }
 
 fn remark_placement(deployment: &Field<'_>, kind: Option<DeploymentKind>) {
     let feature = match kind {
-        Some(DeploymentKind::Slurm) => "Slurm deployments",
         Some(DeploymentKind::K8s) => "Kubernetes deployments",
-        Some(DeploymentKind::Local | DeploymentKind::External) | None => return,
+        Some(DeploymentKind::Local | DeploymentKind::External | DeploymentKind::Slurm) | None => return,
     };
     deployment.reading.unsupported(&deployment.place(), feature);
 }
@@ -219,7 +235,7 @@ fn remark_sample(section: &Section<'_>, schedule: &LevelSchedule, slos: &[Slo]) 
 
 fn misplaced(backend: Option<BackendKind>) -> Vec<Misplaced> {
     let of_the_file = Misplaced {
-        keys: vec!["max_parallel_experiments"],
+        keys: vec!["max_parallel_experiments", "max_node_hours"],
         sentence: "belongs under `defaults`: it holds for the whole file".to_owned(),
     };
     let of_the_engine = backend.map(|backend| Misplaced {

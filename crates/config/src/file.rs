@@ -156,6 +156,7 @@ fn read_top(mut top: Section<'_>, chain: &Chain, around: &Surroundings<'_>) -> P
     Plan {
         experiments,
         max_parallel_experiments: layer.max_parallel_experiments.unwrap_or(DEFAULT_PARALLEL),
+        max_node_hours: layer.max_node_hours,
         ..Plan::default()
     }
 }
@@ -216,7 +217,7 @@ pub(crate) fn belongs_to_an_experiment() -> Misplaced {
 
 pub(crate) fn misplaced_at_top() -> [Misplaced; 2] {
     let mut keys = settings::keys();
-    keys.push("max_parallel_experiments");
+    keys.extend(["max_parallel_experiments", "max_node_hours"]);
     [
         belongs_to_an_experiment(),
         Misplaced {

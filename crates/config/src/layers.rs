@@ -31,6 +31,7 @@ const MOST_FILES: usize = 64;
 pub(crate) struct Layer {
     pub(crate) settings: Settings,
     pub(crate) max_parallel_experiments: Option<u32>,
+    pub(crate) max_node_hours: Option<f64>,
 }
 
 impl Layer {
@@ -42,13 +43,16 @@ impl Layer {
             Some(section) => Self::read_defaults(section, top, dataset),
             None => Self {
                 settings: Settings::default().with_dataset(dataset, top),
-                max_parallel_experiments: None,
+                ..Self::default()
             },
         }
     }
 
     fn read_defaults(mut section: Section<'_>, top: &Section<'_>, dataset: DatasetSettings) -> Self {
         let max_parallel_experiments = section.take("max_parallel_experiments").as_count();
+        let max_node_hours = section
+            .take("max_node_hours")
+            .as_number("a number of node-hours greater than 0", |hours| hours > 0.0);
         let mut settings = Settings::take(&mut section);
         if top.has("dataset") {
             if section.has("dataset") {
@@ -67,6 +71,7 @@ impl Layer {
         Self {
             settings,
             max_parallel_experiments,
+            max_node_hours,
         }
     }
 
@@ -75,6 +80,7 @@ impl Layer {
         Self {
             settings: self.settings.or(&lower.settings),
             max_parallel_experiments: self.max_parallel_experiments.or(lower.max_parallel_experiments),
+            max_node_hours: self.max_node_hours.or(lower.max_node_hours),
         }
     }
 }

@@ -49,6 +49,7 @@ mod secrets;
 mod section;
 mod settings;
 mod show;
+mod slurm;
 mod substitute;
 mod surroundings;
 mod timeouts;

@@ -1,4 +1,4 @@
-//! How a server is started on this machine.
+//! How a server is started: a program of one's own, its environment and its arguments.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use gipfel_model::{DeploymentSpec, LocalSpec, deployment::Placement};
 
 use crate::{field::Field, secrets::is_secret, section::Section};
 
-/// Keys that only a local deployment reads.
+/// Keys of servers that gipfel starts as processes.
 pub(crate) const KEYS: &[&str] = &["command", "environment", "extra_args"];
 
 /// Takes the keys of a local server; the port is read with the clusters'.
@@ -25,10 +25,13 @@ pub(crate) fn take_local(section: &mut Section<'_>) -> LocalSpec {
 
 /// Hides the values of variables that look like secrets.
 pub(crate) fn mask_secrets(deployment: &mut DeploymentSpec) {
-    if let Placement::Local(local) = &mut deployment.placement {
-        let secrets = local.environment.iter_mut().filter(|(name, _)| is_secret(name));
-        secrets.for_each(|(_, value)| "***".clone_into(value));
-    }
+    let environment = match &mut deployment.placement {
+        Placement::Local(local) => &mut local.environment,
+        Placement::Slurm(slurm) => &mut slurm.environment,
+        Placement::External(_) | Placement::K8s(_) => return,
+    };
+    let secrets = environment.iter_mut().filter(|(name, _)| is_secret(name));
+    secrets.for_each(|(_, value)| "***".clone_into(value));
 }
 
 fn read_command(field: &Field<'_>) -> Option<Vec<String>> {
@@ -60,8 +63,8 @@ fn read_environment(field: &Field<'_>) -> BTreeMap<String, String> {
         if is_secret(name) {
             value.reading.warn(
                 &value.place(),
-                "looks like a secret, and what stands here is written to the run's files; the server gets \
-                 gipfel's own environment anyway",
+                "looks like a secret, and what stands here is written to the run's files; a server on this machine \
+                 gets gipfel's own environment anyway, one on a cluster the token of `hf_token_path`",
             );
         }
         if let Some(text) = value.as_argument() {

@@ -6,13 +6,18 @@ use crate::{
     cluster::{self, ClusterSettings},
     endpoint, local,
     section::Section,
+    slurm,
 };
 
 /// Which deployments read which keys.
 const READERS: &[(&[&str], &[DeploymentKind])] = &[
     (endpoint::KEYS, &[DeploymentKind::External]),
-    (local::KEYS, &[DeploymentKind::Local]),
-    (cluster::SLURM_KEYS, &[DeploymentKind::Slurm]),
+    (local::KEYS, &[DeploymentKind::Local, DeploymentKind::Slurm]),
+    (slurm::SERVER_KEYS, &[DeploymentKind::Slurm]),
+    (
+        slurm::LOAD_KEYS,
+        &[DeploymentKind::Slurm, DeploymentKind::External],
+    ),
     (cluster::K8S_KEYS, &[DeploymentKind::K8s]),
     (
         cluster::CLUSTER_KEYS,
@@ -70,7 +75,7 @@ pub(crate) fn placement(
             ..local
         }),
         DeploymentKind::External => Placement::External(endpoint?),
-        DeploymentKind::Slurm => Placement::Slurm(cluster.slurm()),
+        DeploymentKind::Slurm => Placement::Slurm(Box::new(cluster.slurm(local))),
         DeploymentKind::K8s => Placement::K8s(cluster.k8s()),
     })
 }

@@ -1,11 +1,13 @@
 //! A plan as the file that it stands for.
 
-use std::{fmt::Display, time::Duration};
+mod slurm;
+
+use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
 use gipfel_model::{
     AnswerLength, ArrivalProcess, DataSetSpec, DeploymentKind, ExperimentSpec, LengthDistribution, LocalSpec,
     Rates, RequestForm, SearchSpec, Timeouts,
-    deployment::{ApiKeySource, EndpointSpec, HeaderSource, K8sSpec, Placement, SlurmSpec},
+    deployment::{ApiKeySource, EndpointSpec, HeaderSource, K8sSpec, Placement},
     format_duration,
     run_config::LevelSchedule,
 };
@@ -21,6 +23,9 @@ pub fn render_yaml(plan: &Plan) -> String {
     writer.entry(0, "version", 1);
     writer.open(0, "defaults");
     writer.entry(1, "max_parallel_experiments", plan.max_parallel_experiments);
+    if let Some(most) = plan.max_node_hours {
+        writer.entry(1, "max_node_hours", most);
+    }
     writer.open(0, "experiments");
     for (experiment, repeats) in repeats::grouped(&plan.experiments) {
         write_item(&mut writer, experiment, repeats);
@@ -59,9 +64,10 @@ fn write_experiment(writer: &mut Writer, experiment: &ExperimentSpec) {
     match &deployment.placement {
         Placement::Local(local) => write_local(writer, local),
         Placement::External(endpoint) => write_endpoint(writer, endpoint),
-        Placement::Slurm(slurm) => write_slurm(writer, slurm),
+        Placement::Slurm(slurm) => slurm::write_server(writer, slurm),
         Placement::K8s(k8s) => write_k8s(writer, k8s),
     }
+    slurm::write_load(writer, experiment);
     if !deployment.backend_config.is_empty() {
         writer.map(2, "backend_config", &deployment.backend_config);
     }
@@ -79,20 +85,35 @@ fn write_experiment(writer: &mut Writer, experiment: &ExperimentSpec) {
 }
 
 fn write_local(writer: &mut Writer, local: &LocalSpec) {
-    if let Some(command) = &local.command {
+    write_command(
+        writer,
+        local.command.as_deref(),
+        &local.environment,
+        &local.extra_args,
+    );
+    if local.port != 0 {
+        writer.entry(2, "port", local.port);
+    }
+}
+
+/// A program of one's own, with what is added to it.
+fn write_command(
+    writer: &mut Writer,
+    command: Option<&[String]>,
+    environment: &BTreeMap<String, String>,
+    extra_args: &[String],
+) {
+    if let Some(command) = command {
         writer.list(2, "command", command);
     }
-    if !local.environment.is_empty() {
+    if !environment.is_empty() {
         writer.open(2, "environment");
-        for (name, value) in &local.environment {
+        for (name, value) in environment {
             writer.text_entry(3, name, value);
         }
     }
-    if !local.extra_args.is_empty() {
-        writer.list(2, "extra_args", &local.extra_args);
-    }
-    if local.port != 0 {
-        writer.entry(2, "port", local.port);
+    if !extra_args.is_empty() {
+        writer.list(2, "extra_args", extra_args);
     }
 }
 
@@ -130,19 +151,6 @@ fn write_header(writer: &mut Writer, name: &str, source: &HeaderSource) {
     };
     writer.open(3, name);
     writer.text_entry(4, key, &value);
-}
-
-fn write_slurm(writer: &mut Writer, slurm: &SlurmSpec) {
-    writer.optional_text(2, "account", slurm.account.as_ref());
-    writer.text_entry(2, "partition", &slurm.partition);
-    writer.text_entry(2, "benchmarker_partition", &slurm.benchmarker_partition);
-    writer.optional_text(2, "scratch_base", slurm.scratch_base.as_ref());
-    writer.text_entry(2, "hf_token_path", &slurm.hf_token_path);
-    writer.optional_text(2, "hf_home", slurm.hf_home.as_ref());
-    writer.optional_text(2, "server_time_limit", slurm.server_time_limit.as_ref());
-    writer.optional_text(2, "benchmarker_time_limit", slurm.benchmarker_time_limit.as_ref());
-    writer.entry(2, "gpus_per_node", slurm.gpus_per_node);
-    writer.entry(2, "port", slurm.port);
 }
 
 fn write_k8s(writer: &mut Writer, k8s: &K8sSpec) {

@@ -13,7 +13,8 @@ use gipfel_model::{BackendKind, DeploymentKind};
 use serde_json::{Map, Value, json};
 
 use self::shapes::{
-    about, address, argument, choice, count, filled_list, flag, formed, list, map_of, section, text,
+    about, above_zero, address, argument, choice, count, filled_list, flag, formed, list, map_of, section,
+    text,
 };
 use crate::{backend_config, experiment, placement};
 
@@ -83,6 +84,11 @@ fn defaults() -> Value {
         "max_parallel_experiments",
         count(),
         "Servers in use at the same time. Default: 2.",
+    )]);
+    properties.extend([entry(
+        "max_node_hours",
+        above_zero(),
+        "Refuse to run when all Slurm jobs together may take more, if each lives until its walltime.",
     )]);
     let mut shape = section(properties);
     shape["allOf"] = json!([reference(EXCLUSIVE)]);
@@ -157,7 +163,7 @@ fn experiment_properties() -> [(String, Value); 15] {
         entry(
             "environment",
             environment,
-            "Added to gipfel's own environment; no place for secrets.",
+            "Added to the server's environment; no place for secrets.",
         ),
         entry(
             "extra_args",
@@ -192,8 +198,14 @@ fn of_deployment(kind: DeploymentKind) -> Value {
 fn of_backend(backend: BackendKind) -> Value {
     let name = backend.as_str();
     let mut then = json!({ "properties": { "backend_config": reference(name) } });
-    if experiment::needs_command(backend) {
-        then["if"] = is("deployment", DeploymentKind::Local.as_str());
+    let kinds = DeploymentKind::ALL.iter().copied();
+    let needing: Vec<&str> = kinds
+        .filter(|kind| experiment::needs_command(backend, *kind))
+        .map(DeploymentKind::as_str)
+        .collect();
+    if !needing.is_empty() {
+        then["if"] =
+            json!({ "properties": { "deployment": { "enum": needing } }, "required": ["deployment"] });
         then["then"] = json!({ "required": ["command"] });
     }
     json!({ "if": is("backend", name), "then": then })

@@ -18,6 +18,10 @@ pub fn show(plan: &Plan) -> String {
         &format!("  max_parallel_experiments: {}", plan.max_parallel_experiments),
         &origins.of_defaults("max_parallel_experiments"),
     ));
+    if let Some(most) = plan.max_node_hours {
+        let line = format!("  max_node_hours: {most}");
+        text.push_str(&noted(&line, &origins.of_defaults("max_node_hours")));
+    }
     text.push_str("experiments:\n");
     for (index, (experiment, repeats)) in repeats::grouped(&plan.experiments).into_iter().enumerate() {
         for line in render::full(experiment, repeats) {
@@ -43,8 +47,11 @@ pub fn show_json(plan: &Plan) -> Value {
         .iter()
         .rev()
         .map(|place| (place.path.clone(), json!(at(place))));
+    let cost = plan.node_hours();
     json!({
         "max_parallel_experiments": plan.max_parallel_experiments,
+        "max_node_hours": plan.max_node_hours,
+        "node_hours": { "expected": cost.expected, "worst": cost.worst },
         "experiments": experiments.collect::<Vec<_>>(),
         "warnings": texts(&plan.warnings),
         "not_yet": texts(&plan.unsupported),

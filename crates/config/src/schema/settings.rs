@@ -1,17 +1,18 @@
 //! The keys that `defaults` and an experiment share.
 
-use gipfel_model::{ApiEndpoint, ArrivalProcess, DataSetForm};
+use gipfel_model::{ApiEndpoint, ArrivalProcess, BenchmarkerKind, ClusterKind, ContainerKind, DataSetForm};
 use serde_json::{Map, Value, json};
 
 use super::shapes::{
-    about, choice, count, duration, filled_list, flag, length, list, objective, precision, rate, seconds,
-    section, text, time_limit, whole,
+    about, choice, count, duration, filled_list, flag, formed, length, list, objective, precision, rate,
+    seconds, section, text, time_limit, whole,
 };
 use crate::{
     arrivals::MOST_BURSTINESS,
     dataset::SOURCES,
     lengths::{INPUT, OUTPUT},
     settings::MOST_REPEATS,
+    slurm::WORD,
 };
 
 /// The keys with their shapes.
@@ -106,25 +107,9 @@ pub(super) fn properties() -> Map<String, Value> {
     add(
         "port",
         whole(0, u64::from(u16::MAX)),
-        "Where the server listens. Default: a free port on this machine, else 8080.",
+        "Where the server listens; 0 takes a free one. Default: 0 on this machine, else 8080.",
     );
-    add("account", text(), "Slurm: the account.");
-    add(
-        "partition",
-        text(),
-        "Slurm: the server's partition. Default: debug.",
-    );
-    add(
-        "benchmarker_partition",
-        text(),
-        "Slurm: the load generator's partition. Default: normal.",
-    );
-    add("scratch_base", text(), "Slurm: the directory of the runs.");
-    add(
-        "hf_token_path",
-        text(),
-        "Slurm: the file of the Hugging Face token. Default: ~/.hf_token.",
-    );
+    add_slurm(&mut add);
     add(
         "hf_home",
         text(),
@@ -136,12 +121,6 @@ pub(super) fn properties() -> Map<String, Value> {
         text(),
         "Kubernetes: the domain of the Ingress. Default: swissai.svc.cscs.ch.",
     );
-    add("server_time_limit", time_limit(), "Slurm: the server's walltime.");
-    add(
-        "benchmarker_time_limit",
-        time_limit(),
-        "Slurm: the load generator's walltime.",
-    );
     add(
         "gpus_per_node",
         count(),
@@ -151,6 +130,111 @@ pub(super) fn properties() -> Map<String, Value> {
         add_duration(&mut map, key, *may_be_zero, description);
     }
     map
+}
+
+/// The keys of Slurm jobs.
+fn add_slurm(add: &mut impl FnMut(&str, Value, &str)) {
+    let clusters = ClusterKind::ALL.iter().map(|kind| kind.as_str());
+    let containers = ContainerKind::ALL.iter().map(|kind| kind.as_str());
+    let benchmarkers = BenchmarkerKind::ALL.iter().map(|kind| kind.as_str());
+    let word = || formed(WORD);
+    let option = || formed(r"^-[^\x00-\x1f]*$");
+    let path = || formed("^/");
+    let keys: &[(&str, Value, &str)] = &[
+        (
+            "site",
+            text(),
+            "Slurm: the cluster's profile, by name or as a file. Default: the system's name, else clariden with FirecREST and generic without.",
+        ),
+        (
+            "cluster",
+            choice(&clusters.collect::<Vec<_>>()),
+            "Slurm: the way to the cluster: FirecREST, Slurm's commands here, or those of a login node over ssh. Default: firecrest.",
+        ),
+        ("ssh_host", word(), "Slurm: the login node of `cluster: ssh`."),
+        (
+            "firecrest_system",
+            word(),
+            "Slurm: the cluster's name behind FirecREST. Default: FIRECREST_SYSTEM, or the only one.",
+        ),
+        ("account", word(), "Slurm: the account."),
+        (
+            "partition",
+            word(),
+            "Slurm: the server's partition. Default: debug.",
+        ),
+        ("qos", word(), "Slurm: the server's quality of service."),
+        ("reservation", word(), "Slurm: the server's reservation."),
+        (
+            "constraint",
+            word(),
+            "Slurm: features that the server's nodes have.",
+        ),
+        ("exclude", word(), "Slurm: nodes that the server does not get."),
+        (
+            "sbatch_args",
+            list(option()),
+            "Slurm: further options of the server's job, such as --mem=0.",
+        ),
+        (
+            "server_time_limit",
+            time_limit(),
+            "Slurm: the server's walltime. Default: 01:00:00.",
+        ),
+        (
+            "scratch_base",
+            path(),
+            "Slurm: the directory of the runs. Default: the profile's, or the user's own.",
+        ),
+        (
+            "hf_token_path",
+            text(),
+            "Slurm: the file of the Hugging Face token. Default: ~/.hf_token.",
+        ),
+        (
+            "image",
+            text(),
+            "Slurm: the container's image. Default: the profile's for the engine.",
+        ),
+        (
+            "container",
+            choice(&containers.collect::<Vec<_>>()),
+            "Slurm: what starts the image. Default: the profile's; none for a `command` without an image.",
+        ),
+        (
+            "benchmarker",
+            choice(&benchmarkers.collect::<Vec<_>>()),
+            "Where the load generator runs. Default: slurm for servers in Slurm jobs, local for a URL.",
+        ),
+        (
+            "benchmarker_partition",
+            word(),
+            "Slurm: the load generator's partition. Default: normal.",
+        ),
+        (
+            "benchmarker_time_limit",
+            time_limit(),
+            "Slurm: the load generator's walltime. Default: 01:00:00.",
+        ),
+        (
+            "benchmarker_nodes",
+            count(),
+            "Slurm: nodes that send together. Default: 1.",
+        ),
+        (
+            "benchmarker_tasks_per_node",
+            count(),
+            "Slurm: sending processes of each of these nodes. Default: 1.",
+        ),
+        (
+            "benchmarker_sbatch_args",
+            list(option()),
+            "Slurm: further options of the load generator's job.",
+        ),
+    ];
+    for (key, shape, description) in keys {
+        add(key, shape.clone(), description);
+    }
 }
 
 /// Durations, each of which has a second key for bare seconds, and whether they may be zero.

@@ -145,7 +145,7 @@ fn the_schema_has_the_readers_keys() {
     };
     let settings = crate::settings::keys();
     let mut defaults = settings.clone();
-    defaults.push("max_parallel_experiments");
+    defaults.extend(["max_parallel_experiments", "max_node_hours"]);
     check("/properties/defaults/properties", defaults);
     check(
         "/properties/experiments/items/properties",

@@ -49,7 +49,7 @@ fn unknown_keys() {
     unknown-keys.yaml:4:3: defaults.partion: unknown key; did you mean `partition`?
     unknown-keys.yaml:5:3: defaults.warmup_s: unknown key; did you mean `warmup_duration_s`?
     unknown-keys.yaml:7:3: dataset.num_prompt: unknown key; allowed: source, path, form, sharegpt_fraction, num_prompts, min_input, max_input, nonce, tokenizer, input_length, output_length, seed; did you mean `num_prompts`?
-    unknown-keys.yaml:12:5: experiments[0].colour: unknown key; allowed: model, backend, deployment, backend_config, rate_levels, first_rate, search, all_levels, exact_windows, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, burstiness, requests_per_level, warmup_ramp, endpoint, stream, seed, repeats, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, account, partition, benchmarker_partition, scratch_base, hf_token_path, hf_home, server_time_limit, benchmarker_time_limit, gpus_per_node
+    unknown-keys.yaml:12:5: experiments[0].colour: unknown key; allowed: model, backend, deployment, backend_config, rate_levels, first_rate, search, all_levels, exact_windows, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, burstiness, requests_per_level, warmup_ramp, endpoint, stream, seed, repeats, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, site, cluster, benchmarker, container, image, hf_token_path, ssh_host, firecrest_system, account, scratch_base, partition, qos, reservation, constraint, exclude, server_time_limit, sbatch_args, benchmarker_nodes, benchmarker_tasks_per_node, benchmarker_partition, benchmarker_time_limit, benchmarker_sbatch_args, hf_home, gpus_per_node, command, environment, extra_args
     unknown-keys.yaml:14:7: experiments[0].backend_config.tensor_paralel_size: unknown key; did you mean `tensor_parallel_size`?
     ");
 }
@@ -191,7 +191,7 @@ fn two_data_sets() {
 fn keys_of_other_deployments() {
     assert_snapshot!(faults("keys-of-other-deployments.yaml"), @r"
     keys-of-other-deployments.yaml:6:5: experiments[0].partition: a key for deployments of kind `slurm`, and this one is `external`
-    keys-of-other-deployments.yaml:7:5: experiments[0].command: a key for deployments of kind `local`, and this one is `external`
+    keys-of-other-deployments.yaml:7:5: experiments[0].command: a key for deployments of kind `local` or `slurm`, and this one is `external`
     keys-of-other-deployments.yaml:8:5: experiments[0].port: a key for deployments of kind `local` or `slurm` or `k8s`, and this one is `external`
     keys-of-other-deployments.yaml:12:5: experiments[1].url: a key for deployments of kind `external`, and this one is `local`
     keys-of-other-deployments.yaml:13:5: experiments[1].gpus_per_node: a key for deployments of kind `slurm` or `k8s`, and this one is `local`
@@ -210,7 +210,7 @@ fn endpoints() {
     endpoints.yaml:15:10: experiments[2].url: the address goes on behind the server's base; it ends before `/v1`
     endpoints.yaml:17:5: experiments[2].api_key_file: given beside `api_key_env`; the key is read at one place
     endpoints.yaml:18:5: experiments[2].headers: found a list; allowed: a map of keys
-    endpoints.yaml:19:5: experiments[3].command: missing: `backend: openai` has no program of its own that could be started here
+    endpoints.yaml:19:5: experiments[3].command: missing: `backend: openai` has no program of its own that could be started there
     ");
 }
 
@@ -269,7 +269,7 @@ fn misplaced() {
     misplaced.yaml:2:1: model: belongs to an experiment, not to all of them
     misplaced.yaml:4:3: defaults.backend: belongs to an experiment, not to all of them
     misplaced.yaml:5:3: defaults.url: belongs to an experiment, not to all of them
-    misplaced.yaml:6:3: defaults.version: unknown key; allowed: max_parallel_experiments, rate_levels, first_rate, search, all_levels, exact_windows, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, burstiness, requests_per_level, warmup_ramp, endpoint, stream, seed, repeats, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, account, partition, benchmarker_partition, scratch_base, hf_token_path, hf_home, k8s_namespace, ingress_domain, server_time_limit, benchmarker_time_limit, gpus_per_node
+    misplaced.yaml:6:3: defaults.version: unknown key; allowed: max_parallel_experiments, max_node_hours, rate_levels, first_rate, search, all_levels, exact_windows, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, burstiness, requests_per_level, warmup_ramp, endpoint, stream, seed, repeats, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, site, cluster, benchmarker, container, image, hf_token_path, ssh_host, firecrest_system, account, scratch_base, partition, qos, reservation, constraint, exclude, server_time_limit, sbatch_args, benchmarker_nodes, benchmarker_tasks_per_node, benchmarker_partition, benchmarker_time_limit, benchmarker_sbatch_args, hf_home, k8s_namespace, ingress_domain, gpus_per_node
     misplaced.yaml:11:5: experiments[0].max_parallel_experiments: belongs under `defaults`: it holds for the whole file
     misplaced.yaml:12:5: experiments[0].profile: belongs under `backend_config`: it is a setting of sim
     ");
@@ -349,4 +349,29 @@ fn every_file_has_its_messages() {
     for name in names {
         assert!(tests.contains(&format!("faults(\"{name}\")")), "{name}");
     }
+}
+
+#[test]
+fn slurm_jobs() {
+    assert_snapshot!(faults("slurm.yaml"), @r#"
+    slurm.yaml:2:19: defaults.max_node_hours: found `0`; allowed: a number of node-hours greater than 0
+    slurm.yaml:3:12: defaults.cluster: found `slurmrestd`; allowed: firecrest, commands, ssh
+    slurm.yaml:4:9: defaults.site: found the text ""; allowed: the name of a profile, or the path of a file
+    slurm.yaml:5:17: defaults.scratch_base: found `~/runs`; allowed: an absolute path of the cluster, such as `/scratch/me`
+    slurm.yaml:6:12: defaults.account: found `my account`; allowed: the name of an account, without spaces and quotes
+    slurm.yaml:7:8: defaults.qos: found the text "a'b"; allowed: the name of a quality of service, without spaces and quotes
+    slurm.yaml:8:17: defaults.sbatch_args[0]: found `mem=0`; allowed: an option of sbatch on one line, such as `--mem=0`
+    slurm.yaml:8:24: defaults.sbatch_args[1]: found the text "--mem=0\n"; allowed: an option of sbatch on one line, such as `--mem=0`
+    slurm.yaml:9:22: defaults.server_time_limit: found `1h`; allowed: a walltime as `HH:MM:SS` or `D-HH:MM:SS`, such as "01:00:00"
+    slurm.yaml:10:22: defaults.benchmarker_nodes: found `0`; allowed: a whole number from 1 to 4294967295
+    slurm.yaml:15:16: experiments[0].container: found `docker`; allowed: container-engine, container-engine-self-contained, apptainer, none
+    slurm.yaml:16:18: experiments[0].benchmarker: found `same_job`; allowed: slurm, same-job, local; did you mean `same-job`?
+    slurm.yaml:17:5: experiments[0].k8s_namespace: a key for deployments of kind `k8s`, and this one is `slurm`
+    slurm.yaml:18:5: experiments[1].command: missing: `backend: sim` has no program of its own that could be started there
+    slurm.yaml:18:5: experiments[1].ssh_host: missing: `cluster: ssh` needs the name of a login node
+    slurm.yaml:26:5: experiments[2].benchmarker: `same-job` is for servers that are Slurm jobs; this one is a URL
+    slurm.yaml:27:5: experiments[2].reservation: a key for deployments of kind `slurm`, and this one is `external`
+    slurm.yaml:31:5: experiments[3].benchmarker: a key for deployments of kind `slurm` or `external`, and this one is `local`
+    slurm.yaml:32:5: experiments[3].max_node_hours: belongs under `defaults`: it holds for the whole file
+    "#);
 }

@@ -66,7 +66,7 @@ fn local_servers() {
     local-servers.yaml:9:5: experiments[1].command: names no program; without the key, the engine's own command is used
     local-servers.yaml:10:17: experiments[1].extra_args: found `--threads 4`; allowed: a list of arguments, such as `[--threads, 4]`
     local-servers.yaml:11:5: experiments[1].environment: found a list; allowed: a map of keys
-    local-servers.yaml:12:5: experiments[2].command: missing: `backend: dynamo` has no program of its own that could be started here
+    local-servers.yaml:12:5: experiments[2].command: missing: `backend: dynamo` has no program of its own that could be started there
     local-servers.yaml:15:27: experiments[2].environment.A=B: this is no name of an environment variable
     local-servers.yaml:15:30: experiments[2].environment.C: found a list; allowed: a text
     "#);
@@ -135,8 +135,8 @@ fn rates_in_toml() {
 fn endpoints_in_toml() {
     assert_snapshot!(faults("endpoints.toml"), @r#"
     endpoints.toml:5:7: experiments[0].url: found the text "models.example.org"; allowed: an address such as `"http://127.0.0.1:8000"` or `"https://host/prefix"`
-    endpoints.toml:6:1: experiments[0].command: a key for deployments of kind `local`, and this one is `external`
-    endpoints.toml:8:1: experiments[1].command: missing: `backend = "openai"` has no program of its own that could be started here
+    endpoints.toml:6:1: experiments[0].command: a key for deployments of kind `local` or `slurm`, and this one is `external`
+    endpoints.toml:8:1: experiments[1].command: missing: `backend = "openai"` has no program of its own that could be started there
     endpoints.toml:12:14: experiments[1].extra_args: found the text "--threads 4"; allowed: a list of arguments, such as `["--threads", 4]`
     "#);
 }

@@ -90,7 +90,7 @@ defaults: { hf_home: /base/hf, account: nobody, max_parallel_experiments: 4, fir
         ("/etc/gipfel.yaml", site),
     ]);
     world.site = Some("/etc/gipfel.yaml");
-    assert_snapshot!(world.show("bench.yaml"), @r"
+    assert_snapshot!(world.show("bench.yaml"), @r#"
     version: 1
     defaults:
       max_parallel_experiments: 4                         # base.yaml:2
@@ -98,14 +98,20 @@ defaults: { hf_home: /base/hf, account: nobody, max_parallel_experiments: 4, fir
       - model: m                                          # bench.yaml:5
         backend: vllm                                     # bench.yaml:5
         deployment: slurm                                 # bench.yaml:5
+        cluster: firecrest                                # default
+        scratch_base: /scratch/ml                         # sites/team.toml:4
         account: a-17                                     # sites/alps.yaml:4
         partition: debug                                  # bench.yaml:3
-        benchmarker_partition: normal                     # default
-        scratch_base: /scratch/ml                         # sites/team.toml:4
+        server_time_limit: "01:00:00"                     # default
         hf_token_path: /site/token                        # /etc/gipfel.yaml:1
         hf_home: /base/hf                                 # base.yaml:2
         gpus_per_node: 4                                  # default
         port: 9000                                        # bench.yaml:5
+        benchmarker: slurm                                # default
+        benchmarker_partition: normal                     # default
+        benchmarker_time_limit: "01:00:00"                # default
+        benchmarker_nodes: 1                              # default
+        benchmarker_tasks_per_node: 1                     # default
         server_ready_timeout: 15min                       # default
         rate_levels: [100, 200]                           # bench.yaml:5
         warmup_duration: 7s                               # sites/team.toml:3
@@ -129,7 +135,7 @@ defaults: { hf_home: /base/hf, account: nobody, max_parallel_experiments: 4, fir
         request_timeout: 10min                            # default
         drain_timeout: 5min                               # default
         repeats: 1                                        # default
-    ");
+    "#);
 }
 
 #[test]
@@ -301,7 +307,7 @@ url = \"http://${OPENAI_API_KEY}\"
     bench.yaml:4:14: defaults.partition: `${` is not closed; `$$` stands for a `$`
     bench.yaml:5:17: defaults.rate_levels[0]: found `fast` in place of `${RATES}`; allowed: a rate greater than 0 in requests per second, such as `40` or `2.5`, or `90/min`
     bench.yaml:6:9: defaults.port: found `90000` in place of `${PORT}0`; allowed: a whole number from 0 to 65535
-    bench.yaml:7:17: defaults.scratch_base: found `` in place of `${EMPTY}`; allowed: a directory of the cluster
+    bench.yaml:7:17: defaults.scratch_base: found `` in place of `${EMPTY}`; allowed: an absolute path of the cluster, such as `/scratch/me`
     bench.yaml:12:10: experiments[0].url: `${MY_API_KEY}` looks like a secret, which would end in the plan and its files; `api_key_env: MY_API_KEY` takes an endpoint's key from the variable, and a server of this machine inherits gipfel's environment
     bench.yaml:13:16: experiments[0].headers.Authorization: a key is not put into a header from a variable; `api_key_env` names the variable, which is then sent as a bearer token
     bench.yaml:17:20: experiments[1].environment.HF_TOKEN: looks like a secret, which would end in the run's files; leave the entry out: the server inherits gipfel's own environment

@@ -4,9 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use gipfel_config::{Plan, dataset_config, describe, parse_yaml, render_yaml};
 use gipfel_model::{
-    AnswerLength, ApiEndpoint, ArrivalProcess, ArrivalRate, BackendKind, DataSetFile, DataSetForm,
-    DataSetSpec, DeploymentSpec, ExperimentSpec, LengthDistribution, LocalSpec, PromptSource, Rates,
-    RequestForm, SearchSpec, Slo, Timeouts, WorkloadSpec,
+    AnswerLength, ApiEndpoint, ArrivalProcess, ArrivalRate, BackendKind, ClusterKind, ContainerKind,
+    DataSetFile, DataSetForm, DataSetSpec, DeploymentSpec, ExperimentSpec, LengthDistribution, LoadPlacement,
+    LocalSpec, PromptSource, Rates, RequestForm, SearchSpec, Slo, SlurmJob, SlurmLoad, SlurmReach, SlurmSpec,
+    Timeouts, Walltime, WorkloadSpec,
     deployment::{ApiKeySource, EndpointSpec, HeaderSource, Placement},
     run_config::LevelSchedule,
 };
@@ -256,7 +257,118 @@ fn text() -> impl Strategy<Value = String> {
     .prop_filter("blank", |text| !text.trim().is_empty())
 }
 
-fn placement() -> impl Strategy<Value = Placement> {
+/// What Slurm reads as one word.
+fn word() -> impl Strategy<Value = String> {
+    "[a-zA-Z0-9][a-zA-Z0-9._,:&|*()\\[\\]-]{0,10}"
+}
+
+fn reach() -> impl Strategy<Value = SlurmReach> {
+    let kind = sample::select(ClusterKind::ALL.to_vec());
+    let parts = (
+        option::of(word()),
+        word(),
+        option::of(text()),
+        option::of("/[a-z/ ]{1,8}[a-z]"),
+    );
+    (kind, parts).prop_map(
+        |(cluster, (firecrest_system, host, site, scratch_base))| SlurmReach {
+            cluster,
+            firecrest_system,
+            ssh_host: Some(host),
+            site,
+            scratch_base,
+        },
+    )
+}
+
+fn job() -> impl Strategy<Value = SlurmJob> {
+    let optional = || option::of(word());
+    let arguments = collection::vec("--[a-z]{1,5}=[a-z '\"#]{0,5}", 0..3);
+    let walltime = (1..800_000_u64).prop_map(|seconds| Walltime::from_secs(seconds).expect("a walltime"));
+    (
+        (optional(), word()),
+        (optional(), optional(), optional(), optional()),
+        walltime,
+        arguments,
+    )
+        .prop_map(
+            |((account, partition), (qos, reservation, constraint, exclude), walltime, sbatch_args)| {
+                SlurmJob {
+                    account,
+                    partition,
+                    qos,
+                    reservation,
+                    constraint,
+                    exclude,
+                    walltime,
+                    sbatch_args,
+                }
+            },
+        )
+}
+
+/// Boxed, since the whole of it would not fit on a test's stack.
+fn slurm_server() -> BoxedStrategy<SlurmSpec> {
+    let container = option::of(sample::select(ContainerKind::ALL.to_vec()));
+    let own = (
+        collection::vec(text(), 1..4),
+        collection::btree_map("[A-Za-z_][A-Za-z0-9_]{0,10}", text(), 0..3),
+        collection::vec(text(), 0..3),
+    );
+    let texts = (text(), option::of(text()));
+    (reach(), job(), texts, (1..9_u32, any::<u16>(), container), own)
+        .prop_map(
+            |(reach, job, (hf_token_path, image), (gpus_per_node, port, container), own)| SlurmSpec {
+                reach,
+                job,
+                hf_token_path,
+                // It is the data set's as well.
+                hf_home: None,
+                gpus_per_node,
+                port,
+                image,
+                container,
+                command: Some(own.0),
+                environment: own.1,
+                extra_args: own.2,
+            },
+        )
+        .boxed()
+}
+
+/// A load generator for a server of its own kind; it shares the server's cluster and account.
+fn load_of(placement: Placement) -> BoxedStrategy<(Placement, LoadPlacement)> {
+    let parts = (0..3_u8, reach(), job(), 1..9_u32, 1..9_u32);
+    let placed = parts.prop_map(move |(choice, reach, job, nodes, tasks_per_node)| {
+        let (reach, account) = match &placement {
+            Placement::Slurm(server) => (server.reach.clone(), server.job.account.clone()),
+            _ => (reach, job.account.clone()),
+        };
+        let job = SlurmJob {
+            account,
+            qos: None,
+            reservation: None,
+            constraint: None,
+            exclude: None,
+            ..job
+        };
+        let load = SlurmLoad {
+            reach,
+            job,
+            nodes,
+            tasks_per_node,
+        };
+        let load = match (&placement, choice) {
+            (Placement::Slurm(_), 0) => LoadPlacement::SameJob,
+            (Placement::Slurm(_) | Placement::External(_), 1) => LoadPlacement::Slurm(Box::new(load)),
+            _ => LoadPlacement::Local,
+        };
+        (placement.clone(), load)
+    });
+    placed.boxed()
+}
+
+fn placement() -> BoxedStrategy<Placement> {
     let name = "[A-Za-z_][A-Za-z0-9_]{0,10}";
     let key = prop_oneof![
         Just(ApiKeySource::None),
@@ -299,7 +411,8 @@ fn placement() -> impl Strategy<Value = Placement> {
             })
         },
     );
-    prop_oneof![external, local]
+    let slurm = slurm_server().prop_map(|server| Placement::Slurm(Box::new(server)));
+    prop_oneof![external, local, slurm].boxed()
 }
 
 fn backend() -> impl Strategy<Value = (BackendKind, Map<String, Value>)> {
@@ -417,28 +530,35 @@ fn experiment() -> impl Strategy<Value = ExperimentSpec> {
             requests,
         },
     );
-    let deployment = (text(), backend(), placement(), duration(1)).prop_map(
-        |(model, (backend, backend_config), placement, server_ready_timeout)| DeploymentSpec {
-            model,
-            backend,
-            placement,
-            backend_config,
-            instance: 0,
-            server_ready_timeout,
+    let placed = placement().prop_flat_map(load_of).boxed();
+    let deployment = (text(), backend(), placed, duration(1)).prop_map(
+        |(model, (backend, backend_config), (placement, load), server_ready_timeout)| {
+            let deployment = DeploymentSpec {
+                model,
+                backend,
+                placement,
+                backend_config,
+                instance: 0,
+                server_ready_timeout,
+            };
+            (deployment, load)
         },
     );
     let objectives = (slos(1), slos(0), timeouts(), option::of(1..100_u32));
-    (deployment, workload, schedule(), objectives).prop_map(
-        |(deployment, workload, schedule, (slos, informational_slos, timeouts, workers))| ExperimentSpec {
-            deployment,
-            dataset_config: dataset_config(&workload),
-            repeat: 0,
-            workload,
-            schedule,
-            slos,
-            informational_slos,
-            timeouts,
-            workers,
+    (deployment.boxed(), workload.boxed(), schedule(), objectives).prop_map(
+        |((deployment, load), workload, schedule, (slos, informational_slos, timeouts, workers))| {
+            ExperimentSpec {
+                deployment,
+                load,
+                dataset_config: dataset_config(&workload),
+                repeat: 0,
+                workload,
+                schedule,
+                slos,
+                informational_slos,
+                timeouts,
+                workers,
+            }
         },
     )
 }

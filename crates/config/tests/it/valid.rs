@@ -1,6 +1,7 @@
 //! Files that are read, and what they come to.
 
 use gipfel_config::{Plan, dataset_config, describe, parse_yaml, render_yaml};
+use gipfel_model::{LoadPlacement, deployment::Placement};
 use insta::{assert_debug_snapshot, assert_snapshot};
 
 fn plan(text: &str) -> Plan {
@@ -27,7 +28,8 @@ fn the_predecessors_form_is_read() {
     2 experiments, 3 at the same time
 
     1. example/small-8b with vllm
-       server      Slurm, partition normal, 4 GPUs per node
+       server      Slurm, 1 node of 4 GPUs, partition normal, walltime 02:30:00
+       load        Slurm, 1 node, partition normal, walltime 01:15:00
        settings    gpu_memory_utilization 0.85, max_model_len 16384, tensor_parallel_size 1
        rates       4, 8, 16, 32 req/s, until two are rejected
        windows     20s warm-up, 45.5s measured, or 3 and 5 × E2E where that is longer; at most 4min22s for 4 levels, and what stretching and draining take
@@ -36,7 +38,8 @@ fn the_predecessors_form_is_read() {
        prompts     25 % sharegpt and 75 % codealpaca, input 4 to 1024 tokens, output normal(128, 32) tokens, poisson arrivals, seed 0
 
     2. example/large-405b with vllm
-       server      Slurm, partition normal, 4 GPUs per node
+       server      Slurm, 4 nodes of 4 GPUs, partition normal, walltime 02:30:00
+       load        Slurm, 1 node, partition normal, walltime 01:15:00
        settings    gpu_memory_utilization 0.92, max_model_len 16384, speculative_decoding (draft_model example/draft-1b, num_speculative_tokens 4), tensor_parallel_size 16
        rates       4, 8, 16, 32 req/s, until two are rejected
        windows     20s warm-up, 45.5s measured, or 3 and 5 × E2E where that is longer; at most 4min22s for 4 levels, and what stretching and draining take
@@ -48,36 +51,15 @@ fn the_predecessors_form_is_read() {
     bench.yaml:27:3: dataset.input_length: has no effect on the prompts of a data set, which have lengths of their own; `min_input` and `max_input` bound them
     bench.yaml:47:5: experiments[1].backend_config: tensor_parallel_size 16 is more than gpus_per_node 4: the model spans 4 nodes
     ");
-    assert_debug_snapshot!(plan.experiments[0].deployment.placement, @r#"
-    Slurm(
-        SlurmSpec {
-            account: Some(
-                "a-test",
-            ),
-            partition: "normal",
-            benchmarker_partition: "normal",
-            scratch_base: Some(
-                "/scratch/someone/benchmarks",
-            ),
-            hf_token_path: "~/.cache/hf_token",
-            hf_home: Some(
-                "/scratch/someone/hf",
-            ),
-            gpus_per_node: 4,
-            port: 8081,
-            server_time_limit: Some(
-                "02:30:00",
-            ),
-            benchmarker_time_limit: Some(
-                "01:15:00",
-            ),
-        },
-    )
-    "#);
-    assert_snapshot!(plan.check_supported().join("\n"), @r"
-    bench.yaml:39:17: experiments[0].deployment: comes with a later version: Slurm deployments
-    bench.yaml:46:17: experiments[1].deployment: comes with a later version: Slurm deployments
-    ");
+    let Placement::Slurm(server) = &plan.experiments[0].deployment.placement else {
+        panic!("it is a Slurm deployment")
+    };
+    assert_eq!(server.job.account.as_deref(), Some("a-test"));
+    assert_eq!((server.port, server.gpus_per_node), (8081, 4));
+    assert_eq!(server.hf_token_path, "~/.cache/hf_token");
+    assert_eq!(server.reach.site(), "clariden");
+    assert!(plan.check_supported().is_empty());
+    assert_eq!(plan.node_hours().to_string(), "about 1.3, at worst 15.0");
 }
 
 #[test]
@@ -197,7 +179,7 @@ fn toml_and_yaml_are_two_forms_of_one_plan() {
 
 #[test]
 fn rendered_files_read_the_same() {
-    for file in ["valid/alps.yaml", "valid/every-key.yaml"] {
+    for file in ["valid/alps.yaml", "valid/every-key.yaml", "valid/slurm.yaml"] {
         let read = plan(&crate::fixture(file));
         let again = plan(&render_yaml(&read));
         assert_eq!(read.experiments, again.experiments);
@@ -476,16 +458,16 @@ experiments:
   - { model: m, backend: vllm, deployment: k8s, gpus_per_node: 8, backend_config: { tensor_parallel_size: 12, pipeline_parallel_size: 2 } }
 ";
     assert_snapshot!(warnings(&self::plan(text)), @r"
-    bench.yaml:3:76: experiments[0].environment.HF_TOKEN: looks like a secret, and what stands here is written to the run's files; the server gets gipfel's own environment anyway
+    bench.yaml:3:76: experiments[0].environment.HF_TOKEN: looks like a secret, and what stands here is written to the run's files; a server on this machine gets gipfel's own environment anyway, one on a cluster the token of `hf_token_path`
     bench.yaml:4:67: experiments[1].backend_config: tensor_parallel_size 12 is more than gpus_per_node 8: the model spans 3 nodes
     ");
 }
 
 #[test]
 fn what_comes_later_is_refused_at_the_run() {
-    let plan = plan("experiments: [{ model: m, backend: vllm, deployment: slurm }]");
+    let plan = plan("experiments: [{ model: m, backend: vllm, deployment: k8s }]");
     let refusals = plan.check_supported().join("\n");
-    assert_snapshot!(refusals, @"bench.yaml:1:54: experiments[0].deployment: comes with a later version: Slurm deployments");
+    assert_snapshot!(refusals, @"bench.yaml:1:54: experiments[0].deployment: comes with a later version: Kubernetes deployments");
 }
 
 #[test]
@@ -554,4 +536,75 @@ fn workloads_are_read_and_written() {
     {"input_length":{"distribution":"fixed","value":64},"output_length":{"distribution":"normal","max":1000000,"mean":256.0,"min":2,"std":128.0},"seed":3,"source":"sonnet","tokenizer":"tokenizer.json"}
     {"input_length":{"distribution":"normal","max":1000000,"mean":512.0,"min":16,"std":200.0},"num_prompts":5,"output_length":{"distribution":"normal","max":1000000,"mean":256.0,"min":2,"std":128.0},"seed":3,"tokenizer":"tokenizer.json"}
     "#);
+}
+
+#[test]
+fn the_example_for_alps_is_within_its_node_hours() {
+    let text =
+        crate::fixture("../../../examples/alps-slurm.yaml").replace("${GIPFEL_ACCOUNT:-csstaff}", "csstaff");
+    let plan = plan(&text);
+    assert!(plan.check_supported().is_empty());
+    assert_snapshot!(plan.node_hours(), @"about 3.0, at worst 15.0");
+    assert_snapshot!(warnings(&plan), @"bench.yaml:52:5: experiments[2].backend_config: tensor_parallel_size 16 is more than gpus_per_node 4: the model spans 4 nodes");
+}
+
+#[test]
+fn slurm_jobs_have_their_keys() {
+    let plan = plan(&crate::fixture("valid/slurm.yaml"));
+    let described = describe(&plan);
+    let places = described
+        .lines()
+        .filter(|line| line.contains(" server ") || line.contains(" load "));
+    assert_snapshot!(places.collect::<Vec<_>>().join("\n"), @r"
+    server      Slurm, 2 nodes of 4 GPUs, partition gpu, walltime 1-12:00:00
+    load        Slurm, 2 nodes with 4 processes each, partition cpu, walltime 02:00:00
+    server      Slurm, 1 node of 4 GPUs, partition debug, walltime 01:00:00
+    load        in the server's job
+    server      http://10.0.0.1:8000
+    load        Slurm, 1 node, partition normal, walltime 01:00:00
+    server      http://10.0.0.1:8000
+    server      Slurm, 1 node of 4 GPUs, partition debug, walltime 01:00:00
+    ");
+    assert_snapshot!(warnings(&plan), @"bench.yaml:30:5: experiments[0].backend_config: tensor_parallel_size 8 is more than gpus_per_node 4: the model spans 2 nodes");
+    assert_snapshot!(plan.node_hours(), @"about 0.8, at worst 79.0");
+    let Placement::Slurm(large) = &plan.experiments[0].deployment.placement else {
+        panic!("it is a Slurm deployment")
+    };
+    assert_eq!(large.reach.ssh_host.as_deref(), Some("login.example.org"));
+    assert_eq!(large.reach.site(), "./site.toml");
+    assert_eq!(large.image.as_deref(), Some("registry.example.org#vllm:1"));
+    let job = &large.job;
+    let words = [&job.qos, &job.reservation, &job.constraint, &job.exclude].map(Option::as_deref);
+    assert_eq!(
+        words,
+        [
+            Some("high"),
+            Some("tonight"),
+            Some("gpu&nvme"),
+            Some("nid001[001-004]")
+        ]
+    );
+    assert_eq!(job.sbatch_args, ["--mem=0", "--mail-type=END"]);
+    let LoadPlacement::Slurm(load) = &plan.experiments[2].load else {
+        panic!("it has a job of its own")
+    };
+    assert_eq!(load.reach.firecrest_system.as_deref(), Some("clariden"));
+    assert_eq!((load.nodes, load.tasks_per_node), (1, 1));
+}
+
+#[test]
+fn too_many_node_hours_are_refused() {
+    let check = |most: &str, expected: &str| {
+        let defaults = format!("defaults: {{ max_node_hours: {most}, server_time_limit: '02:00:00' }}");
+        let two = "{ model: m, backend: vllm, deployment: slurm }, { model: m, backend: vllm, deployment: slurm, seed: 2 }";
+        let plan = self::plan(&format!("{defaults}\nexperiments: [{two}]"));
+        assert_eq!(plan.check_supported().join("\n"), expected);
+    };
+    // Equal deployments share one server of two hours; each run has a load generator of one hour.
+    check("4", "");
+    check(
+        "3.9",
+        "the jobs may take 4.0 node-hours if they live until their walltimes, and `max_node_hours` is 3.9: shorten \
+         `server_time_limit` or `benchmarker_time_limit`, choose experiments with `--only`, or raise the limit",
+    );
 }
