@@ -3,7 +3,7 @@
 //! A backend implements a harness that knows how to start something harmless on it, and calls the suite in a test.
 //! A broken promise is a panic that names it.
 
-use gipfel_model::{CampaignId, DeploymentId, DeploymentSpec, RunConfig, RunId};
+use gipfel_model::{CampaignId, DeploymentId, DeploymentSpec, LoadPlacement, RunConfig, RunId};
 
 use crate::{
     BoxFuture, Deployer, DeploymentStatus, FailureReason, Finder, Found, Handle, LoadRunner, RunStatus,
@@ -38,6 +38,8 @@ pub trait RunnerHarness: Send + Sync {
     fn run(&self, tag: &str) -> RunId;
     /// A run that goes on until it is stopped or ended, of a campaign of its own.
     fn config(&self, run: &RunId) -> RunConfig;
+    /// Where it runs.
+    fn place(&self) -> LoadPlacement;
     /// Waits until observing again can show something new.
     fn pause(&self) -> BoxFuture<'_, ()>;
 }
@@ -49,11 +51,22 @@ pub async fn deployer_contract(harness: &dyn DeployerHarness) {
     let (first, second) = (harness.deployment("first"), harness.deployment("second"));
 
     let unknown = harness.deployment("unknown");
-    let found = finder
-        .find_deployment(&unknown)
-        .await
-        .expect("an unknown name can be searched for");
-    assert_eq!(found, Found::Absent, "an unknown name is absent");
+    let mut found = Found::Unsettled;
+    for _ in 0..OBSERVATIONS {
+        found = finder
+            .find_deployment(&unknown)
+            .await
+            .expect("an unknown name can be searched for");
+        if found != Found::Unsettled {
+            break;
+        }
+        harness.pause().await;
+    }
+    assert_eq!(
+        found,
+        Found::Absent,
+        "an unknown name is absent, once that is settled"
+    );
     let handle = deployer
         .ensure(&campaign, &unknown, &spec)
         .await
@@ -159,20 +172,34 @@ pub async fn deployer_contract(harness: &dyn DeployerHarness) {
 pub async fn runner_contract(harness: &dyn RunnerHarness) {
     let (runner, finder) = (harness.runner(), harness.finder());
     let run = harness.run("first");
-    let config = harness.config(&run);
+    let (config, place) = (harness.config(&run), harness.place());
     let campaign = &config.campaign_id;
 
     let unknown = harness.run("unknown");
-    let found = finder
-        .find_run(&unknown)
-        .await
-        .expect("an unknown name can be searched for");
-    assert_eq!(found, Found::Absent, "an unknown name is absent");
+    let mut found = Found::Unsettled;
+    for _ in 0..OBSERVATIONS {
+        found = finder
+            .find_run(&unknown)
+            .await
+            .expect("an unknown name can be searched for");
+        if found != Found::Unsettled {
+            break;
+        }
+        harness.pause().await;
+    }
+    assert_eq!(
+        found,
+        Found::Absent,
+        "an unknown name is absent, once that is settled"
+    );
 
-    let handle = runner.ensure(&config).await.expect("a run starts");
+    let handle = runner.ensure(&config, &place).await.expect("a run starts");
     assert_eq!(handle.name, run.as_str(), "a handle carries the id");
     running(harness, &handle).await;
-    let again = runner.ensure(&config).await.expect("ensure can be repeated");
+    let again = runner
+        .ensure(&config, &place)
+        .await
+        .expect("ensure can be repeated");
     assert_eq!(again, handle, "ensure is idempotent by name");
     let found = finder.find_run(&run).await.expect("a name can be searched for");
     assert_eq!(
@@ -207,7 +234,7 @@ pub async fn runner_contract(harness: &dyn RunnerHarness) {
     );
 
     let handle = runner
-        .ensure(&config)
+        .ensure(&config, &place)
         .await
         .expect("a run that is over can be started again");
     running(harness, &handle).await;

@@ -29,7 +29,9 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use gipfel_model::{CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, Provenance, RunConfig, RunId};
+use gipfel_model::{
+    CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, LoadPlacement, Provenance, RunConfig, RunId,
+};
 
 use self::object::{End, Life, Object, View, failure};
 use crate::{
@@ -319,7 +321,11 @@ impl Deployer for Fake {
 }
 
 impl LoadRunner for Fake {
-    fn ensure<'a>(&'a self, config: &'a RunConfig) -> BoxFuture<'a, Result<Handle, EnsureError>> {
+    fn ensure<'a>(
+        &'a self,
+        config: &'a RunConfig,
+        _: &'a LoadPlacement,
+    ) -> BoxFuture<'a, Result<Handle, EnsureError>> {
         Box::pin(async move { self.start(&config.campaign_id, config.run_id.as_str(), true) })
     }
 

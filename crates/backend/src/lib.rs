@@ -28,7 +28,8 @@ use std::{
 };
 
 use gipfel_model::{
-    CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, Progress, Provenance, RunConfig, RunId,
+    CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, LoadPlacement, Progress, Provenance, RunConfig,
+    RunId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -78,10 +79,14 @@ pub trait Deployer: Send + Sync {
 
 /// Starts, observes and ends load generators.
 pub trait LoadRunner: Send + Sync {
-    /// Starts the run that `config` names, or takes up the one of that name that lives already.
+    /// Starts the run that `config` names, at this place, or takes up the one of that name that lives already.
     ///
     /// A run whose load generator has ended is started again on the same files: it keeps its completed levels.
-    fn ensure<'a>(&'a self, config: &'a RunConfig) -> BoxFuture<'a, Result<Handle, EnsureError>>;
+    fn ensure<'a>(
+        &'a self,
+        config: &'a RunConfig,
+        place: &'a LoadPlacement,
+    ) -> BoxFuture<'a, Result<Handle, EnsureError>>;
 
     /// The run's state now. An error says nothing of the run.
     fn observe<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<RunStatus, BackendError>>;

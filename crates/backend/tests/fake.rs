@@ -10,8 +10,8 @@ use gipfel_backend::{
 };
 use gipfel_model::{
     ArrivalProcess, ArrivalRate, BackendKind, CampaignId, DeploymentId, DeploymentKind, DeploymentSpec,
-    EndpointSpec, LevelSchedule, LocalSpec, Rates, RunConfig, RunId, Timeouts, deployment::Placement,
-    run_config::RUN_CONFIG_FORMAT,
+    EndpointSpec, LevelSchedule, LoadPlacement, LocalSpec, Rates, RunConfig, RunId, Timeouts,
+    deployment::Placement, run_config::RUN_CONFIG_FORMAT,
 };
 
 fn campaign() -> CampaignId {
@@ -109,6 +109,9 @@ impl RunnerHarness for Harness {
     }
     fn config(&self, run: &RunId) -> RunConfig {
         config(run)
+    }
+    fn place(&self) -> LoadPlacement {
+        LoadPlacement::Local
     }
     fn pause(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
@@ -231,7 +234,12 @@ fn lives_go_as_scripted() {
             ..Script::default()
         },
     );
-    let run = block_on(LoadRunner::ensure(&fake, &config(&"r-1".parse().unwrap()))).unwrap();
+    let run = block_on(LoadRunner::ensure(
+        &fake,
+        &config(&"r-1".parse().unwrap()),
+        &LoadPlacement::Local,
+    ))
+    .unwrap();
     assert!(block_on(LoadRunner::end(&fake, &run)).is_err());
     assert_eq!(fake.live(), ["r-1"]);
     assert_eq!(

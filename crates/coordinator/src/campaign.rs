@@ -167,7 +167,7 @@ impl Campaign {
             ..
         } = self.options;
         let program = load_generator.map(|generator| generator.program);
-        let backends = wiring::backends(self.journal.directory(), program)?;
+        let backends = wiring::backends(&self.state, self.journal.directory(), &results_dir, program)?;
         let driver_options = DriverOptions {
             poll_interval,
             ..DriverOptions::default()

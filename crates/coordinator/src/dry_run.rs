@@ -1,24 +1,27 @@
 //! `--dry-run`: everything that would be started, as files and in words.
 
+mod slurm;
+
 use std::{fmt::Write, fs, path::Path};
 
 use anyhow::Context;
 use gipfel_engine::engine;
-use gipfel_experiment::Campaign as State;
-use gipfel_model::{DeploymentSpec, EndpointSpec, deployment::Placement};
+use gipfel_experiment::{Campaign as State, Deployment};
+use gipfel_model::{EndpointSpec, NodeHours, deployment::Placement};
 
 use crate::{only, wiring};
 
-/// Writes the run configurations and server commands under `results_dir` and says what they are.
+/// Writes the run configurations, scripts and server commands under `results_dir` and says what they are.
 pub(crate) fn write(state: &State, results_dir: &Path) -> anyhow::Result<String> {
     let directory = results_dir.join(state.campaign_id.as_str()).join("dry-run");
     let mut text = String::new();
+    let mut cost = None;
     for deployment in &state.deployments {
-        let (endpoint, how) = server(&deployment.spec)?;
-        let _ = writeln!(text, "server {}: {how}", deployment.id);
-        save(&directory.join(deployment.id.as_str()), "server.txt", &how)?;
+        let server = server(state, deployment, &directory)?;
+        let _ = writeln!(text, "server {}: {}", deployment.id, server.how);
+        cost = add(cost, server.cost);
         for run in &deployment.runs {
-            let config = wiring::run_config(state, deployment, &endpoint, run);
+            let config = wiring::run_config(state, deployment, &server.endpoint, run);
             let json =
                 serde_json::to_string_pretty(&config).context("failed to write the run configuration")?;
             save(&directory.join(run.id.as_str()), "run_config.json", &json)?;
@@ -29,17 +32,31 @@ pub(crate) fn write(state: &State, results_dir: &Path) -> anyhow::Result<String>
                 run.id,
                 only::label(experiment),
                 slos(&experiment.slos),
-                endpoint.url,
+                server.endpoint.url,
                 gipfel_config::describe_rates(&experiment.schedule)
             );
+            if let Some((how, load)) = slurm::load(state, deployment, run, &directory)? {
+                let _ = writeln!(text, "load generator of {}: {how}", run.id);
+                cost = add(cost, load);
+            }
         }
     }
-    let _ = writeln!(
-        text,
-        "node-hours: 0 (everything runs on this machine or exists already)"
-    );
+    let _ = match cost {
+        Some(cost) => writeln!(text, "node-hours: {cost} (if every job lives until its walltime)"),
+        None => writeln!(
+            text,
+            "node-hours: 0 (everything runs on this machine or exists already)"
+        ),
+    };
     let _ = writeln!(text, "written to {}; nothing was started", directory.display());
     Ok(text)
+}
+
+fn add(sum: Option<NodeHours>, more: Option<NodeHours>) -> Option<NodeHours> {
+    match (sum, more) {
+        (Some(sum), Some(more)) => Some(sum + more),
+        (sum, more) => sum.or(more),
+    }
 }
 
 fn slos(slos: &[gipfel_model::Slo]) -> String {
@@ -49,8 +66,17 @@ fn slos(slos: &[gipfel_model::Slo]) -> String {
         .join(", ")
 }
 
-fn server(spec: &DeploymentSpec) -> anyhow::Result<(EndpointSpec, String)> {
-    match &spec.placement {
+/// A server that would be started.
+struct Server {
+    endpoint: EndpointSpec,
+    how: String,
+    /// What its job costs, where it is one.
+    cost: Option<NodeHours>,
+}
+
+fn server(state: &State, deployment: &Deployment, directory: &Path) -> anyhow::Result<Server> {
+    let spec = &deployment.spec;
+    let server = match &spec.placement {
         Placement::Local(local) => {
             let command = engine(spec.backend).command(spec, local, "127.0.0.1", local.port)?;
             let command = command.unwrap_or_default().join(" ");
@@ -59,20 +85,104 @@ fn server(spec: &DeploymentSpec) -> anyhow::Result<(EndpointSpec, String)> {
             } else {
                 ""
             };
-            Ok((
-                EndpointSpec::new(&format!("http://127.0.0.1:{}", local.port)),
-                format!("{command}{port}"),
-            ))
+            Server {
+                endpoint: EndpointSpec::new(&format!("http://127.0.0.1:{}", local.port)),
+                how: format!("{command}{port}"),
+                cost: None,
+            }
         }
-        Placement::External(endpoint) => Ok((endpoint.clone(), format!("{} exists already", endpoint.url))),
-        Placement::Slurm(_) | Placement::K8s(_) => {
-            anyhow::bail!("this kind of deployment comes with a later version")
-        }
-    }
+        Placement::External(endpoint) => Server {
+            endpoint: endpoint.clone(),
+            how: format!("{} exists already", endpoint.url),
+            cost: None,
+        },
+        Placement::Slurm(slurm) => return slurm::server(state, deployment, slurm, directory),
+        Placement::K8s(_) => anyhow::bail!("this kind of deployment comes with a later version"),
+    };
+    save(&directory.join(deployment.id.as_str()), "server.txt", &server.how)?;
+    Ok(server)
 }
 
 fn save(directory: &Path, name: &str, text: &str) -> anyhow::Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("failed to create `{}`", directory.display()))?;
     let path = directory.join(name);
     fs::write(&path, format!("{text}\n")).with_context(|| format!("failed to write `{}`", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaign::{self, Options};
+
+    /// The words of a dry run of this configuration, and the names of the files that it writes.
+    fn dry_run(text: &str) -> (String, Vec<String>) {
+        let plan = gipfel_config::parse(text, "a.yaml").unwrap_or_else(|faults| panic!("{faults}"));
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = Options {
+            results_dir: directory.path().to_owned(),
+            ..Options::default()
+        };
+        let state = campaign::plan_state(plan.experiments, &options).expect("a campaign");
+        let words = write(&state, directory.path()).unwrap_or_else(|error| panic!("{error:?}"));
+        let mut files = Vec::new();
+        let mut folders = vec![directory.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder").flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let name = path
+                        .file_name()
+                        .and_then(|name| name.to_str())
+                        .unwrap_or_default();
+                    files.push(name.to_owned());
+                }
+            }
+        }
+        files.sort();
+        (words, files)
+    }
+
+    #[test]
+    fn slurm_jobs_are_written_with_what_they_cost() {
+        let (words, files) = dry_run(
+            "defaults: { account: a, partition: debug, server_time_limit: '02:00:00', rate_levels: [100] }\n\
+             experiments: [{ model: m, backend: vllm, deployment: slurm, backend_config: { tensor_parallel_size: 8 } }]\n",
+        );
+        assert_eq!(
+            files,
+            [
+                "benchmarker.sbatch",
+                "engine.toml",
+                "load.sh",
+                "rank.sh",
+                "run_config.json",
+                "server.sbatch"
+            ]
+        );
+        assert!(
+            words.contains("on 2 nodes of clariden, partition debug"),
+            "{words}"
+        );
+        assert!(
+            words.contains("warning: partition `debug` of clariden gives at most 01:30:00"),
+            "{words}"
+        );
+        assert!(
+            words.contains("at worst 5.0 (if every job lives until its walltime)"),
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn a_run_in_the_servers_job_costs_nothing_more() {
+        let (words, files) = dry_run(
+            "experiments: [{ model: m, backend: sim, deployment: slurm, site: generic, command: [x], \
+             benchmarker: same-job, rate_levels: [100] }]\n",
+        );
+        assert_eq!(files.len(), 4, "{files:?}");
+        assert!(words.contains("in the server's job"), "{words}");
+        assert!(words.contains("at worst 1.0"), "{words}");
+    }
 }

@@ -6,6 +6,7 @@ mod background;
 pub mod bundles;
 pub mod campaign;
 pub mod cli;
+mod clusters;
 mod commands;
 mod data_check;
 pub mod display;

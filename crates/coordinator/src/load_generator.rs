@@ -44,12 +44,10 @@ impl LoadGenerator {
         } else {
             bytes
         };
-        let kept = Self::kept(results_dir, bundles::sha256(&program));
-        if !kept.program.exists() {
-            store(&kept.program, &program)
-                .with_context(|| format!("cannot keep the load generator in `{}`", results_dir.display()))
-                .map_err(Failure::usage)?;
-        }
+        let kept = Self {
+            program: keep(&program, results_dir).map_err(Failure::usage)?,
+            sha256: bundles::sha256(&program),
+        };
         kept.try_out(path)?;
         Ok(kept)
     }
@@ -101,6 +99,16 @@ impl LoadGenerator {
 
 /// `ENOEXEC`, on Linux and macOS.
 const NOT_EXECUTABLE: i32 = 8;
+
+/// Keeps a program in the results directory under its SHA-256.
+pub(crate) fn keep(program: &[u8], results_dir: &Path) -> anyhow::Result<PathBuf> {
+    let kept = LoadGenerator::kept(results_dir, bundles::sha256(program)).program;
+    if !kept.exists() {
+        store(&kept, program)
+            .with_context(|| format!("cannot keep the load generator in `{}`", results_dir.display()))?;
+    }
+    Ok(kept)
+}
 
 /// Under its name only once it is whole.
 fn store(target: &Path, program: &[u8]) -> io::Result<()> {

@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use gipfel_model::{
     ArrivalProcess, BackendKind, DeploymentSpec, EndpointSpec, ExperimentSpec, LengthDistribution,
-    LevelSchedule, Rates, RequestForm, SearchSpec, Timeouts, WorkloadSpec,
+    LevelSchedule, LoadPlacement, Rates, RequestForm, SearchSpec, Timeouts, WorkloadSpec,
     deployment::{ApiKeySource, HeaderSource, Placement},
     format_duration,
 };
@@ -284,6 +284,7 @@ pub fn experiment(
     };
     ExperimentSpec {
         dataset_config: gipfel_config::dataset_config(&workload),
+        load: LoadPlacement::Local,
         deployment: DeploymentSpec {
             model: found.model,
             backend: found.backend,

@@ -6,28 +6,45 @@ use std::{
 };
 
 use anyhow::Context;
-use gipfel_experiment::{Backends, Campaign, Deployment, Run, RunConfigBuilder, System};
+use gipfel_experiment::{Backends, Campaign, Deployment, Load, Run, RunConfigBuilder, System};
 use gipfel_local_backend::{LocalBackend, UrlDeployer};
 use gipfel_model::{
-    BackendKind, DeploymentKind, EndpointSpec, Provenance, RunConfig, run_config::RUN_CONFIG_FORMAT,
+    BackendKind, BenchmarkerKind, DeploymentKind, EndpointSpec, Provenance, RunConfig,
+    run_config::RUN_CONFIG_FORMAT,
 };
 
-use crate::ids::now_iso;
+use gipfel_slurm_backend::SlurmBackend;
+
+use crate::{clusters, ids::now_iso};
 
 /// The backends for a campaign whose files lie in `directory`; `load_generator` is the program `gipfel-loadgen` when it
 /// is not gipfel itself.
-pub(crate) fn backends(directory: &Path, load_generator: Option<PathBuf>) -> anyhow::Result<Backends> {
+pub(crate) fn backends(
+    state: &Campaign,
+    directory: &Path,
+    results_dir: &Path,
+    load_generator: Option<PathBuf>,
+) -> anyhow::Result<Backends> {
     let executable = std::env::current_exe().context("failed to find gipfel's own executable")?;
     let directory = std::path::absolute(directory).context("failed to resolve the results directory")?;
+    let places = clusters::places(state, results_dir, load_generator.as_deref())?;
     let mut local = LocalBackend::new(directory, executable);
     if let Some(program) = load_generator {
         local = local.with_load_generator(program);
     }
     let local = Arc::new(local);
     let url = Arc::new(UrlDeployer::new());
-    Ok(Backends::new()
+    let backends = Backends::new()
         .with(DeploymentKind::Local, System::whole(&local))
-        .with(DeploymentKind::External, System::split(&url, &local)))
+        .with(DeploymentKind::External, System::split(&url, &local));
+    if places.is_empty() {
+        return Ok(backends);
+    }
+    let slurm = Arc::new(SlurmBackend::new(places, clusters::policy()));
+    Ok(backends
+        .with(DeploymentKind::Slurm, System::split(&slurm, &local))
+        .with_load(BenchmarkerKind::Slurm, Load::whole(&slurm))
+        .with_load(BenchmarkerKind::SameJob, Load::whole(&slurm)))
 }
 
 /// Makes the run configuration once the server answers.

@@ -22,7 +22,7 @@ use tokio::{
 
 use self::call::{Answer, Caller, unanswered};
 pub use self::{
-    backends::{Backends, Deadlines, System},
+    backends::{Backends, Deadlines, Load, System},
     terms::{Command, Departure, DriverError, DriverOptions, Left, Update},
 };
 use crate::{

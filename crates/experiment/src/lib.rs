@@ -27,8 +27,8 @@ pub use again::{Decision, EarlierOutcome, EarlierRun, Retry, UnknownReason, deci
 pub use campaign::{Campaign, LiveObject, ObjectKind, STATE_FORMAT};
 pub use deployment::{Deployment, DeploymentOutcome, DeploymentPhase};
 pub use driver::{
-    Backends, Command, Deadlines, Departure, Driver, DriverError, DriverOptions, Left, RunConfigBuilder,
-    System, Update,
+    Backends, Command, Deadlines, Departure, Driver, DriverError, DriverOptions, Left, Load,
+    RunConfigBuilder, System, Update,
 };
 pub use event::{DeploymentEvent, Effect, Event, RunEvent, Scope, SubmitFailure};
 pub use journal::{Borrowed, Journal, JournalError};

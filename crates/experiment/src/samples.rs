@@ -54,6 +54,7 @@ pub(crate) fn experiment(model: &str, placement: Placement) -> ExperimentSpec {
             instance: 0,
             server_ready_timeout: Duration::from_secs(10),
         },
+        load: gipfel_model::LoadPlacement::Local,
         repeat: 0,
         workload: WorkloadSpec {
             prompts: gipfel_model::PromptSource::default(),

@@ -8,7 +8,7 @@ use std::{
 use gipfel_backend::{
     BackendError, BoxFuture, Effect, EnsureError, Failure, FailureReason, Handle, LoadRunner, RunStatus,
 };
-use gipfel_model::{FormatHeader, Progress, RunConfig, RunState, progress::PROGRESS_FORMAT};
+use gipfel_model::{FormatHeader, LoadPlacement, Progress, RunConfig, RunState, progress::PROGRESS_FORMAT};
 use serde::Deserialize;
 
 use crate::{LocalBackend, deployer::Facts, files, launch, machine::Log, mark::Mark, process, refusal};
@@ -207,7 +207,11 @@ impl LocalBackend {
 }
 
 impl LoadRunner for LocalBackend {
-    fn ensure<'a>(&'a self, config: &'a RunConfig) -> BoxFuture<'a, Result<Handle, EnsureError>> {
+    fn ensure<'a>(
+        &'a self,
+        config: &'a RunConfig,
+        _: &'a LoadPlacement,
+    ) -> BoxFuture<'a, Result<Handle, EnsureError>> {
         Box::pin(async move { self.ensure_run(config).await.map_err(|error| *error) })
     }
 

@@ -1,5 +1,16 @@
 //! What is asked of a cluster: files, jobs, facts.
 
+mod assembly;
+#[cfg(feature = "contract")]
+pub mod contract;
+pub mod firecrest;
+mod paths;
+pub mod shell;
+#[cfg(feature = "simulated")]
+pub mod simulated;
+mod text;
+mod words;
+
 use std::{path::Path, time::Duration};
 
 use firecrest_client::{
@@ -22,8 +33,11 @@ pub trait Cluster: Send + Sync {
     /// Makes a directory and its parents, for the user alone; one that is there is no error.
     fn make_directory<'a>(&'a self, path: &'a RemotePath) -> BoxFuture<'a, Result<(), ClusterError>>;
 
-    /// Writes a small file as a whole, in place of one that is there. It is seen whole or not at all, and nobody else
-    /// may read it before `mode` says so.
+    /// Writes a small file, which is not empty, in place of one that is there; its directory is.
+    ///
+    /// By a shell a reader sees it whole or not at all, and nobody else may read it before `mode` says so. By FirecREST a
+    /// reader may see it in part for a moment, and its directory keeps others out: one made by
+    /// [`make_directory`](Self::make_directory).
     fn write<'a>(
         &'a self,
         path: &'a RemotePath,

@@ -256,7 +256,7 @@ fn shows_secret(line: &str) -> bool {
         line.match_indices(*name)
             .any(|(at, _)| line[at + name.len()..].starts_with(|next: char| next.is_ascii_alphanumeric()))
     };
-    SECRETS.iter().any(|secret| line.contains(secret)) || SIGNATURES.iter().any(|name| signed(&name))
+    SECRETS.iter().any(|secret| line.contains(secret)) || SIGNATURES.iter().any(signed)
 }
 
 /// The programs of both crates' tests, built as `cargo test --workspace` builds them.

@@ -12,8 +12,10 @@ mod kill;
 mod kill_parallel;
 mod llamacpp;
 mod processes;
+mod publish;
 mod quickstart;
 mod report;
+mod slurm;
 mod verdicts;
 mod world;
 
@@ -63,6 +65,19 @@ pub(crate) enum Scenario {
         #[arg(long, default_value_t = 10_000)]
         schedules: u32,
     },
+    /// A real Slurm of four nodes, by its commands, over ssh and through `firecrest-sim`, then campaigns on it.
+    Slurm {
+        /// Only these, separated by commas.
+        #[arg(
+            long,
+            value_delimiter = ',',
+            default_value = "commands,ssh,firecrest,campaigns"
+        )]
+        ways: Vec<String>,
+        /// Only these promises, separated by commas; by default all.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+    },
     /// The report of a database in headless Chromium.
     Report {
         /// The database; by default two that are made for it on a simulated clock.
@@ -90,11 +105,22 @@ pub(crate) enum Scenario {
         #[arg(long)]
         parallel: bool,
     },
+    /// `kill -9` of a load generator that publishes, at random moments; each time another machine takes it up.
+    Publish {
+        /// How often it is killed.
+        #[arg(long, default_value_t = 8)]
+        rounds: u32,
+        /// Seed of the moments.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
 }
 
-/// Builds gipfel, or takes the one that the variable `GIPFEL_BINARY` names, and plays the scenario.
+/// Builds gipfel where the scenario uses it, or takes the one that the variable `GIPFEL_BINARY` names, and plays the scenario.
 pub(crate) fn run(scenario: &Scenario) -> anyhow::Result<()> {
-    world::build()?;
+    if !matches!(scenario, Scenario::Slurm { .. }) {
+        world::build()?;
+    }
     match scenario {
         Scenario::Quickstart => quickstart::play(),
         Scenario::Bundle => bundle::play(),
@@ -104,6 +130,7 @@ pub(crate) fn run(scenario: &Scenario) -> anyhow::Result<()> {
         Scenario::Adaptive { short } => adaptive::play(*short),
         Scenario::Faults { only, budget } => faults::play(only, budget),
         Scenario::Firecrest { schedules } => firecrest::play(*schedules),
+        Scenario::Slurm { ways, only } => slurm::play(ways, only),
         Scenario::Report { database } => report::play(database.as_deref()),
         Scenario::Verdicts { profiles, rounds } => verdicts::play(profiles, *rounds),
         Scenario::Kill {
@@ -111,6 +138,7 @@ pub(crate) fn run(scenario: &Scenario) -> anyhow::Result<()> {
             seed,
             parallel: true,
         } => kill_parallel::play(*rounds, *seed),
+        Scenario::Publish { rounds, seed } => publish::play(*rounds, *seed),
         Scenario::Kill { rounds, seed, .. } => kill::play(*rounds, *seed),
     }
 }

@@ -23,7 +23,8 @@ pub(crate) fn build() -> anyhow::Result<()> {
     shell::run(&mut shell::cargo(&["build", "--release", "--package", "gipfel"]))
 }
 
-fn gipfel() -> PathBuf {
+/// The gipfel that scenarios play with.
+pub(crate) fn program() -> PathBuf {
     std::env::var_os(BINARY).map_or_else(|| shell::target().join("release/gipfel"), PathBuf::from)
 }
 
@@ -50,7 +51,7 @@ impl World {
 
     /// A call of gipfel in this folder.
     pub(crate) fn gipfel(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(gipfel());
+        let mut command = Command::new(program());
         command.args(arguments).current_dir(&self.folder);
         command
     }

@@ -33,6 +33,7 @@ pub(crate) fn deployment(n: usize, model: &str, backend: BackendKind) -> Deploym
     };
     let experiment = ExperimentSpec {
         deployment: spec.clone(),
+        load: gipfel_model::LoadPlacement::Local,
         repeat: 0,
         workload: WorkloadSpec {
             prompts: gipfel_model::PromptSource::default(),
@@ -150,6 +151,7 @@ fn progress(current: Option<LevelProgress>, search: Option<SearchProgress>) -> P
         search,
         planned_levels: Some(4),
         error: None,
+        warning: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use gipfel_backend::{Deployer, Finder, LoadRunner};
-use gipfel_model::DeploymentKind;
+use gipfel_model::{BenchmarkerKind, DeploymentKind};
 
 use crate::event::Effect;
 
@@ -41,9 +41,31 @@ impl System {
     }
 }
 
-/// The backends that are there, by the kind of deployment they serve.
+/// Who starts and finds load generators somewhere else than the system of the server does.
+#[derive(Clone)]
+pub struct Load {
+    /// Starts and ends them.
+    pub runner: Arc<dyn LoadRunner>,
+    /// Finds them.
+    pub finder: Arc<dyn Finder>,
+}
+
+impl Load {
+    /// One backend for both.
+    pub fn whole<B: LoadRunner + Finder + 'static>(backend: &Arc<B>) -> Self {
+        Self {
+            runner: Arc::<B>::clone(backend),
+            finder: Arc::<B>::clone(backend),
+        }
+    }
+}
+
+/// The backends that are there, by the kind of deployment they serve and by where the load generator runs.
 #[derive(Clone, Default)]
-pub struct Backends(BTreeMap<DeploymentKind, System>);
+pub struct Backends {
+    systems: BTreeMap<DeploymentKind, System>,
+    loads: BTreeMap<BenchmarkerKind, Load>,
+}
 
 impl Backends {
     /// None.
@@ -53,13 +75,31 @@ impl Backends {
 
     /// These and one more.
     pub fn with(mut self, kind: DeploymentKind, system: System) -> Self {
-        self.0.insert(kind, system);
+        self.systems.insert(kind, system);
         self
+    }
+
+    /// These and one for load generators that run there, whatever they send to.
+    pub fn with_load(mut self, kind: BenchmarkerKind, load: Load) -> Self {
+        self.loads.insert(kind, load);
+        self
+    }
+
+    /// Who serves load generators that run there and send to a deployment of this kind.
+    pub fn load(&self, deployment: DeploymentKind, load: BenchmarkerKind) -> Option<Load> {
+        let of_system = |system: &System| Load {
+            runner: Arc::clone(&system.runner),
+            finder: Arc::clone(&system.run_finder),
+        };
+        match load {
+            BenchmarkerKind::Local => self.get(deployment).map(of_system),
+            BenchmarkerKind::Slurm | BenchmarkerKind::SameJob => self.loads.get(&load).cloned(),
+        }
     }
 
     /// Who serves this kind.
     pub fn get(&self, kind: DeploymentKind) -> Option<&System> {
-        self.0.get(&kind)
+        self.systems.get(&kind)
     }
 }
 

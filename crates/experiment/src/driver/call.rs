@@ -8,7 +8,7 @@ use gipfel_backend::{
 };
 use gipfel_model::{DeploymentId, DeploymentKind, Progress, RunId, format_duration};
 
-use super::{Backends, Deadlines, RunConfigBuilder, System};
+use super::{Backends, Deadlines, Load, RunConfigBuilder, System};
 use crate::{
     campaign::Campaign,
     event::{DeploymentEvent, Effect, Event, RunEvent, SubmitFailure},
@@ -150,17 +150,14 @@ impl Caller {
         effect: Effect,
     ) -> Option<BoxFuture<'static, Answer>> {
         let (deployment, run) = campaign.run(id)?;
-        let System {
-            runner,
-            run_finder: finder,
-            ..
-        } = self.system(deployment.kind())?;
+        let place = run.experiment.load.clone();
+        let Load { runner, finder } = self.backends.load(deployment.kind(), place.kind())?;
         let id = id.clone();
         Some(match effect {
             Effect::SubmitRun(_) => {
                 let config = (self.run_config)(campaign, deployment, deployment.phase.endpoint()?, run);
                 Box::pin(async move {
-                    match runner.ensure(&config).await {
+                    match runner.ensure(&config, &place).await {
                         Ok(handle) => Event::Run(id, RunEvent::Submitted(handle)).into(),
                         Err(error) => troubled(&error, |_| {
                             Event::Run(id, RunEvent::SubmitFailed(submit_failure(&error)))

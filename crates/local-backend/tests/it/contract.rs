@@ -48,6 +48,9 @@ impl RunnerHarness for Site {
     fn config(&self, run: &RunId) -> RunConfig {
         config(self, run, 1)
     }
+    fn place(&self) -> gipfel_model::LoadPlacement {
+        gipfel_model::LoadPlacement::Local
+    }
     fn pause(&self) -> BoxFuture<'_, ()> {
         moment()
     }

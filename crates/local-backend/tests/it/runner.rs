@@ -3,7 +3,7 @@
 use std::fs;
 
 use gipfel_backend::{FailureReason, Finder, Found, LoadRunner, RunStatus};
-use gipfel_model::RunState;
+use gipfel_model::{LoadPlacement, RunState};
 
 use crate::harness::{Site, config, lives, pid_of, until};
 
@@ -21,7 +21,7 @@ async fn over(site: &Site, handle: &gipfel_backend::Handle) -> RunStatus {
 async fn a_run_ends_as_its_progress_says() {
     let site = Site::new();
     let run = site.run("completed");
-    let handle = LoadRunner::ensure(&site.backend, &config(&site, &run, 2))
+    let handle = LoadRunner::ensure(&site.backend, &config(&site, &run, 2), &LoadPlacement::Local)
         .await
         .unwrap();
     let RunStatus::Completed(Some(progress)) = over(&site, &handle).await else {
@@ -33,7 +33,7 @@ async fn a_run_ends_as_its_progress_says() {
     );
 
     let run = site.run("failed");
-    let handle = LoadRunner::ensure(&site.backend, &config(&site, &run, 3))
+    let handle = LoadRunner::ensure(&site.backend, &config(&site, &run, 3), &LoadPlacement::Local)
         .await
         .unwrap();
     let RunStatus::Failed(failure) = over(&site, &handle).await else {
@@ -44,7 +44,7 @@ async fn a_run_ends_as_its_progress_says() {
     assert_eq!(failure.log_tail, "the load generator begins");
 
     let run = site.run("died");
-    let handle = LoadRunner::ensure(&site.backend, &config(&site, &run, 4))
+    let handle = LoadRunner::ensure(&site.backend, &config(&site, &run, 4), &LoadPlacement::Local)
         .await
         .unwrap();
     let RunStatus::Failed(failure) = over(&site, &handle).await else {
@@ -65,14 +65,14 @@ async fn a_run_ends_as_its_progress_says() {
 async fn a_run_is_started_again_on_the_same_files() {
     let site = Site::new();
     let run = site.run("again");
-    let first = LoadRunner::ensure(&site.backend, &config(&site, &run, 4))
+    let first = LoadRunner::ensure(&site.backend, &config(&site, &run, 4), &LoadPlacement::Local)
         .await
         .unwrap();
     over(&site, &first).await;
     // The search settles that no late start of the first gipfel is to come, and what was started is still known.
     let found = site.another().find_run(&run).await.unwrap();
     assert_eq!(found, Found::Started(first.clone()));
-    let second = LoadRunner::ensure(&site.another(), &config(&site, &run, 2))
+    let second = LoadRunner::ensure(&site.another(), &config(&site, &run, 2), &LoadPlacement::Local)
         .await
         .unwrap();
     assert_ne!(second, first);
@@ -85,7 +85,7 @@ async fn a_run_is_started_again_on_the_same_files() {
 async fn a_killed_run_is_over_and_leaves_nothing() {
     let site = Site::new();
     let run = site.run("killed");
-    let handle = LoadRunner::ensure(&site.backend, &config(&site, &run, 1))
+    let handle = LoadRunner::ensure(&site.backend, &config(&site, &run, 1), &LoadPlacement::Local)
         .await
         .unwrap();
     until("it runs", async || {
@@ -109,7 +109,7 @@ async fn a_killed_run_is_over_and_leaves_nothing() {
 async fn a_database_is_fetched_with_its_journal() {
     let site = Site::new();
     let run = site.run("fetched");
-    let handle = LoadRunner::ensure(&site.backend, &config(&site, &run, 2))
+    let handle = LoadRunner::ensure(&site.backend, &config(&site, &run, 2), &LoadPlacement::Local)
         .await
         .unwrap();
     over(&site, &handle).await;
@@ -146,7 +146,7 @@ async fn a_database_is_fetched_with_its_journal() {
 async fn progress_of_another_version_is_not_guessed_at() {
     let site = Site::new();
     let run = site.run("newer");
-    let handle = LoadRunner::ensure(&site.backend, &config(&site, &run, 2))
+    let handle = LoadRunner::ensure(&site.backend, &config(&site, &run, 2), &LoadPlacement::Local)
         .await
         .unwrap();
     over(&site, &handle).await;

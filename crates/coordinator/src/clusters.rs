@@ -1,0 +1,177 @@
+//! The clusters of a campaign, and the way to each.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow};
+use firecrest_client::{AdoptPolicy, Client, ClientBuilder, Sha256, SystemName};
+use gipfel_experiment::Campaign as State;
+use gipfel_model::{ClusterKind, LoadPlacement, SlurmReach, deployment::Placement};
+use gipfel_slurm_backend::{
+    Cluster, LoadGenerator, Place, Site,
+    cluster::{
+        firecrest::{FirecrestCluster, FirecrestOptions},
+        shell::{ShellCluster, ShellPolicy, SshOptions},
+    },
+};
+
+use crate::{
+    bundles::{self, Architecture},
+    load_generator,
+};
+
+/// The file of variables that is looked for in the working directory.
+pub(crate) const ENV_FILE: &str = ".env";
+
+/// The variable that names FirecREST's system when neither the configuration nor the profile does.
+const SYSTEM: &str = "FIRECREST_SYSTEM";
+
+/// A lost submission is looked for this long; the driver asks again in the meantime.
+const POLICY: AdoptPolicy = AdoptPolicy {
+    grace: Duration::from_secs(40),
+    looks: 3,
+    interval: Duration::from_secs(10),
+    total: Duration::from_mins(2),
+    submits: 1,
+    window: None,
+};
+
+/// How long lost submissions are looked for.
+pub(crate) fn policy() -> AdoptPolicy {
+    POLICY
+}
+
+/// The clusters that a campaign's servers and load generators live on; none for most campaigns. `named` is the load
+/// generator that the user gave.
+pub(crate) fn places(state: &State, results_dir: &Path, named: Option<&Path>) -> anyhow::Result<Vec<Place>> {
+    let mut reaches: Vec<SlurmReach> = Vec::new();
+    let mut add = |reach: &SlurmReach| {
+        if !reaches.contains(reach) {
+            reaches.push(reach.clone());
+        }
+    };
+    for deployment in &state.deployments {
+        if let Placement::Slurm(slurm) = &deployment.spec.placement {
+            add(&slurm.reach);
+        }
+    }
+    for (_, run) in state.runs() {
+        if let LoadPlacement::Slurm(load) = &run.experiment.load {
+            add(&load.reach);
+        }
+    }
+    let account = account(state);
+    let place = |reach: SlurmReach| {
+        let site = Site::load(reach.site())?;
+        let cluster = connect(&reach, &site, account.as_deref())
+            .with_context(|| format!("failed to prepare the way to the cluster `{}`", site.name))?;
+        let load_generator = load_generator_for(&site, results_dir, named)?;
+        Ok(Place::new(reach, cluster, site, load_generator))
+    };
+    reaches.into_iter().map(place).collect()
+}
+
+/// The account of the first job that names one; transfers of large files are charged to it.
+fn account(state: &State) -> Option<String> {
+    state
+        .deployments
+        .iter()
+        .find_map(|deployment| match &deployment.spec.placement {
+            Placement::Slurm(slurm) => slurm.job.account.clone(),
+            Placement::Local(_) | Placement::External(_) | Placement::K8s(_) => None,
+        })
+}
+
+fn connect(reach: &SlurmReach, site: &Site, account: Option<&str>) -> anyhow::Result<Arc<dyn Cluster>> {
+    let shell = ShellPolicy {
+        adopt: POLICY,
+        ..ShellPolicy::default()
+    };
+    Ok(match reach.cluster {
+        ClusterKind::Commands => Arc::new(ShellCluster::local(shell)),
+        ClusterKind::Ssh => {
+            let host = reach
+                .ssh_host
+                .as_deref()
+                .context("`cluster: ssh` needs `ssh_host`")?;
+            Arc::new(ShellCluster::ssh(host, SshOptions::default(), shell)?)
+        }
+        ClusterKind::Firecrest => {
+            let variables = variables(Path::new(ENV_FILE))?;
+            let look_up = |name: &str| std::env::var(name).ok().or_else(|| variables.get(name).cloned());
+            let client: Client = ClientBuilder::from_variables(look_up)
+                .context("there are no credentials for FirecREST: export them, or write them into `.env`")?
+                .build()
+                .context("the credentials for FirecREST cannot be used")?;
+            let profile = site.firecrest.as_ref().map(|facts| facts.system.clone());
+            let system = reach
+                .firecrest_system
+                .clone()
+                .or_else(|| look_up(SYSTEM))
+                .or(profile);
+            let system = system.context("FirecREST's system is not known: write `firecrest_system`")?;
+            let options = FirecrestOptions {
+                adopt: POLICY,
+                transfer_account: account.map(str::to_owned),
+            };
+            Arc::new(FirecrestCluster::new(
+                client,
+                SystemName::try_new(system)?,
+                options,
+            ))
+        }
+    })
+}
+
+/// The lines `NAME=VALUE` of a file; none when there is no file.
+pub(crate) fn variables(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    if !path.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let read = dotenvy::from_path_iter(path).and_then(Iterator::collect);
+    // The error's own words would show the line, and with it a secret.
+    read.map_err(|error| match error {
+        dotenvy::Error::Io(error) => anyhow!("`{}` cannot be read: {error}", path.display()),
+        _ => anyhow!("`{}` has a line that is not `NAME=VALUE`", path.display()),
+    })
+}
+
+/// The load generator for the nodes of a cluster: the user's, else the one that gipfel carries for them, if it does.
+fn load_generator_for(
+    site: &Site,
+    results_dir: &Path,
+    named: Option<&Path>,
+) -> anyhow::Result<Option<LoadGenerator>> {
+    if let Some(program) = named {
+        return named_program(program).map(Some);
+    }
+    let architecture = match site.architecture.as_deref() {
+        Some(name) => name
+            .parse::<Architecture>()
+            .map_err(|error| anyhow!("the profile `{}`: {error}", site.name))?,
+        None => std::env::consts::ARCH
+            .parse::<Architecture>()
+            .map_err(|error| anyhow!(error))?,
+    };
+    for bundle in bundles::embedded() {
+        let bundle = bundle.context("a load generator that gipfel carries is damaged")?;
+        if bundle.manifest.target == architecture.target() {
+            let kept = load_generator::keep(&bundle.program, results_dir)?;
+            return named_program(&kept).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn named_program(program: &Path) -> anyhow::Result<LoadGenerator> {
+    let bytes = std::fs::read(program)
+        .with_context(|| format!("cannot read the load generator `{}`", program.display()))?;
+    Ok(LoadGenerator {
+        program: PathBuf::from(program),
+        sha256: Sha256::of(&bytes),
+    })
+}

@@ -1,0 +1,136 @@
+//! Servers and load generators as jobs: the traits of `gipfel-backend` over a [`Cluster`](crate::Cluster).
+//!
+//! What a job does is read from the files that it writes itself; what Slurm says of it is asked once for all jobs.
+
+mod deployer;
+mod detail;
+mod ending;
+mod finder;
+mod place;
+mod runner;
+mod unpack;
+mod watch;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use firecrest_client::AdoptPolicy;
+use gipfel_backend::{BackendError, Effect, EnsureError, FailureReason, Handle};
+use gipfel_model::SlurmReach;
+
+pub use self::place::{LoadGenerator, Place};
+use self::{detail::Detail, finder::Search, watch::Watch};
+use crate::cluster::{ClusterError, ClusterErrorKind, SubmitEffect, SubmitFailure};
+
+/// What handles of this backend say that they are of.
+const SYSTEM: &str = "slurm";
+
+/// Servers and load generators on the clusters of a campaign.
+pub struct SlurmBackend {
+    places: Vec<Place>,
+    policy: AdoptPolicy,
+    memory: Mutex<Memory>,
+}
+
+/// What one process has learned; another learns it anew.
+#[derive(Default)]
+struct Memory {
+    /// The jobs of each place, by its index.
+    watches: BTreeMap<usize, Watch>,
+    /// Servers that were seen to answer, with their URL, by the directory.
+    ready: BTreeMap<String, String>,
+    /// What was looked for and not found yet, by its id.
+    searches: BTreeMap<String, Search>,
+}
+
+impl SlurmBackend {
+    /// A backend for these clusters.
+    pub fn new(places: Vec<Place>, policy: AdoptPolicy) -> Self {
+        Self {
+            places,
+            policy,
+            memory: Mutex::default(),
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // Nothing here panics halfway through a change.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(&self, reach: &SlurmReach) -> Result<(usize, &Place), BackendError> {
+        let found = self
+            .places
+            .iter()
+            .enumerate()
+            .find(|(_, place)| place.reach == *reach);
+        found.ok_or_else(|| {
+            BackendError::permanent(
+                "find the cluster",
+                "the campaign was begun with another cluster than it is gone on with",
+            )
+        })
+    }
+
+    /// The place and the job of a handle.
+    fn job_of(&self, handle: &Handle) -> Result<(usize, &Place, Detail), BackendError> {
+        let operation = || format!("read the handle of `{}`", handle.name);
+        let detail: Detail = handle
+            .detail
+            .parse()
+            .map_err(|error| BackendError::permanent(operation(), error))?;
+        let (index, place) = self.place(&detail.reach)?;
+        Ok((index, place, detail))
+    }
+}
+
+fn handle(name: &str, detail: &Detail) -> Handle {
+    Handle {
+        system: SYSTEM.to_owned(),
+        name: name.to_owned(),
+        detail: detail.to_string(),
+    }
+}
+
+/// The cluster's error in the words of the traits.
+fn failed(error: ClusterError) -> BackendError {
+    BackendError {
+        operation: error.operation.clone(),
+        retryable: error.kind.is_retryable(),
+        source: error.into(),
+    }
+}
+
+fn refused(id: &str, source: BackendError, reason: FailureReason) -> Box<EnsureError> {
+    Box::new(EnsureError {
+        name: id.to_owned(),
+        effect: Effect::NotStarted,
+        reason,
+        source,
+    })
+}
+
+fn not_submitted(
+    id: &str,
+    failure: SubmitFailure,
+    detail: impl FnOnce(firecrest_client::JobId) -> Detail,
+    reason: FailureReason,
+) -> Box<EnsureError> {
+    let effect = match failure.effect {
+        SubmitEffect::NotStarted => Effect::NotStarted,
+        SubmitEffect::Started(job) => Effect::Started(handle(id, &detail(job))),
+        SubmitEffect::Unknown => Effect::Unknown,
+    };
+    let reason = match failure.source.kind {
+        ClusterErrorKind::Walltime => FailureReason::TimeLimit,
+        _ => reason,
+    };
+    Box::new(EnsureError {
+        name: id.to_owned(),
+        effect,
+        reason,
+        source: failed(failure.source),
+    })
+}

@@ -1,0 +1,327 @@
+//! Servers as jobs.
+
+use std::time::{Duration, Instant};
+
+use firecrest_client::{Earlier, JobId, RemotePath};
+use gipfel_backend::{
+    BackendError, BoxFuture, Deployer, DeploymentStatus, EnsureError, Failure, FailureReason, Handle,
+};
+use gipfel_engine::{LogReason, engine};
+use gipfel_model::{
+    BackendKind, CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, Provenance, deployment::Placement,
+};
+
+use super::{
+    SlurmBackend,
+    detail::Detail,
+    ending::{Ending, Standing, standing},
+    failed, handle, not_submitted,
+    place::{Place, mark, within},
+    refused,
+    watch::Known,
+};
+use crate::{
+    cluster::{JobFacts, JobRequest},
+    render::{self, RenderedJob, ServerJob},
+};
+
+/// How much of a log is looked at.
+const LOG_BYTES: u64 = 64 * 1024;
+/// The lines of a log in a failure.
+const TAIL_LINES: usize = 30;
+/// What the first rank of the engine writes.
+const ENGINE_LOG: &str = "rank-0.log";
+/// What the job's script writes.
+const JOB_LOG: &str = "server.log";
+/// `endpoint.txt` holds one URL.
+const ENDPOINT_BYTES: u64 = 1024;
+/// A job that is cancelled gets 30 seconds from Slurm, and its node a moment.
+const END: Duration = Duration::from_secs(90);
+const END_PAUSE: Duration = Duration::from_secs(2);
+
+impl SlurmBackend {
+    async fn ensure_server(
+        &self,
+        campaign: &CampaignId,
+        id: &DeploymentId,
+        spec: &DeploymentSpec,
+    ) -> Result<Handle, Box<EnsureError>> {
+        let refuse = |source| refused(id.as_str(), source, FailureReason::ServerFailed);
+        let Placement::Slurm(slurm) = &spec.placement else {
+            let message = format!("its place is `{}`, not a Slurm cluster", spec.placement.kind());
+            return Err(refuse(BackendError::permanent(
+                format!("start the server `{id}`"),
+                message,
+            )));
+        };
+        let (index, place) = self.place(&slurm.reach).map_err(refuse)?;
+        let directory = place.directory(id.as_str()).await.map_err(refuse)?;
+        let marked = self.marked(place, &directory).await.map_err(refuse)?;
+        let detail = |attempt: u32, job: JobId| Detail {
+            reach: slurm.reach.clone(),
+            job,
+            directory: directory.clone(),
+            attempt,
+            within: None,
+        };
+        // A server has one life: who ends has ended.
+        if let Some(job) = marked.job {
+            return Ok(handle(id.as_str(), &detail(marked.attempt, job)));
+        }
+        let attempt = marked.attempt + 1;
+        let job = ServerJob {
+            id,
+            campaign,
+            spec,
+            slurm,
+            site: &place.site,
+            directory: &directory,
+            attempt,
+        };
+        let rendered = render::server(&job)
+            .map_err(|error| refuse(BackendError::permanent(format!("write the job of `{id}`"), error)))?;
+        let request = self
+            .prepare(place, campaign, id.as_str(), &directory, rendered, attempt)
+            .await
+            .map_err(refuse)?;
+        match place.cluster.submit(&request, Earlier::Never).await {
+            Ok(job) => {
+                self.forget_list(index);
+                Ok(handle(id.as_str(), &detail(attempt, job)))
+            }
+            Err(failure) => Err(not_submitted(
+                id.as_str(),
+                failure,
+                |job| detail(attempt, job),
+                FailureReason::ServerFailed,
+            )),
+        }
+    }
+
+    /// Writes down whose it is, then its files, and gives what is to be submitted.
+    pub(super) async fn prepare(
+        &self,
+        place: &Place,
+        campaign: &CampaignId,
+        id: &str,
+        directory: &RemotePath,
+        rendered: RenderedJob,
+        attempt: u32,
+    ) -> Result<JobRequest, BackendError> {
+        place.note(campaign, id).await?;
+        place.make_directory(directory).await?;
+        for file in &rendered.files {
+            place
+                .write_with(
+                    &within(directory, &file.name)?,
+                    file.content.as_bytes(),
+                    file.mode,
+                )
+                .await?;
+        }
+        Ok(JobRequest {
+            name: rendered.name,
+            mark: mark(directory, attempt)?,
+            directory: directory.clone(),
+            script: rendered.script,
+        })
+    }
+
+    async fn observe_server(&self, handle: &Handle) -> Result<DeploymentStatus, BackendError> {
+        let (index, place, detail) = self.job_of(handle)?;
+        let facts = match self.known(index, &detail.job).await? {
+            Known::Facts(facts) => facts,
+            Known::NotYet => return Err(not_known_yet(handle, &detail)),
+            Known::Gone => {
+                let failure = server_failure(&handle.name, place, &detail, forgotten()).await?;
+                return Ok(DeploymentStatus::Ended(failure));
+            }
+        };
+        Ok(match standing(&facts) {
+            Standing::Queued => DeploymentStatus::Queued,
+            Standing::Never(reason) => {
+                place.cluster.cancel(&detail.job).await.map_err(failed)?;
+                DeploymentStatus::Ended(never(&detail, &reason))
+            }
+            Standing::Runs => self.server_that_runs(place, &detail, &facts).await?,
+            Standing::Over(ending) => {
+                DeploymentStatus::Ended(server_failure(&handle.name, place, &detail, ending).await?)
+            }
+        })
+    }
+
+    async fn server_that_runs(
+        &self,
+        place: &Place,
+        detail: &Detail,
+        facts: &JobFacts,
+    ) -> Result<DeploymentStatus, BackendError> {
+        let key = detail.directory.to_string();
+        let known = self.memory().ready.get(&key).cloned();
+        let url = if let Some(url) = known {
+            url
+        } else {
+            let path = within(&detail.directory, "endpoint.txt")?;
+            let text = place.text(&path, ENDPOINT_BYTES).await?.unwrap_or_default();
+            // An upload that is being written is read again.
+            let Some(url) = text.lines().next().filter(|url| url.starts_with("http://")) else {
+                return Ok(DeploymentStatus::Starting);
+            };
+            self.memory().ready.insert(key, url.to_owned());
+            url.to_owned()
+        };
+        let mut provenance = Provenance::default();
+        provenance.set(Provenance::SERVER_NODES, facts.nodes.join(","));
+        Ok(DeploymentStatus::Ready {
+            endpoint: EndpointSpec::new(&url),
+            provenance,
+        })
+    }
+
+    /// Cancels a job and waits until nothing of it lives.
+    pub(super) async fn end_job(&self, handle: &Handle) -> Result<(), BackendError> {
+        let (index, place, detail) = self.job_of(handle)?;
+        place.cluster.cancel(&detail.job).await.map_err(failed)?;
+        let give_up = Instant::now() + END;
+        loop {
+            self.forget_list(index);
+            match self.known(index, &detail.job).await? {
+                Known::Facts(facts) if matches!(standing(&facts), Standing::Over(_)) => return Ok(()),
+                // Slurm forgets none that lives.
+                Known::Gone => return Ok(()),
+                Known::Facts(_) | Known::NotYet => {}
+            }
+            if Instant::now() > give_up {
+                return Err(BackendError::transient(
+                    format!("end the job {} of `{}`", detail.job, handle.name),
+                    "it was cancelled and lives still",
+                ));
+            }
+            tokio::time::sleep(END_PAUSE).await;
+        }
+    }
+
+    /// The last lines of a log in the object's directory.
+    pub(super) async fn read_log(
+        &self,
+        handle: &Handle,
+        name: &str,
+        lines: usize,
+    ) -> Result<String, BackendError> {
+        let (_, place, detail) = self.job_of(handle)?;
+        let log = place
+            .cluster
+            .tail(&within(&detail.directory, name)?, LOG_BYTES)
+            .await;
+        Ok(last_lines(&log.map_err(failed)?.unwrap_or_default(), lines))
+    }
+}
+
+/// Why a server is gone, by Slurm's word, its own and its log.
+async fn server_failure(
+    id: &str,
+    place: &Place,
+    detail: &Detail,
+    ending: Ending,
+) -> Result<Failure, BackendError> {
+    let mut log = String::new();
+    // What the engine writes, then the job's own words.
+    for name in [ENGINE_LOG, JOB_LOG] {
+        let path = within(&detail.directory, name)?;
+        log.push_str(
+            &place
+                .cluster
+                .tail(&path, LOG_BYTES)
+                .await
+                .map_err(failed)?
+                .unwrap_or_default(),
+        );
+    }
+    let ended = place
+        .text(&within(&detail.directory, "ended.txt")?, ENDPOINT_BYTES)
+        .await?;
+    let finding = engine_of(id).and_then(|kind| engine(kind).classify_log(&log));
+    let said = finding
+        .as_ref()
+        .map_or_else(String::new, |finding| format!("; its log says: {}", finding.line));
+    let own = ended.map_or_else(String::new, |text| format!(" ({text})"));
+    let message = format!("the server's job {} {}{own}{said}", detail.job, ending.words);
+    let told = finding.map(|finding| log_reason(finding.reason));
+    Ok(Failure {
+        reason: ending.reason.or(told).unwrap_or(FailureReason::ServerFailed),
+        message,
+        log_tail: last_lines(&log, TAIL_LINES),
+    })
+}
+
+/// The engine, which ids name: `d-<date>_<model>_<engine>_slurm_<suffix>`.
+fn engine_of(id: &str) -> Option<BackendKind> {
+    id.rsplit('_').nth(2)?.parse().ok()
+}
+
+pub(super) fn not_known_yet(handle: &Handle, detail: &Detail) -> BackendError {
+    BackendError::transient(
+        format!("observe the job {} of `{}`", detail.job, handle.name),
+        "Slurm does not know it yet, or its accounting is away",
+    )
+}
+
+/// The ending of a job of which Slurm knows nothing any more.
+pub(super) fn forgotten() -> Ending {
+    Ending {
+        reason: None,
+        words: "is one that Slurm no longer knows".to_owned(),
+    }
+}
+
+/// The failure of a job that would wait for ever.
+pub(super) fn never(detail: &Detail, reason: &str) -> Failure {
+    Failure {
+        reason: FailureReason::TimeLimit,
+        message: format!(
+            "Slurm will never start the job {}: {reason}; it was cancelled",
+            detail.job
+        ),
+        log_tail: String::new(),
+    }
+}
+
+fn log_reason(reason: LogReason) -> FailureReason {
+    match reason {
+        LogReason::OutOfMemory => FailureReason::OutOfMemory,
+        LogReason::PortTaken => FailureReason::PortTaken,
+        LogReason::ModelNotFound => FailureReason::ModelNotFound,
+        LogReason::CommandNotFound => FailureReason::CommandNotFound,
+    }
+}
+
+pub(super) fn last_lines(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+impl Deployer for SlurmBackend {
+    fn ensure<'a>(
+        &'a self,
+        campaign: &'a CampaignId,
+        id: &'a DeploymentId,
+        spec: &'a DeploymentSpec,
+    ) -> BoxFuture<'a, Result<Handle, EnsureError>> {
+        Box::pin(async move {
+            let ensured = self.ensure_server(campaign, id, spec).await;
+            ensured.map_err(|error| *error)
+        })
+    }
+
+    fn observe<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<DeploymentStatus, BackendError>> {
+        Box::pin(self.observe_server(handle))
+    }
+
+    fn logs<'a>(&'a self, handle: &'a Handle, lines: usize) -> BoxFuture<'a, Result<String, BackendError>> {
+        Box::pin(self.read_log(handle, ENGINE_LOG, lines))
+    }
+
+    fn end<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), BackendError>> {
+        Box::pin(self.end_job(handle))
+    }
+}

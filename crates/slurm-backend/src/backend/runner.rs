@@ -1,0 +1,409 @@
+//! Load generators as jobs of their own, or in the server's job.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use firecrest_client::{Earlier, JobId, RemotePath, Sha256};
+use gipfel_backend::{
+    BackendError, BoxFuture, EnsureError, Failure, FailureReason, Handle, LoadRunner, RunStatus,
+};
+use gipfel_model::{
+    FormatHeader, LoadPlacement, Progress, Published, RunConfig, RunState, SlurmLoad, SlurmReach,
+    progress::PROGRESS_FORMAT, published::PUBLISHED_FILE,
+};
+use serde::Deserialize;
+
+use super::{
+    SlurmBackend,
+    deployer::{forgotten, last_lines, never, not_known_yet},
+    detail::Detail,
+    ending::{Ending, Standing, standing},
+    failed, handle, not_submitted,
+    place::{Place, attempts, mark, within},
+    refused, unpack,
+    watch::Known,
+};
+use crate::{
+    cluster::FilePiece,
+    render::{self, BenchmarkerJob, QueuedRun},
+};
+
+/// A server that is ready has published its endpoint; a shared directory may be late to show it.
+const ENDPOINT: Duration = Duration::from_mins(5);
+/// What files that the load generator writes may have at most.
+const PROGRESS_BYTES: u64 = 4 << 20;
+const LOG_BYTES: u64 = 64 * 1024;
+const SMALL: u64 = 1024;
+const TAIL_LINES: usize = 30;
+const LOG: &str = "benchmarker.log";
+const PROGRESS: &str = "progress.json";
+/// Runs that the server's job is to carry out.
+const QUEUE: &str = "queue";
+/// The file of a run in its server's job that names the server's directory.
+pub(super) const SERVER: &str = "server";
+/// A file by which the load generator is asked to leave.
+const STOP: &str = "stop";
+
+/// The last of the jobs of one name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Marked {
+    /// Its number, from 1; 0 for none.
+    pub(super) attempt: u32,
+    /// Its id; absent when its mark was taken in its place, so that it cannot come to life.
+    pub(super) job: Option<JobId>,
+}
+
+/// Only the header of a file, of whatever version.
+#[derive(Deserialize)]
+struct Versioned {
+    header: FormatHeader,
+}
+
+impl SlurmBackend {
+    async fn ensure_run(&self, config: &RunConfig, load: &LoadPlacement) -> Result<Handle, Box<EnsureError>> {
+        let id = config.run_id.as_str();
+        let refuse = |source| refused(id, source, FailureReason::LoadFailed);
+        match load {
+            LoadPlacement::Slurm(load) => self.ensure_job(config, load).await,
+            LoadPlacement::SameJob => self.ensure_within(config).await.map_err(refuse),
+            LoadPlacement::Local => {
+                let message = "its place is this machine, not a Slurm cluster";
+                let operation = format!("start the load generator of `{id}`");
+                Err(refuse(BackendError::permanent(operation, message)))
+            }
+        }
+    }
+
+    async fn ensure_job(&self, config: &RunConfig, load: &SlurmLoad) -> Result<Handle, Box<EnsureError>> {
+        let id = config.run_id.as_str();
+        let refuse = |source| refused(id, source, FailureReason::LoadFailed);
+        let (index, place) = self.place(&load.reach).map_err(refuse)?;
+        let directory = place.directory(id).await.map_err(refuse)?;
+        let marked = self.marked(place, &directory).await.map_err(refuse)?;
+        if let Some(job) = &marked.job
+            && self.lives(index, job).await.map_err(refuse)?
+        {
+            let detail = detail(&load.reach, &directory, marked.attempt, job.clone());
+            return Ok(handle(id, &detail));
+        }
+        let attempt = marked.attempt + 1;
+        let program = place.store_load_generator().await.map_err(refuse)?;
+        let deployment = place
+            .directory(config.deployment_id.as_str())
+            .await
+            .map_err(refuse)?;
+        let job = BenchmarkerJob {
+            id: &config.run_id,
+            campaign: &config.campaign_id,
+            load,
+            site: &place.site,
+            directory: &directory,
+            program: &program,
+            attempt,
+            endpoint_timeout: ENDPOINT,
+            deployment: (config.deployment == gipfel_model::DeploymentKind::Slurm).then_some(&deployment),
+        };
+        let rendered = render::benchmarker(&job)
+            .map_err(|error| refuse(BackendError::permanent(format!("write the job of `{id}`"), error)))?;
+        self.write_run(place, &directory, config).await.map_err(refuse)?;
+        let request = self
+            .prepare(place, &config.campaign_id, id, &directory, rendered, attempt)
+            .await
+            .map_err(refuse)?;
+        let of = |job: JobId| detail(&load.reach, &directory, attempt, job);
+        match place.cluster.submit(&request, Earlier::Never).await {
+            Ok(job) => {
+                self.forget_list(index);
+                Ok(handle(id, &of(job)))
+            }
+            Err(failure) => Err(not_submitted(id, failure, of, FailureReason::LoadFailed)),
+        }
+    }
+
+    /// The run in the server's job, which looks for it in its queue.
+    async fn ensure_within(&self, config: &RunConfig) -> Result<Handle, BackendError> {
+        let id = config.run_id.as_str();
+        let (place, deployment, job) = self.server_of(config).await?;
+        let directory = place.directory(id).await?;
+        let marked = self.marked(place, &directory).await?;
+        let of = |attempt| Detail {
+            within: Some(deployment.clone()),
+            ..detail(&place.reach, &directory, attempt, job.clone())
+        };
+        let entry = within(&within(&deployment, QUEUE)?, id)?;
+        let waits = place.cluster.stat(&entry).await.map_err(failed)?.is_some();
+        let runs = marked.job.as_ref() == Some(&job) && !has_ended(place, &of(marked.attempt)).await?;
+        if waits || runs {
+            return Ok(handle(id, &of(marked.attempt.max(1))));
+        }
+        let attempt = marked.attempt + 1;
+        let program = place.store_load_generator().await?;
+        self.write_run(place, &directory, config).await?;
+        place.note(&config.campaign_id, id).await?;
+        place
+            .write(&within(&directory, SERVER)?, format!("{deployment}\n").as_bytes())
+            .await?;
+        let queued = render::queued_run(&QueuedRun {
+            id: &config.run_id,
+            site: &place.site,
+            directory: &directory,
+            attempt,
+            program: &program,
+            deployment: &deployment,
+            endpoint_timeout: ENDPOINT,
+        })
+        .map_err(|error| BackendError::permanent(format!("write the run of `{id}`"), error))?;
+        place.make_directory(&within(&deployment, QUEUE)?).await?;
+        place
+            .write_with(&entry, queued.content.as_bytes(), queued.mode)
+            .await?;
+        Ok(handle(id, &of(attempt)))
+    }
+
+    /// The cluster, directory and job of a run's server.
+    async fn server_of(&self, config: &RunConfig) -> Result<(&Place, RemotePath, JobId), BackendError> {
+        for place in &self.places {
+            let directory = place.directory(config.deployment_id.as_str()).await?;
+            if let Some(job) = self.marked(place, &directory).await?.job {
+                return Ok((place, directory, job));
+            }
+        }
+        Err(BackendError::permanent(
+            format!("find the job of the server `{}`", config.deployment_id),
+            "no job has left its mark there",
+        ))
+    }
+
+    /// What the load generator reads; what an earlier attempt has said of itself is taken away.
+    async fn write_run(
+        &self,
+        place: &Place,
+        directory: &RemotePath,
+        config: &RunConfig,
+    ) -> Result<(), BackendError> {
+        let operation = || format!("write the configuration of `{}`", config.run_id);
+        place.make_directory(directory).await?;
+        for name in [STOP, PROGRESS, "ended.txt"] {
+            place
+                .cluster
+                .remove(&within(directory, name)?)
+                .await
+                .map_err(failed)?;
+        }
+        let text =
+            serde_json::to_vec_pretty(config).map_err(|error| BackendError::permanent(operation(), error))?;
+        place.write(&within(directory, "run_config.json")?, &text).await
+    }
+
+    /// The last mark in a directory.
+    pub(super) async fn marked(&self, place: &Place, directory: &RemotePath) -> Result<Marked, BackendError> {
+        let names = place
+            .cluster
+            .list(directory)
+            .await
+            .map_err(failed)?
+            .unwrap_or_default();
+        let attempt = attempts(&names);
+        if attempt == 0 {
+            return Ok(Marked::default());
+        }
+        let path = mark(directory, attempt)?;
+        let text = place.text(path.path(), SMALL).await?.unwrap_or_default();
+        let job = JobId::try_new(text).ok();
+        Ok(Marked { attempt, job })
+    }
+
+    /// Whether a job may live; one of which Slurm knows nothing does not.
+    pub(super) async fn lives(&self, index: usize, job: &JobId) -> Result<bool, BackendError> {
+        Ok(match self.known(index, job).await? {
+            Known::Facts(facts) => !matches!(standing(&facts), Standing::Over(_)),
+            Known::NotYet | Known::Gone => false,
+        })
+    }
+
+    async fn observe_run(&self, handle: &Handle) -> Result<RunStatus, BackendError> {
+        let (index, place, detail) = self.job_of(handle)?;
+        let standing = match self.known(index, &detail.job).await? {
+            Known::Facts(facts) => standing(&facts),
+            Known::NotYet => return Err(not_known_yet(handle, &detail)),
+            Known::Gone => Standing::Over(forgotten()),
+        };
+        // In this order: what a job that is over has written is final.
+        let progress = progress(place, &detail).await?.map(Box::new);
+        let ended_within = detail.within.is_some() && has_ended(place, &detail).await?;
+        match standing {
+            Standing::Queued => Ok(RunStatus::Queued),
+            Standing::Never(reason) => {
+                place.cluster.cancel(&detail.job).await.map_err(failed)?;
+                Ok(RunStatus::Failed(never(&detail, &reason)))
+            }
+            Standing::Runs if ended_within => {
+                let words = "goes on, but the load generator in it has ended".to_owned();
+                over(place, &detail, progress, Ending { reason: None, words }).await
+            }
+            Standing::Runs => Ok(RunStatus::Running(progress)),
+            Standing::Over(ending) => over(place, &detail, progress, ending).await,
+        }
+    }
+
+    async fn fetch_run(&self, handle: &Handle, directory: &Path) -> Result<PathBuf, BackendError> {
+        let operation = || format!("fetch the database of `{}`", handle.name);
+        let (_, place, detail) = self.job_of(handle)?;
+        let path = within(&detail.directory, PUBLISHED_FILE)?;
+        let manifest = place.cluster.read(&path, PROGRESS_BYTES).await.map_err(failed)?;
+        let manifest = manifest.ok_or_else(|| {
+            BackendError::permanent(operation(), "the load generator has published nothing")
+        })?;
+        let manifest =
+            Published::parse(&manifest).map_err(|error| BackendError::transient(operation(), error))?;
+        let sum = |text: &str| {
+            text.parse::<Sha256>()
+                .map_err(|error| BackendError::permanent(operation(), error))
+        };
+        let piece = |piece: &gipfel_model::published::Piece| {
+            Ok(FilePiece {
+                path: within(&detail.directory, &piece.name)?,
+                sha256: sum(&piece.sha256)?,
+            })
+        };
+        let pieces: Vec<FilePiece> = manifest
+            .pieces
+            .iter()
+            .map(piece)
+            .collect::<Result<_, BackendError>>()?;
+        let packed = directory.join(format!("run_{}.db.gz", handle.name));
+        let fetched = place
+            .cluster
+            .fetch(&pieces, sum(&manifest.sha256)?, &packed)
+            .await;
+        fetched.map_err(failed)?;
+        let database = directory.join(format!("run_{}.db", handle.name));
+        unpack::gunzip(&packed, &database).map_err(|error| BackendError::permanent(operation(), error))?;
+        Ok(database)
+    }
+
+    async fn stop_run(&self, handle: &Handle) -> Result<(), BackendError> {
+        let (index, place, detail) = self.job_of(handle)?;
+        place.write(&within(&detail.directory, STOP)?, b"stop\n").await?;
+        self.forget_list(index);
+        Ok(())
+    }
+
+    /// Ends the load generator; the server's job goes on when it is in it.
+    async fn end_run(&self, handle: &Handle) -> Result<(), BackendError> {
+        let (index, place, detail) = self.job_of(handle)?;
+        let Some(deployment) = &detail.within else {
+            return self.end_job(handle).await;
+        };
+        let entry = within(&within(deployment, QUEUE)?, &handle.name)?;
+        place.cluster.remove(&entry).await.map_err(failed)?;
+        self.stop_run(handle).await?;
+        if has_ended(place, &detail).await? || !self.lives(index, &detail.job).await? {
+            return Ok(());
+        }
+        let operation = format!("end the load generator of `{}`", handle.name);
+        Err(BackendError::transient(
+            operation,
+            "it was asked to leave and has not yet",
+        ))
+    }
+}
+
+fn detail(reach: &SlurmReach, directory: &RemotePath, attempt: u32, job: JobId) -> Detail {
+    Detail {
+        reach: reach.clone(),
+        job,
+        directory: directory.clone(),
+        attempt,
+        within: None,
+    }
+}
+
+async fn has_ended(place: &Place, detail: &Detail) -> Result<bool, BackendError> {
+    let path = within(&detail.directory, "ended.txt")?;
+    Ok(place.cluster.stat(&path).await.map_err(failed)?.is_some())
+}
+
+async fn progress(place: &Place, detail: &Detail) -> Result<Option<Progress>, BackendError> {
+    let path = within(&detail.directory, PROGRESS)?;
+    let operation = || format!("read {path}");
+    let Some(text) = place.cluster.read(&path, PROGRESS_BYTES).await.map_err(failed)? else {
+        return Ok(None);
+    };
+    let permanent = |error: serde_json::Error| BackendError::permanent(operation(), error);
+    let Versioned { header } = serde_json::from_slice(&text).map_err(permanent)?;
+    PROGRESS_FORMAT
+        .check(&header)
+        .map_err(|error| BackendError::permanent(operation(), error))?;
+    serde_json::from_slice(&text).map(Some).map_err(permanent)
+}
+
+/// The status of a run whose load generator is gone.
+async fn over(
+    place: &Place,
+    detail: &Detail,
+    progress: Option<Box<Progress>>,
+    ending: Ending,
+) -> Result<RunStatus, BackendError> {
+    let state = progress.as_ref().map(|progress| progress.state);
+    let (reason, what) = match state {
+        Some(RunState::Completed) => return Ok(RunStatus::Completed(progress)),
+        Some(RunState::Stopped) => return Ok(RunStatus::Stopped(progress)),
+        Some(RunState::Failed) => {
+            let error = progress.and_then(|progress| progress.error);
+            (
+                None,
+                error.unwrap_or_else(|| "the load generator gave up and does not say why".to_owned()),
+            )
+        }
+        Some(RunState::Waiting | RunState::Running) | None => (
+            ending.reason,
+            "the load generator did not come to its end".to_owned(),
+        ),
+    };
+    let log = place
+        .cluster
+        .tail(&within(&detail.directory, LOG)?, LOG_BYTES)
+        .await;
+    Ok(RunStatus::Failed(Failure {
+        reason: reason.unwrap_or(FailureReason::LoadFailed),
+        message: format!("{what}; its job {} {}", detail.job, ending.words),
+        log_tail: last_lines(&log.map_err(failed)?.unwrap_or_default(), TAIL_LINES),
+    }))
+}
+
+impl LoadRunner for SlurmBackend {
+    fn ensure<'a>(
+        &'a self,
+        config: &'a RunConfig,
+        load: &'a LoadPlacement,
+    ) -> BoxFuture<'a, Result<Handle, EnsureError>> {
+        Box::pin(async move { self.ensure_run(config, load).await.map_err(|error| *error) })
+    }
+
+    fn observe<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<RunStatus, BackendError>> {
+        Box::pin(self.observe_run(handle))
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        handle: &'a Handle,
+        directory: &'a Path,
+    ) -> BoxFuture<'a, Result<PathBuf, BackendError>> {
+        Box::pin(self.fetch_run(handle, directory))
+    }
+
+    fn stop<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), BackendError>> {
+        Box::pin(self.stop_run(handle))
+    }
+
+    fn logs<'a>(&'a self, handle: &'a Handle, lines: usize) -> BoxFuture<'a, Result<String, BackendError>> {
+        Box::pin(self.read_log(handle, LOG, lines))
+    }
+
+    fn end<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), BackendError>> {
+        Box::pin(self.end_run(handle))
+    }
+}

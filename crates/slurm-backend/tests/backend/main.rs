@@ -1,0 +1,5 @@
+//! Servers and load generators as jobs of a simulated cluster.
+
+mod contract;
+mod lives;
+mod site;

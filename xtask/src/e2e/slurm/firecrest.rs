@@ -1,0 +1,86 @@
+//! `firecrest-sim` in front of a real Slurm.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::Context;
+
+use crate::{e2e::world::wait_for, shell};
+
+/// The system's name.
+pub(super) const SYSTEM: &str = "alps";
+
+/// A running simulator, and what it says of itself.
+pub(super) struct Firecrest {
+    child: Child,
+    pub(super) variables: BTreeMap<String, String>,
+}
+
+impl Firecrest {
+    /// Starts a simulator whose files are those of a folder, at its own path, and whose jobs go to this Slurm as the user
+    /// who runs this.
+    pub(super) fn start(root: &Path, slurm_configuration: &Path) -> anyhow::Result<Self> {
+        let configuration = root.with_file_name("firecrest.toml");
+        fs::write(&configuration, site(root)?)?;
+        let mut command = Command::new(shell::target().join("debug/firecrest-sim"));
+        command
+            .args(["serve", "--transfer-poll", "1s", "--config"])
+            .arg(configuration)
+            .env("SLURM_CONF", slurm_configuration)
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().context("failed to start firecrest-sim")?;
+        let stdout = child.stdout.take().context("the simulator has no output")?;
+        let mut started = Self {
+            child,
+            variables: BTreeMap::new(),
+        };
+        for line in BufReader::new(stdout).lines() {
+            let line = line?;
+            let (name, value) = line.split_once('=').context("the simulator prints no variable")?;
+            started.variables.insert(name.to_owned(), value.to_owned());
+            if name == "FIRECREST_SYSTEM" {
+                break;
+            }
+        }
+        Ok(started)
+    }
+
+    /// Ends it as a terminal would.
+    pub(super) fn stop(mut self) -> anyhow::Result<()> {
+        shell::run(Command::new("kill").arg(self.child.id().to_string()))?;
+        wait_for("the simulator leaves", Duration::from_secs(20), || {
+            self.child.try_wait().ok().flatten()
+        })?;
+        Ok(())
+    }
+}
+
+impl Drop for Firecrest {
+    fn drop(&mut self) {
+        // It has ended by itself, unless a step failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A site of one user, who is known to this machine, since Slurm asks it.
+fn site(root: &Path) -> anyhow::Result<String> {
+    let id = |option: &str| -> anyhow::Result<String> {
+        Ok(shell::read(Command::new("id").arg(option))?.trim().to_owned())
+    };
+    let (user, uid, group, gid) = (id("-un")?, id("-u")?, id("-gn")?, id("-g")?);
+    let root = root.display();
+    Ok(format!(
+        "[[users]]\nname = \"{user}\"\nuid = {uid}\ngroups = [{{ name = \"{group}\", id = {gid} }}]\n\
+         accounts = [\"a-e2e\"]\nclient_id = \"e2e\"\nclient_secret = \"e2e-secret\"\n\n\
+         [[clusters]]\nname = \"{SYSTEM}\"\nslurm = true\n\n\
+         [[systems]]\nname = \"{SYSTEM}\"\n\n\
+         [[systems.file_systems]]\npath = \"{root}\"\nshared = true\ndefault_work_dir = true\n"
+    ))
+}

@@ -1,0 +1,116 @@
+//! A real Slurm on this machine, and the promises of every way to it.
+
+mod campaign;
+mod daemon;
+mod firecrest;
+mod site;
+mod sshd;
+
+use std::{path::Path, process::Command};
+
+use anyhow::{bail, ensure};
+
+use self::{
+    firecrest::Firecrest,
+    site::{Site, SiteOptions},
+    sshd::Sshd,
+};
+use super::world::World;
+use crate::shell;
+
+/// The way of whole campaigns.
+const CAMPAIGNS: &str = "campaigns";
+
+/// Plays these ways to a Slurm, one after the other, with these promises or all.
+pub(crate) fn play(ways: &[String], only: &[String]) -> anyhow::Result<()> {
+    shell::run(&mut shell::cargo(&[
+        "build",
+        "--package",
+        "firecrest-sim",
+        "--bins",
+    ]))?;
+    let mut suite = shell::cargo(&["build", "--package", "gipfel-slurm-backend"]);
+    shell::run(suite.args(["--example", "cluster_suite"]))?;
+    let world = World::new("slurm")?;
+    let site = Site::start(&world.folder.join("site"), SiteOptions::default())?;
+    for way in ways {
+        if way == CAMPAIGNS {
+            campaign::play(&site)?;
+        } else {
+            play_way(&world, &site, way, only)?;
+        }
+        site.expect_no_jobs()?;
+    }
+    drop(site);
+    pends_beyond_limits(&world, only)
+}
+
+fn play_way(world: &World, site: &Site, way: &str, only: &[String]) -> anyhow::Result<()> {
+    let (remote, local) = (
+        world.folder.join(way).join("there"),
+        world.folder.join(way).join("here"),
+    );
+    for folder in [&remote, &local] {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut command = suite(site, way, &remote, &local);
+    if !only.is_empty() {
+        command.args(["--only", &only.join(",")]);
+    }
+    match way {
+        "commands" => shell::run(command.env("SLURM_CONF", site.configuration())),
+        "ssh" => {
+            let sshd = Sshd::start(&world.folder.join("sshd"), &site.configuration())?;
+            command.args(["--ssh-host", sshd::HOST, "--ssh-config"]);
+            let played = shell::run(command.arg(sshd.client_configuration()));
+            sshd.stop();
+            played
+        }
+        "firecrest" => {
+            let firecrest = Firecrest::start(&remote, &site.configuration())?;
+            command
+                .args(["--system", firecrest::SYSTEM])
+                .envs(&firecrest.variables);
+            let played = shell::run(&mut command);
+            firecrest.stop()?;
+            played
+        }
+        _ => bail!("`{way}` is no way to a Slurm: commands, ssh, firecrest"),
+    }
+}
+
+fn suite(site: &Site, way: &str, remote: &Path, local: &Path) -> Command {
+    let mut command = Command::new(shell::target().join("debug/examples/cluster_suite"));
+    command.args(["--way", way, "--directory"]).arg(remote);
+    command.arg("--local").arg(local);
+    command.arg("--operator").arg(site.configuration());
+    command
+}
+
+/// Where a Slurm does not refuse what it will never run, the job says why it waits.
+fn pends_beyond_limits(world: &World, only: &[String]) -> anyhow::Result<()> {
+    if !only.is_empty() {
+        return Ok(());
+    }
+    let options = SiteOptions {
+        refuses_beyond_limits: false,
+        ..SiteOptions::default()
+    };
+    let site = Site::start(&world.folder.join("lenient"), options)?;
+    let (remote, local) = (
+        world.folder.join("lenient-there"),
+        world.folder.join("lenient-here"),
+    );
+    for folder in [&remote, &local] {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut command = suite(&site, "commands", &remote, &local);
+    command
+        .args(["--only", "hopeless"])
+        .env("SLURM_CONF", site.configuration());
+    shell::run(&mut command)?;
+    site.expect_no_jobs()?;
+    let logs = std::fs::read_dir(site.folder().join("logs"))?.count();
+    ensure!(logs > 0, "the daemons keep their logs");
+    Ok(())
+}
