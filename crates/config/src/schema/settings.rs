@@ -155,7 +155,7 @@ fn add_slurm(add: &mut impl FnMut(&str, Value, &str)) {
         (
             "firecrest_system",
             word(),
-            "Slurm: the cluster's name behind FirecREST. Default: FIRECREST_SYSTEM, or the only one.",
+            "Slurm: the cluster's name behind FirecREST. Default: FIRECREST_SYSTEM, or the profile's.",
         ),
         ("account", word(), "Slurm: the account."),
         (
