@@ -305,6 +305,7 @@ impl Deployer for Fake {
                 View::Up => DeploymentStatus::Ready {
                     endpoint: EndpointSpec::new(&format!("http://{}.invalid", handle.name)),
                     provenance: Provenance::default(),
+                    load_time: None,
                 },
                 View::Ended(end) => DeploymentStatus::Ended(failure(end)),
             })

@@ -25,11 +25,12 @@ use std::{
     future::Future,
     path::{Path, PathBuf},
     pin::Pin,
+    time::Duration,
 };
 
 use gipfel_model::{
     CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, LoadPlacement, Progress, Provenance, RunConfig,
-    RunId,
+    RunId, Usage,
 };
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +76,11 @@ pub trait Deployer: Send + Sync {
 
     /// Ends the server and all its processes. `Ok` means that nothing of it lives; one that had ended is no error.
     fn end<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), BackendError>>;
+
+    /// What it has used by its system's account, where that tells: of a job, once it has ended.
+    fn usage<'a>(&'a self, _: &'a Handle) -> BoxFuture<'a, Result<Option<Usage>, BackendError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 /// Starts, observes and ends load generators.
@@ -106,6 +112,11 @@ pub trait LoadRunner: Send + Sync {
 
     /// Ends the load generator. `Ok` means that nothing of it lives; one that had ended is no error.
     fn end<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), BackendError>>;
+
+    /// What it has used by its system's account, where that tells: of a job, once it has ended.
+    fn usage<'a>(&'a self, _: &'a Handle) -> BoxFuture<'a, Result<Option<Usage>, BackendError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 /// Finds what lives, by name and by the job's own mark, after a crash or a lost answer.
@@ -145,6 +156,8 @@ pub enum DeploymentStatus {
         endpoint: EndpointSpec,
         /// What the backend knows of engine and hardware.
         provenance: Provenance,
+        /// From the start of its processes to its first answer, where the backend knows it better than who asks.
+        load_time: Option<Duration>,
     },
     /// Lives no more.
     Ended(Failure),

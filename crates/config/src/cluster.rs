@@ -1,5 +1,7 @@
 //! What deployments on clusters share, and what Kubernetes deployments ask for.
 
+use std::time::Duration;
+
 use gipfel_model::{
     BenchmarkerKind, DeploymentKind, LoadPlacement, LocalSpec, SlurmSpec, deployment::K8sSpec,
 };
@@ -74,10 +76,10 @@ impl ClusterSettings {
     }
 
     /// Where the load generator of a deployment of this kind runs.
-    pub(crate) fn load(&self, kind: DeploymentKind) -> LoadPlacement {
+    pub(crate) fn load(&self, kind: DeploymentKind, endpoint_timeout: Duration) -> LoadPlacement {
         match kind {
-            DeploymentKind::Slurm => self.slurm.load(BenchmarkerKind::Slurm),
-            DeploymentKind::External => self.slurm.load(BenchmarkerKind::Local),
+            DeploymentKind::Slurm => self.slurm.load(BenchmarkerKind::Slurm, endpoint_timeout),
+            DeploymentKind::External => self.slurm.load(BenchmarkerKind::Local, endpoint_timeout),
             DeploymentKind::Local | DeploymentKind::K8s => LoadPlacement::Local,
         }
     }

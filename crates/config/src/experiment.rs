@@ -73,7 +73,7 @@ pub(crate) fn read(field: &Field<'_>, defaults: &Settings) -> Option<Vec<Experim
             instance: 0,
             server_ready_timeout: settings.timeouts.server_ready(),
         },
-        load: settings.cluster.load(kind?),
+        load: settings.cluster.load(kind?, settings.timeouts.server_ready()),
         dataset_config: settings.dataset.record(&workload),
         repeat: 0,
         workload,

@@ -1,5 +1,7 @@
 //! What Slurm jobs ask for, from the keys of a configuration.
 
+use std::time::Duration;
+
 use gipfel_model::{
     BenchmarkerKind, ClusterKind, ContainerKind, LoadPlacement, LocalSpec, SlurmJob, SlurmLoad, SlurmReach,
     SlurmSpec, Walltime,
@@ -169,7 +171,7 @@ impl SlurmSettings {
     }
 
     /// Where the load generator runs; `usual` where nothing is said.
-    pub(crate) fn load(&self, usual: BenchmarkerKind) -> LoadPlacement {
+    pub(crate) fn load(&self, usual: BenchmarkerKind, endpoint_timeout: Duration) -> LoadPlacement {
         match self.benchmarker.unwrap_or(usual) {
             BenchmarkerKind::Local => LoadPlacement::Local,
             BenchmarkerKind::SameJob => LoadPlacement::SameJob,
@@ -178,6 +180,7 @@ impl SlurmSettings {
                 job: self.load.job(self.account.clone(), "normal"),
                 nodes: self.benchmarker_nodes.unwrap_or(1),
                 tasks_per_node: self.benchmarker_tasks_per_node.unwrap_or(1),
+                endpoint_timeout,
             })),
         }
     }

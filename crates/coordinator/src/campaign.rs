@@ -32,6 +32,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use crate::{
+    accounts,
     ids::{FreshIds, now_iso},
     load_generator::LoadGenerator,
     occupancy::Occupancy,
@@ -187,6 +188,7 @@ impl Campaign {
         let databases: Vec<PathBuf> = earlier.into_iter().chain(collected).collect();
         let mut not_merged = Vec::new();
         if !databases.is_empty() && !in_a_hurry {
+            not_merged.extend(accounts::record(&state, &directory).await);
             match merge(&results, &databases).await {
                 Ok(report) => not_merged.extend(report.refused.iter().map(refusal_words)),
                 Err(error) => not_merged.push(format!("not merged: {}", chain_words(&error))),

@@ -2,6 +2,7 @@
 //!
 //! [`campaign::Campaign`] carries out a plan; [`main`] is the whole program.
 
+mod accounts;
 mod background;
 pub mod bundles;
 pub mod campaign;

@@ -25,6 +25,10 @@ pub(crate) fn deployment_line(id: &str, label: Option<&str>, phase: &DeploymentP
         DeploymentPhase::Pending => "waits for its turn".to_owned(),
         DeploymentPhase::Submitting { .. } => "is being started".to_owned(),
         DeploymentPhase::Settling { .. } => "may have been started; looking for it".to_owned(),
+        DeploymentPhase::Starting {
+            queued_since: Some(_),
+            ..
+        } => "waits in the queue".to_owned(),
         DeploymentPhase::Starting { .. } => "is loading".to_owned(),
         DeploymentPhase::Ready { endpoint, .. } => format!("is ready at {}", endpoint.url),
         DeploymentPhase::Diagnosing { failure, .. } => format!("failed: {}", failure_words(failure)),
@@ -45,6 +49,7 @@ pub(crate) fn run_line(id: &str, label: Option<&str>, phase: &RunPhase) -> Strin
         RunPhase::Waiting => "waits for its server".to_owned(),
         RunPhase::Submitting { .. } => "is being started".to_owned(),
         RunPhase::Settling { .. } => "may have been started; looking for it".to_owned(),
+        RunPhase::Running { queued: true, .. } => "waits in the queue".to_owned(),
         RunPhase::Running { .. } => "is measuring".to_owned(),
         RunPhase::Checking { .. } => "has ended; looking at its server".to_owned(),
         RunPhase::Stopping { .. } => "is asked to stop".to_owned(),

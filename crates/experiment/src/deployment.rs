@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use gipfel_backend::{Failure, Handle};
 use gipfel_model::{
-    DeploymentId, DeploymentKind, DeploymentSpec, EndpointSpec, Provenance, run_config::optional_seconds,
+    DeploymentId, DeploymentKind, DeploymentSpec, EndpointSpec, Provenance, Usage,
+    run_config::optional_seconds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,9 @@ pub struct Deployment {
     pub load_time: Option<Duration>,
     /// What its backend told of engine and hardware.
     pub provenance: Provenance,
+    /// What it has used, once nothing of it lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// In the order in which they go.
     pub runs: Vec<Run>,
 }
@@ -54,6 +58,7 @@ impl Deployment {
             successor: None,
             load_time: None,
             provenance: Provenance::default(),
+            usage: None,
             runs: Vec::new(),
         }
     }
@@ -84,6 +89,7 @@ impl Deployment {
             None => DeploymentPhase::Pending,
             Some(handle) => DeploymentPhase::Starting {
                 handle: handle.clone(),
+                queued_since: None,
                 since: None,
                 give_up_at: None,
                 failures: 0,
@@ -114,6 +120,9 @@ pub enum DeploymentPhase {
     Starting {
         /// Its handle.
         handle: Handle,
+        /// Since when it waits for its place, while it does.
+        #[serde(default)]
+        queued_since: Option<i64>,
         /// When it began to load, where that is known.
         since: Option<i64>,
         /// Its time to answer runs from the moment at which it leaves the queue.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use gipfel_backend::{DeploymentStatus, Effect as StartEffect, Failure, Found, Handle, RunStatus};
-use gipfel_model::{DeploymentId, RunId};
+use gipfel_model::{DeploymentId, RunId, Usage};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +76,8 @@ pub enum DeploymentEvent {
     Ended {
         /// Whose end.
         handle: Handle,
+        /// What it has used, where that is known.
+        usage: Option<Usage>,
     },
     /// It could not be ended, or lives still.
     EndFailed {
@@ -141,6 +143,8 @@ pub enum RunEvent {
     Ended {
         /// Whose end.
         handle: Handle,
+        /// What it has used, where that is known.
+        usage: Option<Usage>,
     },
     /// It could not be ended, or lives still.
     EndFailed {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use gipfel_backend::{Failure, FailureReason, Handle};
-use gipfel_model::{ExperimentSpec, RunId};
+use gipfel_model::{ExperimentSpec, RunId, Usage};
 use serde::{Deserialize, Serialize};
 
 /// One workload against one deployment.
@@ -28,6 +28,9 @@ pub struct Run {
     pub database: Option<PathBuf>,
     /// Why the last collection was given up.
     pub collect_error: Option<String>,
+    /// What its load generators have used, one entry a job.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usage: Vec<Usage>,
 }
 
 impl Run {
@@ -43,6 +46,7 @@ impl Run {
             uncollected: false,
             database: None,
             collect_error: None,
+            usage: Vec::new(),
         }
     }
 
@@ -86,6 +90,9 @@ pub enum RunPhase {
     Running {
         /// Its load generator.
         handle: Handle,
+        /// It was seen to wait for its place.
+        #[serde(default)]
+        queued: bool,
         /// Failed observations in a row.
         failures: u32,
     },

@@ -1,11 +1,12 @@
 //! Small campaigns for tests.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use gipfel_model::{
-    ArrivalProcess, ArrivalRate, BackendKind, CampaignId, DeploymentId, DeploymentKind, DeploymentSpec,
-    EndpointSpec, ExperimentSpec, LengthDistribution, LevelSchedule, LocalSpec, Rates, RunConfig, RunId,
-    Timeouts, WorkloadSpec,
+    ArrivalProcess, ArrivalRate, BackendKind, CampaignId, ClusterKind, DeploymentId, DeploymentKind,
+    DeploymentSpec, EndpointSpec, ExperimentSpec, LengthDistribution, LevelSchedule, LoadPlacement,
+    LocalSpec, Rates, RunConfig, RunId, SlurmJob, SlurmLoad, SlurmReach, SlurmSpec, Timeouts, Walltime,
+    WorkloadSpec,
     deployment::{K8sSpec, Placement},
     run_config::RUN_CONFIG_FORMAT,
 };
@@ -44,6 +45,56 @@ pub(crate) fn kubernetes() -> Placement {
     })
 }
 
+/// A server that is a Slurm job.
+fn slurm() -> (Placement, SlurmReach, SlurmJob) {
+    let reach = SlurmReach {
+        cluster: ClusterKind::Commands,
+        firecrest_system: None,
+        ssh_host: None,
+        site: None,
+        scratch_base: None,
+    };
+    let job = SlurmJob {
+        account: None,
+        partition: "p".to_owned(),
+        qos: None,
+        reservation: None,
+        constraint: None,
+        exclude: None,
+        walltime: Walltime::DEFAULT,
+        sbatch_args: Vec::new(),
+    };
+    let placement = Placement::Slurm(Box::new(SlurmSpec {
+        reach: reach.clone(),
+        job: job.clone(),
+        hf_token_path: String::new(),
+        hf_home: None,
+        gpus_per_node: 4,
+        port: 0,
+        image: None,
+        container: None,
+        command: None,
+        environment: BTreeMap::new(),
+        extra_args: Vec::new(),
+    }));
+    (placement, reach, job)
+}
+
+/// Server and load generator as Slurm jobs: the second waits for the first by itself.
+pub(crate) fn two_jobs(model: &str) -> ExperimentSpec {
+    let (placement, reach, job) = slurm();
+    ExperimentSpec {
+        load: LoadPlacement::Slurm(Box::new(SlurmLoad {
+            reach,
+            job,
+            nodes: 1,
+            tasks_per_node: 1,
+            endpoint_timeout: Duration::from_secs(10),
+        })),
+        ..experiment(model, placement)
+    }
+}
+
 pub(crate) fn experiment(model: &str, placement: Placement) -> ExperimentSpec {
     ExperimentSpec {
         deployment: DeploymentSpec {
@@ -54,7 +105,7 @@ pub(crate) fn experiment(model: &str, placement: Placement) -> ExperimentSpec {
             instance: 0,
             server_ready_timeout: Duration::from_secs(10),
         },
-        load: gipfel_model::LoadPlacement::Local,
+        load: LoadPlacement::Local,
         repeat: 0,
         workload: WorkloadSpec {
             prompts: gipfel_model::PromptSource::default(),

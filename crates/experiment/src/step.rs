@@ -169,7 +169,17 @@ impl Step<'_> {
         let wanted = !self.campaign.interrupted && self.server(d).has_open_runs();
         match (&self.server(d).phase, wanted) {
             (DeploymentPhase::Pending, true) => self.start_deployment(d, tick),
-            (DeploymentPhase::Ready { .. }, true) => self.start_next_run(d, tick),
+            (DeploymentPhase::Ready { .. }, true) => self.start_next_run(d, tick, |_| true),
+            // It has left the queue. What waits for it by itself spends its own time in the queue meanwhile.
+            (
+                DeploymentPhase::Starting {
+                    give_up_at: Some(_), ..
+                },
+                true,
+            ) => {
+                let server = self.server(d).spec.placement.clone();
+                self.start_next_run(d, tick, |run| run.experiment.load.waits_for(&server));
+            }
             (
                 DeploymentPhase::Pending | DeploymentPhase::Starting { .. } | DeploymentPhase::Ready { .. },
                 false,
@@ -205,7 +215,8 @@ impl Step<'_> {
         }
     }
 
-    fn start_next_run(&mut self, d: usize, tick: Option<Scope>) {
+    /// Starts the first run that waits, if it may be started now.
+    fn start_next_run(&mut self, d: usize, tick: Option<Scope>, may_start: impl Fn(&Run) -> bool) {
         let deployment = self.server(d);
         // After a resume the server is looked at before it is used.
         let unseen = deployment.successor.is_some();
@@ -223,7 +234,7 @@ impl Step<'_> {
         else {
             return;
         };
-        if self.may_try(d, self.load(d, r).attempt, tick) {
+        if may_start(self.load(d, r)) && self.may_try(d, self.load(d, r).attempt, tick) {
             self.load_mut(d, r).phase = RunPhase::Submitting { call_off: None };
             self.emit(Effect::SubmitRun(self.load(d, r).id.clone()));
         }

@@ -85,7 +85,7 @@ fn deployment_event(handle: &Handle, what: &str) -> D {
             handle,
             text: "last line".to_owned(),
         },
-        "ended" => D::Ended { handle },
+        "ended" => D::Ended { handle, usage: None },
         "lives-on" => D::EndFailed {
             handle,
             message: "no".to_owned(),
@@ -99,6 +99,7 @@ fn ready() -> DeploymentStatus {
     DeploymentStatus::Ready {
         endpoint: EndpointSpec::new("http://h"),
         provenance: Provenance::default(),
+        load_time: None,
     }
 }
 
@@ -129,7 +130,7 @@ fn run_event(handle: &Handle, what: &str) -> R {
             message: "no".to_owned(),
             retryable: true,
         },
-        "ended" => R::Ended { handle },
+        "ended" => R::Ended { handle, usage: None },
         "lives-on" => R::EndFailed {
             handle,
             message: "no".to_owned(),

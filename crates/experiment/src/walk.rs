@@ -213,6 +213,12 @@ fn nothing_is_forgotten_on_a_cluster() {
 }
 
 #[test]
+fn nothing_is_forgotten_of_a_load_generator_that_waits_for_its_server() {
+    let campaign = samples::campaign(vec![samples::two_jobs("m")], false);
+    check(campaign, Manner::Cluster, 1, 9, 60_000);
+}
+
+#[test]
 fn nothing_is_forgotten_of_runs_that_share_a_server() {
     let experiment = samples::experiment("m", samples::kubernetes());
     check(
@@ -271,7 +277,10 @@ proptest! {
     #[test]
     fn nothing_is_forgotten_by_chance(seeds in proptest::collection::vec(any::<u16>(), 0..150), cluster: bool) {
         let manner = if cluster { Manner::Cluster } else { Manner::Local };
-        let experiments = ["m", "m", "n"].map(|model| samples::experiment(model, samples::local())).to_vec();
+        let experiments = ["m", "m", "n"].map(|model| match manner {
+            Manner::Cluster => samples::two_jobs(model),
+            Manner::Local => samples::experiment(model, samples::local()),
+        }).to_vec();
         let mut campaign = samples::campaign(experiments, false);
         campaign.max_parallel = 2;
         let mut walk = Walk::new(campaign, manner, 3, None);

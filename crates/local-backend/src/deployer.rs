@@ -223,7 +223,11 @@ impl LocalBackend {
                 self.memory()
                     .ready
                     .insert(handle.detail.clone(), provenance.clone());
-                DeploymentStatus::Ready { endpoint, provenance }
+                DeploymentStatus::Ready {
+                    endpoint,
+                    provenance,
+                    load_time: None,
+                }
             }
             None => DeploymentStatus::Starting,
         })

@@ -203,7 +203,11 @@ async fn observe_url(handle: &Handle) -> Result<DeploymentStatus, BackendError> 
         .version(engine(backend))
         .await;
     provenance.set(Provenance::ENGINE_VERSION, version.unwrap_or_default());
-    Ok(DeploymentStatus::Ready { endpoint, provenance })
+    Ok(DeploymentStatus::Ready {
+        endpoint,
+        provenance,
+        load_time: None,
+    })
 }
 
 impl Deployer for UrlDeployer {

@@ -154,6 +154,12 @@ impl EndpointSpec {
         }
     }
 
+    /// That of a server which still loads: a load generator that waits for it by itself reads its URL where the server's
+    /// job writes it.
+    pub fn awaited() -> Self {
+        Self::new("http://awaited.invalid")
+    }
+
     /// The base URLs of all servers; their places in this order are their indices.
     pub fn urls(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.url)

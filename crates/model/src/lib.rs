@@ -19,6 +19,7 @@ pub mod secret;
 pub mod slo;
 pub mod slurm;
 pub mod units;
+pub mod usage;
 pub mod verdict;
 pub mod workload;
 
@@ -47,5 +48,6 @@ pub use units::{
     ArrivalRate, DurationError, Fraction, UnitError, format_duration, format_rate, parse_duration,
     rate_decimals,
 };
+pub use usage::{Usage, UsageOf};
 pub use verdict::{Attainment, ClientHealth, Validity, ValidityFault, Verdict};
 pub use workload::{ApiEndpoint, ArrivalProcess, LengthDistribution, RequestForm, WorkloadSpec};

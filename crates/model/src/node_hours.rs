@@ -41,22 +41,36 @@ impl NodeHours {
         Self::of_job(slurm.nodes(spec.gpus()), busy, slurm.job.walltime)
     }
 
-    /// The load generator's job.
-    pub fn of_load(load: &SlurmLoad, run: &ExperimentSpec) -> Self {
-        Self::of_job(load.nodes, length(&run.schedule), load.job.walltime)
+    /// The load generator's job, which waits while its server loads if it is the first of that server.
+    pub fn of_load(load: &SlurmLoad, run: &ExperimentSpec, is_first: bool) -> Self {
+        let waits = is_first && run.load.waits_for(&run.deployment.placement);
+        let waiting = if waits {
+            LOADING.min(run.deployment.server_ready_timeout)
+        } else {
+            Duration::ZERO
+        };
+        let busy = waiting.saturating_add(length(&run.schedule));
+        Self::of_job(load.nodes, busy, load.job.walltime)
     }
 
     /// All jobs of these experiments, of which equal deployments share a server.
     pub fn of_experiments(experiments: &[ExperimentSpec]) -> Self {
-        let loads = experiments.iter().map(|run| match &run.load {
-            LoadPlacement::Slurm(load) => Self::of_load(load, run),
-            LoadPlacement::Local | LoadPlacement::SameJob => Self::default(),
-        });
+        let is_first = |index: usize| {
+            let spec = &experiments[index].deployment;
+            !experiments[..index].iter().any(|other| other.deployment == *spec)
+        };
+        let loads = experiments
+            .iter()
+            .enumerate()
+            .map(|(index, run)| match &run.load {
+                LoadPlacement::Slurm(load) => Self::of_load(load, run, is_first(index)),
+                LoadPlacement::Local | LoadPlacement::SameJob => Self::default(),
+            });
         let servers = experiments.iter().enumerate().map(|(index, first)| {
             let spec = &first.deployment;
             let is_same = |other: &&ExperimentSpec| other.deployment == *spec;
             match &spec.placement {
-                Placement::Slurm(slurm) if !experiments[..index].iter().any(|other| is_same(&other)) => {
+                Placement::Slurm(slurm) if is_first(index) => {
                     Self::of_server(spec, slurm, experiments.iter().filter(is_same))
                 }
                 _ => Self::default(),

@@ -20,6 +20,12 @@ impl Provenance {
     pub const MODEL_REVISION: &str = "model_revision";
     /// Hosts of the server, separated by commas.
     pub const SERVER_NODES: &str = "server_nodes";
+    /// Id of the server's job.
+    pub const SERVER_JOB: &str = "server_job";
+    /// How long the server's job waited for its nodes, in seconds.
+    pub const SERVER_QUEUED: &str = "server_queued_s";
+    /// What the server's job took, with all runs that it served.
+    pub const SERVER_NODE_HOURS: &str = "server_node_hours";
     /// Type of the GPUs.
     pub const GPU_TYPE: &str = "gpu_type";
     /// Version of the GPU driver.
@@ -32,6 +38,12 @@ impl Provenance {
     pub const LOADGEN_SHA256: &str = "loadgen_sha256";
     /// Host of the load generator.
     pub const LOADGEN_NODE: &str = "loadgen_node";
+    /// Id of the load generator's job.
+    pub const LOADGEN_JOB: &str = "loadgen_job";
+    /// How long the load generator's job waited for its nodes, in seconds.
+    pub const LOADGEN_QUEUED: &str = "loadgen_queued_s";
+    /// What the load generator's job took.
+    pub const LOADGEN_NODE_HOURS: &str = "loadgen_node_hours";
     /// The server's URL, where it became known only when the run began.
     pub const ENDPOINT: &str = "endpoint";
     /// The run configuration, whole, as JSON.

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::deployment::names;
+use crate::{
+    deployment::{Placement, names},
+    units::seconds,
+};
 
 names! {
     /// The way to a cluster.
@@ -221,6 +224,9 @@ pub struct SlurmLoad {
     pub nodes: u32,
     /// Processes of each node.
     pub tasks_per_node: u32,
+    /// How long a server's job that has begun is waited for.
+    #[serde(rename = "endpoint_timeout_s", with = "seconds")]
+    pub endpoint_timeout: Duration,
 }
 
 /// Where the load generator runs.
@@ -243,6 +249,14 @@ impl LoadPlacement {
             Self::Local => BenchmarkerKind::Local,
             Self::Slurm(_) => BenchmarkerKind::Slurm,
             Self::SameJob => BenchmarkerKind::SameJob,
+        }
+    }
+
+    /// Whether it waits for the server there by itself, so that its job can be submitted while that server loads.
+    pub fn waits_for(&self, server: &Placement) -> bool {
+        match (self, server) {
+            (Self::Slurm(load), Placement::Slurm(server)) => load.reach == server.reach,
+            _ => false,
         }
     }
 

@@ -135,7 +135,7 @@ impl ResultsDb {
     }
 
     /// Closes the database without a write-ahead log, so that it can be read from a directory that is not writable.
-    pub(crate) async fn close_as_one_file(self) -> Result<(), DbError> {
+    pub async fn close_as_one_file(self) -> Result<(), DbError> {
         let mut connection = self.connection().await;
         // While somebody reads, SQLite refuses, and the log stays: the file is as good with it.
         let refused = sqlx::query("PRAGMA journal_mode = DELETE")

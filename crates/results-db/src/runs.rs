@@ -1,6 +1,8 @@
 //! Runs and their provenance.
 
-use gipfel_model::{DeploymentKind, Provenance, Rates, RunConfig, RunState, Slo};
+use std::time::Duration;
+
+use gipfel_model::{DeploymentKind, Provenance, Rates, RunConfig, RunId, RunState, Slo};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
@@ -166,6 +168,34 @@ impl ResultsDb {
             .await
             .map_err(fault)?;
         transaction.commit().await.map_err(fault)
+    }
+
+    /// Adds what became known of a run after its load generator had begun: facts, and how long its server loaded where
+    /// that is not recorded. False if the database does not hold the run.
+    pub async fn complete_run(
+        &self,
+        run_id: &RunId,
+        facts: &Provenance,
+        server_load_time: Option<Duration>,
+    ) -> Result<bool, DbError> {
+        let fault = |source| self.fault("complete the run's record", source);
+        let mut connection = self.connection().await;
+        let mut transaction = connection.begin().await.map_err(fault)?;
+        let completed: Option<i64> = sqlx::query_scalar(
+            "UPDATE run SET server_load_time_s = coalesce(server_load_time_s, ?) WHERE run_id = ? RETURNING run",
+        )
+        .bind(server_load_time.map(|time| time.as_secs_f64()))
+        .bind(run_id.as_str())
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(fault)?;
+        if let Some(run) = completed {
+            write_facts(&mut transaction, RunKey(run), facts)
+                .await
+                .map_err(fault)?;
+        }
+        transaction.commit().await.map_err(fault)?;
+        Ok(completed.is_some())
     }
 
     /// The facts of a run.

@@ -9,11 +9,13 @@ mod finder;
 mod place;
 mod runner;
 mod unpack;
+mod usage;
 mod watch;
 
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use firecrest_client::AdoptPolicy;
@@ -39,8 +41,8 @@ pub struct SlurmBackend {
 struct Memory {
     /// The jobs of each place, by its index.
     watches: BTreeMap<usize, Watch>,
-    /// Servers that were seen to answer, with their URL, by the directory.
-    ready: BTreeMap<String, String>,
+    /// Servers that were seen to answer, by the directory: their URL and how long they loaded.
+    ready: BTreeMap<String, (String, Option<Duration>)>,
     /// What was looked for and not found yet, by its id.
     searches: BTreeMap<String, Search>,
 }

@@ -357,6 +357,7 @@ fn load_of(placement: Placement) -> BoxedStrategy<(Placement, LoadPlacement)> {
             job,
             nodes,
             tasks_per_node,
+            endpoint_timeout: Duration::ZERO,
         };
         let load = match (&placement, choice) {
             (Placement::Slurm(_), 0) => LoadPlacement::SameJob,
@@ -532,7 +533,10 @@ fn experiment() -> impl Strategy<Value = ExperimentSpec> {
     );
     let placed = placement().prop_flat_map(load_of).boxed();
     let deployment = (text(), backend(), placed, duration(1)).prop_map(
-        |(model, (backend, backend_config), (placement, load), server_ready_timeout)| {
+        |(model, (backend, backend_config), (placement, mut load), server_ready_timeout)| {
+            if let LoadPlacement::Slurm(load) = &mut load {
+                load.endpoint_timeout = server_ready_timeout;
+            }
             let deployment = DeploymentSpec {
                 model,
                 backend,

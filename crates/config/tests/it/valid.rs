@@ -59,7 +59,7 @@ fn the_predecessors_form_is_read() {
     assert_eq!(server.hf_token_path, "~/.cache/hf_token");
     assert_eq!(server.reach.site(), "clariden");
     assert!(plan.check_supported().is_empty());
-    assert_eq!(plan.node_hours().to_string(), "about 1.3, at worst 15.0");
+    assert_eq!(plan.node_hours().to_string(), "about 1.7, at worst 15.0");
 }
 
 #[test]
@@ -544,7 +544,7 @@ fn the_example_for_alps_is_within_its_node_hours() {
         crate::fixture("../../../examples/alps-slurm.yaml").replace("${GIPFEL_ACCOUNT:-csstaff}", "csstaff");
     let plan = plan(&text);
     assert!(plan.check_supported().is_empty());
-    assert_snapshot!(plan.node_hours(), @"about 3.0, at worst 15.0");
+    assert_snapshot!(plan.node_hours(), @"about 3.3, at worst 15.0");
     assert_snapshot!(warnings(&plan), @"bench.yaml:52:5: experiments[2].backend_config: tensor_parallel_size 16 is more than gpus_per_node 4: the model spans 4 nodes");
 }
 
@@ -566,7 +566,7 @@ fn slurm_jobs_have_their_keys() {
     server      Slurm, 1 node of 4 GPUs, partition debug, walltime 01:00:00
     ");
     assert_snapshot!(warnings(&plan), @"bench.yaml:30:5: experiments[0].backend_config: tensor_parallel_size 8 is more than gpus_per_node 4: the model spans 2 nodes");
-    assert_snapshot!(plan.node_hours(), @"about 0.8, at worst 79.0");
+    assert_snapshot!(plan.node_hours(), @"about 1.2, at worst 79.0");
     let Placement::Slurm(large) = &plan.experiments[0].deployment.placement else {
         panic!("it is a Slurm deployment")
     };

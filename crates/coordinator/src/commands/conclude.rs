@@ -6,7 +6,7 @@ use gipfel_experiment::{DeploymentPhase, Left, RunOutcome};
 use gipfel_results_analysis::{Conclusion, Summary};
 
 use crate::{
-    campaign::Finished, cli::ShowArguments, commands::results, display::Display, exit::Exit,
+    accounts, campaign::Finished, cli::ShowArguments, commands::results, display::Display, exit::Exit,
     failure::Failure, only, phase_words::failure_words, remedy, words,
 };
 
@@ -28,6 +28,9 @@ pub(crate) fn conclude(
     }
     show_failures(finished, output, display);
     let exit = show_answer(&finished.databases, output, display)?;
+    for line in accounts::lines(state) {
+        display.note(&line);
+    }
     if state.is_unfinished() && finished.left != Left::Finished {
         let command = |verb: &str| {
             let words = format!("{verb} {}", state.campaign_id);

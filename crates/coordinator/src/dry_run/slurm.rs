@@ -61,6 +61,7 @@ pub(super) fn load(
     match (&run.experiment.load, server) {
         (LoadPlacement::Slurm(load), _) => {
             let site = Site::load(load.reach.site())?;
+            let is_first = deployment.runs.first().is_some_and(|first| first.id == run.id);
             let paths = Paths::new(state, deployment, run, &load.reach, &site)?;
             let job = render::benchmarker(&BenchmarkerJob {
                 attempt: 1,
@@ -75,7 +76,7 @@ pub(super) fn load(
             })
             .with_context(|| format!("the job of {} cannot be made", run.id))?;
             write(&job, BENCHMARKER_SCRIPT, &directory.join(run.id.as_str()))?;
-            let cost = NodeHours::of_load(load, &run.experiment);
+            let cost = NodeHours::of_load(load, &run.experiment, is_first);
             Ok(Some((words(&job, &load.job.partition, &site, &cost), Some(cost))))
         }
         (LoadPlacement::SameJob, Some(reach)) => {

@@ -98,6 +98,7 @@ pub(crate) fn measured(mut deployment: Deployment) -> Deployment {
     };
     let run = &mut deployment.runs[0];
     run.phase = RunPhase::Running {
+        queued: false,
         handle: handle(run.id.as_str()),
         failures: 0,
     };
@@ -108,6 +109,7 @@ pub(crate) fn measured(mut deployment: Deployment) -> Deployment {
 pub(crate) fn loading(mut deployment: Deployment, seconds: i64) -> Deployment {
     let since = NOW - seconds * 1000;
     deployment.phase = DeploymentPhase::Starting {
+        queued_since: None,
         handle: handle("d"),
         since: Some(since),
         give_up_at: Some(since + 900_000),

@@ -35,7 +35,7 @@ pub(super) fn of(subject: &Subject<'_>) -> Standing {
         RunPhase::Running { failures, .. } if *failures > 0 => runs(&format!(
             "its load generator does not answer ({failures} looks); it is still ours and looked for"
         )),
-        RunPhase::Running { .. } => at_work(subject.progress),
+        RunPhase::Running { queued, .. } => at_work(subject, *queued),
         RunPhase::Checking { .. } => runs("its load generator has ended; looking at its server"),
         RunPhase::Stopping { .. } => runs("stops; what was measured is kept"),
         RunPhase::Ending { .. } => runs("its load generator is being ended"),
@@ -102,6 +102,10 @@ fn server_words(subject: &Subject<'_>, phase: &DeploymentPhase) -> String {
             format!("its server cannot be looked at ({failures} looks); it is still ours and looked for")
         }
         DeploymentPhase::Starting {
+            queued_since: Some(at),
+            ..
+        } => format!("its server is in the queue {}", since(*at)),
+        DeploymentPhase::Starting {
             since: at,
             give_up_at,
             ..
@@ -132,11 +136,22 @@ fn loading(subject: &Subject<'_>, elapsed: Option<String>, bounds: Option<(i64, 
     format!("{verb}{elapsed}{most}{line}")
 }
 
-fn at_work(progress: Option<&Progress>) -> Standing {
-    let Some(progress) = progress else {
-        return runs("its load generator is starting");
+fn at_work(subject: &Subject<'_>, queued: bool) -> Standing {
+    let loading = &subject.deployment.phase;
+    let server_loads = matches!(loading, DeploymentPhase::Starting { .. });
+    let Some(progress) = subject.progress else {
+        return match (queued, server_loads) {
+            (true, true) => runs(&format!(
+                "{}; its load generator is in the queue",
+                server_words(subject, loading)
+            )),
+            (true, false) => runs("its server is ready; its load generator is in the queue"),
+            (false, true) => runs(&server_words(subject, loading)),
+            (false, false) => runs("its load generator is starting"),
+        };
     };
     let words = match progress.state {
+        RunState::Waiting if server_loads => return runs(&server_words(subject, loading)),
         RunState::Waiting => return runs("its load generator waits for the server to answer"),
         RunState::Running => measuring_words(progress),
         RunState::Completed => "finishing",
@@ -235,12 +250,21 @@ mod tests {
             }),
             server(D::Starting {
                 handle: handle(),
+                queued_since: Some(since),
+                since: Some(NOW),
+                give_up_at: None,
+                failures: 0,
+            }),
+            server(D::Starting {
+                handle: handle(),
+                queued_since: None,
                 since: Some(since),
                 give_up_at: Some(since + 900_000),
                 failures: 0,
             }),
             server(D::Starting {
                 handle: handle(),
+                queued_since: None,
                 since: None,
                 give_up_at: None,
                 failures: 4,
@@ -262,10 +286,17 @@ mod tests {
             }),
             load(R::Running {
                 handle: handle(),
+                queued: true,
                 failures: 0,
             }),
             load(R::Running {
                 handle: handle(),
+                queued: false,
+                failures: 0,
+            }),
+            load(R::Running {
+                handle: handle(),
+                queued: false,
                 failures: 4,
             }),
             load(R::Checking {
@@ -297,12 +328,14 @@ mod tests {
         its server did not start and is tried again
         its server is being started 1:05
         its server may have been started; looking for it
+        its server is in the queue 1:05
         loading 1:05 of at most 15:00
         its server cannot be looked at (4 looks); it is still ours and looked for
         its server failed; reading its log
         its server is being ended 1:05
         its load generator is being started
         its load generator may have been started; looking for it
+        its server is ready; its load generator is in the queue
         its load generator is starting
         its load generator does not answer (4 looks); it is still ours and looked for
         its load generator has ended; looking at its server

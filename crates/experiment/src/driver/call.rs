@@ -6,7 +6,7 @@ use gipfel_backend::{
     BackendError, BoxFuture, DeploymentStatus, Effect as StartEffect, EnsureError, Failure, FailureReason,
     Found, Handle, RunStatus,
 };
-use gipfel_model::{DeploymentId, DeploymentKind, Progress, RunId, format_duration};
+use gipfel_model::{DeploymentId, DeploymentKind, EndpointSpec, Progress, RunId, Usage, format_duration};
 
 use super::{Backends, Deadlines, Load, RunConfigBuilder, System};
 use crate::{
@@ -117,7 +117,10 @@ impl Caller {
             }),
             Effect::EndDeployment(_, handle) => Box::pin(async move {
                 match deployer.end(&handle).await {
-                    Ok(()) => Event::Deployment(id, DeploymentEvent::Ended { handle }).into(),
+                    Ok(()) => {
+                        let usage = known_usage(deployer.usage(&handle).await);
+                        Event::Deployment(id, DeploymentEvent::Ended { handle, usage }).into()
+                    }
                     Err(error) => troubled(&error, |message| {
                         let retryable = error.retryable;
                         Event::Deployment(
@@ -155,7 +158,12 @@ impl Caller {
         let id = id.clone();
         Some(match effect {
             Effect::SubmitRun(_) => {
-                let config = (self.run_config)(campaign, deployment, deployment.phase.endpoint()?, run);
+                let endpoint = match deployment.phase.endpoint() {
+                    Some(endpoint) => endpoint.clone(),
+                    None if place.waits_for(&deployment.spec.placement) => EndpointSpec::awaited(),
+                    None => return None,
+                };
+                let config = (self.run_config)(campaign, deployment, &endpoint, run);
                 Box::pin(async move {
                     match runner.ensure(&config, &place).await {
                         Ok(handle) => Event::Run(id, RunEvent::Submitted(handle)).into(),
@@ -207,7 +215,10 @@ impl Caller {
             }
             Effect::EndRun(_, handle) => Box::pin(async move {
                 match runner.end(&handle).await {
-                    Ok(()) => Event::Run(id, RunEvent::Ended { handle }).into(),
+                    Ok(()) => {
+                        let usage = known_usage(runner.usage(&handle).await);
+                        Event::Run(id, RunEvent::Ended { handle, usage }).into()
+                    }
                     Err(error) => troubled(&error, |message| {
                         let retryable = error.retryable;
                         Event::Run(
@@ -232,6 +243,14 @@ impl Caller {
             }),
         })
     }
+}
+
+/// What an object has used is good to know; that nothing of it lives does not wait for it.
+fn known_usage(usage: Result<Option<Usage>, BackendError>) -> Option<Usage> {
+    usage.unwrap_or_else(|error| {
+        tracing::debug!(error = describe(&error), "what it has used is not known");
+        None
+    })
 }
 
 fn observed_deployment(

@@ -49,8 +49,10 @@ impl Step<'_> {
                     },
                 );
             }
-            (P::Ending { handle, outcome, .. }, E::Ended { handle: of }) if handle == of => {
-                self.server_mut(d).phase = P::Ended(outcome);
+            (P::Ending { handle, outcome, .. }, E::Ended { handle: of, usage }) if handle == of => {
+                let deployment = self.server_mut(d);
+                deployment.usage = usage;
+                deployment.phase = P::Ended(outcome);
             }
             (
                 P::Ending {
@@ -113,6 +115,7 @@ impl Step<'_> {
         let deployment = self.server_mut(d);
         deployment.phase = DeploymentPhase::Starting {
             handle: handle.clone(),
+            queued_since: None,
             since,
             give_up_at: None,
             failures: 0,
@@ -158,9 +161,15 @@ impl Step<'_> {
         }
         match status {
             DeploymentStatus::Ended(failure) => self.server_failed(d, handle, failure),
-            DeploymentStatus::Ready { endpoint, provenance } => {
+            DeploymentStatus::Ready {
+                endpoint,
+                provenance,
+                load_time,
+            } => {
                 let deployment = self.server_mut(d);
-                if let DeploymentPhase::Starting {
+                if load_time.is_some() {
+                    deployment.load_time = load_time;
+                } else if let DeploymentPhase::Starting {
                     since: Some(since), ..
                 } = deployment.phase
                     && deployment.owned
@@ -179,8 +188,15 @@ impl Step<'_> {
             // A server under load may miss a health check; only its end is an end.
             DeploymentStatus::Queued | DeploymentStatus::Starting if was_ready => {}
             DeploymentStatus::Queued => {
+                let earlier = match self.server(d).phase {
+                    DeploymentPhase::Starting {
+                        queued_since, since, ..
+                    } => queued_since.or(since),
+                    _ => None,
+                };
                 self.server_mut(d).phase = DeploymentPhase::Starting {
                     handle,
+                    queued_since: earlier.or(Some(now)),
                     since: Some(now),
                     give_up_at: None,
                     failures: 0,
@@ -191,6 +207,9 @@ impl Step<'_> {
     }
 
     fn server_starting(&mut self, d: usize, handle: Handle) {
+        if let DeploymentPhase::Starting { queued_since, .. } = &mut self.server_mut(d).phase {
+            *queued_since = None;
+        }
         if self.now >= self.ready_deadline(d) {
             self.server_late(d, handle);
         }

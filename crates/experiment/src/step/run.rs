@@ -31,9 +31,11 @@ impl Step<'_> {
             (P::Running { handle, .. }, E::Observed { handle: of, status }) if handle == of => {
                 self.load_observed(d, r, handle, status);
             }
-            (P::Running { handle, failures }, E::ObserveFailed { handle: of }) if handle == of => {
-                let failures = failures.saturating_add(1).min(self.limits.unreachable_after);
-                self.load_mut(d, r).phase = P::Running { handle, failures };
+            (P::Running { handle, .. }, E::ObserveFailed { handle: of }) if handle == of => {
+                let most = self.limits.unreachable_after;
+                if let P::Running { failures, .. } = &mut self.load_mut(d, r).phase {
+                    *failures = failures.saturating_add(1).min(most);
+                }
             }
             (P::Stopping { handle, outcome, .. }, E::Observed { handle: of, status }) if handle == of => {
                 self.load_leaving(d, r, handle, outcome, &status);
@@ -54,7 +56,12 @@ impl Step<'_> {
                     give_up_at,
                 };
             }
-            (P::Ending { handle, outcome, .. }, E::Ended { handle: of }) if handle == of => {
+            (P::Ending { handle, outcome, .. }, E::Ended { handle: of, usage }) if handle == of => {
+                let run = self.load_mut(d, r);
+                if let Some(usage) = usage {
+                    run.usage.retain(|known| known.job != usage.job);
+                    run.usage.push(usage);
+                }
                 self.load_over(d, r, handle, outcome, Life::Over);
             }
             (
@@ -188,6 +195,7 @@ impl Step<'_> {
         } else {
             run.phase = RunPhase::Running {
                 handle: handle.clone(),
+                queued: false,
                 failures: 0,
             };
             let id = run.id.clone();
@@ -242,7 +250,11 @@ impl Step<'_> {
     fn load_observed(&mut self, d: usize, r: usize, handle: Handle, status: RunStatus) {
         let outcome = match status {
             RunStatus::Queued | RunStatus::Running(_) => {
-                self.load_mut(d, r).phase = RunPhase::Running { handle, failures: 0 };
+                self.load_mut(d, r).phase = RunPhase::Running {
+                    handle,
+                    queued: status == RunStatus::Queued,
+                    failures: 0,
+                };
                 return;
             }
             RunStatus::Completed(_) => RunOutcome::Completed,

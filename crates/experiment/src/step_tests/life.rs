@@ -375,6 +375,7 @@ fn answers_for_another_handle_change_nothing() {
         gone,
         D::Ended {
             handle: other.clone(),
+            usage: None,
         },
         D::Submitted(other),
     ] {

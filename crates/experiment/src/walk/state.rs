@@ -232,7 +232,14 @@ impl State {
                     message,
                     retryable: true,
                 };
-                Event::Deployment(id, if over { D::Ended { handle } } else { failure })
+                Event::Deployment(
+                    id,
+                    if over {
+                        D::Ended { handle, usage: None }
+                    } else {
+                        failure
+                    },
+                )
             }
             Effect::ObserveRun(id, handle) => {
                 let event = match self.world.load_of(&handle) {
@@ -282,7 +289,7 @@ impl State {
                 Event::Run(
                     id,
                     if reply == Reply::Success {
-                        R::Ended { handle }
+                        R::Ended { handle, usage: None }
                     } else {
                         failure
                     },

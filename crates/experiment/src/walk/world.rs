@@ -66,6 +66,7 @@ impl Server {
             ServerState::Ready => DeploymentStatus::Ready {
                 endpoint: EndpointSpec::new("http://h"),
                 provenance: Provenance::default(),
+                load_time: None,
             },
             ServerState::Gone => DeploymentStatus::Ended(failure(FailureReason::ServerFailed)),
         }

@@ -30,7 +30,9 @@ async fn a_ready_server_tells_where_and_what_it_is() {
     assert_eq!(found, handle);
     let (endpoint, provenance) = until("the server is ready", async || {
         match Deployer::observe(&other, &found).await.unwrap() {
-            DeploymentStatus::Ready { endpoint, provenance } => Some((endpoint, provenance)),
+            DeploymentStatus::Ready {
+                endpoint, provenance, ..
+            } => Some((endpoint, provenance)),
             DeploymentStatus::Ended(failure) => panic!("{failure:?}"),
             _ => None,
         }

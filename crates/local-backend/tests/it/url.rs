@@ -48,6 +48,7 @@ async fn a_url_is_ready_when_it_answers() {
     let DeploymentStatus::Ready {
         endpoint: found,
         provenance,
+        ..
     } = observe(endpoint.clone()).await.unwrap()
     else {
         panic!("it is ready");

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use gipfel_model::{
     CountSource, LevelState, Outcome, Phase, Provenance, RequestRecord, RunState, ScrapeRecord, Stage,
 };
@@ -50,6 +52,40 @@ async fn a_run_is_read_as_it_was_written() {
         !stored[0].contains("pass-word") && !stored[0].contains("to-ken"),
         "{stored:?}"
     );
+}
+
+#[tokio::test]
+async fn a_run_is_completed_by_what_became_known_later() {
+    let files = Files::new();
+    let db = ResultsDb::create(files.path("run.db")).await.expect("a database");
+    let (mut early, late) = (config("early"), config("late"));
+    early.server_load_time = None;
+    let run = db.upsert_run(&early).await.expect("a run");
+    db.upsert_run(&late).await.expect("a run");
+    let mut facts = Provenance::default();
+    facts.set(Provenance::SERVER_JOB, "17");
+    let load_time = Some(Duration::from_secs(90));
+    for run in [&early, &late] {
+        let completed = db.complete_run(&run.run_id, &facts, load_time).await;
+        assert!(completed.expect("completed"), "{}", run.run_id);
+    }
+    let other = config("other").run_id;
+    assert!(
+        !db.complete_run(&other, &facts, load_time)
+            .await
+            .expect("no fault")
+    );
+    let times: Vec<_> = db
+        .runs()
+        .await
+        .expect("runs")
+        .iter()
+        .map(|run| run.server_load_time_s)
+        .collect();
+    assert_eq!(times, [Some(90.0), Some(12.5)], "what is recorded stays");
+    let read = db.provenance(run).await.expect("provenance").0;
+    assert_eq!(read.get(Provenance::SERVER_JOB).map(String::as_str), Some("17"));
+    db.close().await.expect("a closed database");
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use gipfel_backend::{
 };
 use gipfel_engine::{LogReason, engine};
 use gipfel_model::{
-    BackendKind, CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, Provenance, deployment::Placement,
+    BackendKind, CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, Provenance, Usage,
+    deployment::Placement,
 };
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     ending::{Ending, Standing, standing},
     failed, handle, not_submitted,
     place::{Place, mark, within},
-    refused,
+    refused, usage,
     watch::Known,
 };
 use crate::{
@@ -158,8 +159,8 @@ impl SlurmBackend {
     ) -> Result<DeploymentStatus, BackendError> {
         let key = detail.directory.to_string();
         let known = self.memory().ready.get(&key).cloned();
-        let url = if let Some(url) = known {
-            url
+        let (url, load_time) = if let Some(known) = known {
+            known
         } else {
             let path = within(&detail.directory, "endpoint.txt")?;
             let text = place.text(&path, ENDPOINT_BYTES).await?.unwrap_or_default();
@@ -167,14 +168,17 @@ impl SlurmBackend {
             let Some(url) = text.lines().next().filter(|url| url.starts_with("http://")) else {
                 return Ok(DeploymentStatus::Starting);
             };
-            self.memory().ready.insert(key, url.to_owned());
-            url.to_owned()
+            let file = place.cluster.stat(&path).await.map_err(failed)?;
+            let found = (url.to_owned(), file.and_then(|file| usage::until(facts, &file)));
+            self.memory().ready.insert(key, found.clone());
+            found
         };
         let mut provenance = Provenance::default();
         provenance.set(Provenance::SERVER_NODES, facts.nodes.join(","));
         Ok(DeploymentStatus::Ready {
             endpoint: EndpointSpec::new(&url),
             provenance,
+            load_time,
         })
     }
 
@@ -323,5 +327,9 @@ impl Deployer for SlurmBackend {
 
     fn end<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), BackendError>> {
         Box::pin(self.end_job(handle))
+    }
+
+    fn usage<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<Option<Usage>, BackendError>> {
+        Box::pin(self.usage_of(handle, render::RANK_SCRIPT))
     }
 }

@@ -10,7 +10,7 @@ use gipfel_backend::{
     BackendError, BoxFuture, EnsureError, Failure, FailureReason, Handle, LoadRunner, RunStatus,
 };
 use gipfel_model::{
-    FormatHeader, LoadPlacement, Progress, Published, RunConfig, RunState, SlurmLoad, SlurmReach,
+    FormatHeader, LoadPlacement, Progress, Published, RunConfig, RunState, SlurmLoad, SlurmReach, Usage,
     progress::PROGRESS_FORMAT, published::PUBLISHED_FILE,
 };
 use serde::Deserialize;
@@ -38,6 +38,8 @@ const LOG_BYTES: u64 = 64 * 1024;
 const SMALL: u64 = 1024;
 const TAIL_LINES: usize = 30;
 const LOG: &str = "benchmarker.log";
+/// What the load generator reads.
+const CONFIG: &str = "run_config.json";
 const PROGRESS: &str = "progress.json";
 /// Runs that the server's job is to carry out.
 const QUEUE: &str = "queue";
@@ -102,7 +104,7 @@ impl SlurmBackend {
             directory: &directory,
             program: &program,
             attempt,
-            endpoint_timeout: ENDPOINT,
+            endpoint_timeout: load.endpoint_timeout,
             deployment: (config.deployment == gipfel_model::DeploymentKind::Slurm).then_some(&deployment),
         };
         let rendered = render::benchmarker(&job)
@@ -194,7 +196,7 @@ impl SlurmBackend {
         }
         let text =
             serde_json::to_vec_pretty(config).map_err(|error| BackendError::permanent(operation(), error))?;
-        place.write(&within(directory, "run_config.json")?, &text).await
+        place.write(&within(directory, CONFIG)?, &text).await
     }
 
     /// The last mark in a directory.
@@ -405,5 +407,9 @@ impl LoadRunner for SlurmBackend {
 
     fn end<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), BackendError>> {
         Box::pin(self.end_run(handle))
+    }
+
+    fn usage<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<Option<Usage>, BackendError>> {
+        Box::pin(self.usage_of(handle, CONFIG))
     }
 }

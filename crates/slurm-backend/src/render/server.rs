@@ -13,7 +13,7 @@ use super::{
 use crate::site::{GpuRequest, Proxy, Site};
 
 /// The name of the script that starts one node's part of the server.
-const RANK_SCRIPT: &str = "rank.sh";
+pub(crate) const RANK_SCRIPT: &str = "rank.sh";
 
 /// The arguments of the rank script, in this order.
 const PLACES: [&str; 5] = ["rank", "address", "head", "listen", "port"];

@@ -43,7 +43,10 @@ async fn a_server_goes_from_queue_to_answer() {
     let endpoint = format!("{}/endpoint.txt", job.request.directory);
     site.cluster.store(&endpoint, b"http://nid");
     site.cluster.store(&endpoint, b"http://nid001001:8080\n");
-    let DeploymentStatus::Ready { endpoint, provenance } = status(&site, &handle).await else {
+    let DeploymentStatus::Ready {
+        endpoint, provenance, ..
+    } = status(&site, &handle).await
+    else {
         panic!("it is not ready")
     };
     assert_eq!(endpoint.url, "http://nid001001:8080");

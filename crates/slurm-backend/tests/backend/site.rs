@@ -173,6 +173,7 @@ pub(crate) fn load() -> LoadPlacement {
         job: slurm_job(),
         nodes: 1,
         tasks_per_node: 1,
+        endpoint_timeout: Duration::from_mins(15),
     }))
 }
 

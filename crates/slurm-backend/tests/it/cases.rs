@@ -228,6 +228,7 @@ pub(crate) fn load_in(
         job: job("xfer"),
         nodes,
         tasks_per_node,
+        endpoint_timeout: Duration::from_mins(15),
     };
     let deployment = path(&format!("{base}/d-1"));
     let mut site = site("clariden");
