@@ -26,6 +26,8 @@ pub(crate) struct EngineData {
     pub(crate) metrics: MetricNames,
     #[serde(default)]
     pub(crate) log: Vec<LogPattern>,
+    #[serde(default)]
+    pub(crate) load: Vec<LoadPattern>,
 }
 
 /// Where the engine tells its version.
@@ -144,6 +146,18 @@ pub(crate) struct MetricNames {
 pub(crate) struct LogPattern {
     pub(crate) reason: LogReason,
     pub(crate) all: Vec<String>,
+}
+
+/// A line of the log that tells how long a step of the start took.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LoadPattern {
+    /// What the step is called.
+    pub(crate) step: String,
+    /// What the line holds, in lower case.
+    pub(crate) line: String,
+    /// What follows the number of seconds, the first time after that.
+    pub(crate) before: String,
 }
 
 /// Patterns that hold for every engine.

@@ -1,8 +1,10 @@
-//! Why an engine died, as its log tells.
+//! Why an engine died, and how long it took to start, as its log tells.
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::Engine;
+use crate::{Engine, data::LoadPattern};
 
 /// A cause that a log line names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -40,6 +42,33 @@ impl Engine {
             })
         })
     }
+
+    /// How long the steps of the start took by the engine's own word, in seconds; several processes say it, and the
+    /// slowest counts.
+    pub fn load_steps(&self, log: &str) -> BTreeMap<String, f64> {
+        let mut steps = BTreeMap::new();
+        for line in log.lines() {
+            let line = line.to_ascii_lowercase();
+            for pattern in &self.data.load {
+                if let Some(seconds) = pattern.seconds(&line) {
+                    let longest = steps.entry(pattern.step.clone()).or_insert(seconds);
+                    *longest = seconds.max(*longest);
+                }
+            }
+        }
+        steps
+    }
+}
+
+impl LoadPattern {
+    /// The number of seconds in a line in lower case, if it is this step's.
+    fn seconds(&self, line: &str) -> Option<f64> {
+        let (_, rest) = line.split_once(self.line.as_str())?;
+        let (text, _) = rest.split_once(self.before.as_str())?;
+        let text = text.trim_end();
+        let digits = text.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
+        text[digits.len()..].parse().ok()
+    }
 }
 
 #[cfg(test)]
@@ -48,6 +77,38 @@ mod tests {
 
     use super::*;
     use crate::engine;
+
+    #[test]
+    fn the_steps_of_a_start_are_read() {
+        let check = |kind, log: &str, expected: &[(&str, f64)]| {
+            let found: Vec<_> = engine(kind).load_steps(log).into_iter().collect();
+            let found: Vec<_> = found
+                .iter()
+                .map(|(step, seconds)| (step.as_str(), *seconds))
+                .collect();
+            assert_eq!(found, expected, "{log}");
+        };
+        let vllm = "(Worker_TP0) INFO 11-22 10:00:00 [gpu_model_runner.py:1] Model loading took 33.5 GiB memory and 41.25 seconds\n\
+            (Worker_TP1) INFO 11-22 10:00:01 [gpu_model_runner.py:1] Model loading took 33.5 GiB and 43.5 seconds\n\
+            INFO [monitor.py:34] torch.compile takes 35.7 s in total\n\
+            INFO [gpu_model_runner.py:1] Graph capturing finished in 21 secs, took 0.62 GiB\n\
+            INFO [core.py:1] init engine (profile, create kv cache, warmup model) took 80.04 seconds\n";
+        let steps = [
+            ("compile", 35.7),
+            ("engine", 80.04),
+            ("graphs", 21.0),
+            ("weights", 43.5),
+        ];
+        check(BackendKind::Vllm, vllm, &steps);
+        check(BackendKind::Dynamo, vllm, &steps);
+        check(
+            BackendKind::Sglang,
+            "[TP0] Load weight end. elapsed=12.30 s, type=LlamaForCausalLM\n[TP0] Capture cuda graph end. Time elapsed: 5.31 s. mem",
+            &[("graphs", 5.31), ("weights", 12.3)],
+        );
+        check(BackendKind::Vllm, "Model loading took ages, many seconds", &[]);
+        check(BackendKind::Sim, vllm, &[]);
+    }
 
     #[test]
     fn deaths_are_named() {

@@ -396,6 +396,14 @@ async fn measure(
         .map_err(anyhow::Error::from)?;
     let waiting = setup::served_model(&clients, job.engine, config);
     job.model = watcher.during(stop.unless(waiting)).await??;
+    // Who started the server may not reach it, and has not told.
+    if !config.provenance.0.contains_key(Provenance::ENGINE_VERSION)
+        && let Some(version) = setup::engine_version(&clients, job.engine).await
+    {
+        let mut facts = Provenance::default();
+        facts.set(Provenance::ENGINE_VERSION, version);
+        let _ = rows.send(WriterMessage::Provenance(facts)).await;
+    }
     let mut crew = Crew::hire(&job, worker_count(config))
         .context("failed to start the workers")
         .map_err(StopReason::from)?;

@@ -83,6 +83,18 @@ pub(crate) async fn served_model(
     Ok(model)
 }
 
+/// The engine's version, where the server tells it.
+pub(crate) async fn engine_version(clients: &[Client], engine: &Engine) -> Option<String> {
+    let answer = clients
+        .first()?
+        .get(engine.version_path()?, CALL_TIMEOUT, MAX_BYTES)
+        .await;
+    match answer {
+        Ok((200, body)) => engine.read_version(&body),
+        _ => None,
+    }
+}
+
 /// A server of ours may call its one model by another name; of anybody else's, a model that is not listed is refused:
 /// another one would be measured in its name.
 fn choose_model(model: &str, deployment: DeploymentKind, listed: &[String]) -> anyhow::Result<String> {

@@ -26,6 +26,8 @@ impl Provenance {
     pub const SERVER_QUEUED: &str = "server_queued_s";
     /// What the server's job took, with all runs that it served.
     pub const SERVER_NODE_HOURS: &str = "server_node_hours";
+    /// How long the steps of the server's start took by the engine's own word: a JSON object from step to seconds.
+    pub const SERVER_LOAD_STEPS: &str = "server_load_steps";
     /// Type of the GPUs.
     pub const GPU_TYPE: &str = "gpu_type";
     /// Version of the GPU driver.

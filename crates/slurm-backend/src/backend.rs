@@ -41,10 +41,20 @@ pub struct SlurmBackend {
 struct Memory {
     /// The jobs of each place, by its index.
     watches: BTreeMap<usize, Watch>,
-    /// Servers that were seen to answer, by the directory: their URL and how long they loaded.
-    ready: BTreeMap<String, (String, Option<Duration>)>,
+    /// Servers that were seen to answer, by the directory.
+    ready: BTreeMap<String, Ready>,
     /// What was looked for and not found yet, by its id.
     searches: BTreeMap<String, Search>,
+}
+
+/// What is known of a server since it answered.
+#[derive(Clone)]
+struct Ready {
+    url: String,
+    /// From the begin of its job.
+    load_time: Option<Duration>,
+    /// The steps of its start, as JSON; empty where its engine does not tell.
+    load_steps: String,
 }
 
 impl SlurmBackend {

@@ -34,6 +34,20 @@ const OWN: [&str; 14] = [
     "server_load_time_s",
 ];
 
+/// Facts that are another's for each run, or that are told elsewhere.
+const FOR_ITSELF: [&str; 10] = [
+    Provenance::RUN_CONFIG,
+    Provenance::RENDERED_FILES,
+    Provenance::ENDPOINT,
+    Provenance::SERVER_JOB,
+    Provenance::SERVER_QUEUED,
+    Provenance::SERVER_LOAD_STEPS,
+    Provenance::SERVER_NODE_HOURS,
+    Provenance::LOADGEN_JOB,
+    Provenance::LOADGEN_QUEUED,
+    Provenance::LOADGEN_NODE_HOURS,
+];
+
 /// Something in which the two differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SettingDifference {
@@ -56,8 +70,10 @@ pub(super) fn collect(settings: &mut Settings, row: &RunRow, provenance: &Proven
         add("deployment", deployment.to_string());
     }
     add(OBJECTIVES, sorted(&row.slos));
-    let known = |name: &str| name != Provenance::RUN_CONFIG && name != Provenance::RENDERED_FILES;
-    for (name, value) in provenance.0.iter().filter(|(name, _)| known(name)) {
+    for (name, value) in &provenance.0 {
+        if FOR_ITSELF.contains(&name.as_str()) {
+            continue;
+        }
         add(name, value.clone());
     }
     let config = provenance

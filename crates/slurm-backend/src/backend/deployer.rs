@@ -13,7 +13,7 @@ use gipfel_model::{
 };
 
 use super::{
-    SlurmBackend,
+    Ready, SlurmBackend,
     detail::Detail,
     ending::{Ending, Standing, standing},
     failed, handle, not_submitted,
@@ -28,6 +28,8 @@ use crate::{
 
 /// How much of a log is looked at.
 const LOG_BYTES: u64 = 64 * 1024;
+/// What an engine writes until it answers is mostly less.
+const START_BYTES: u64 = 512 * 1024;
 /// The lines of a log in a failure.
 const TAIL_LINES: usize = 30;
 /// What the first rank of the engine writes.
@@ -144,7 +146,7 @@ impl SlurmBackend {
                 place.cluster.cancel(&detail.job).await.map_err(failed)?;
                 DeploymentStatus::Ended(never(&detail, &reason))
             }
-            Standing::Runs => self.server_that_runs(place, &detail, &facts).await?,
+            Standing::Runs => self.server_that_runs(handle, place, &detail, &facts).await?,
             Standing::Over(ending) => {
                 DeploymentStatus::Ended(server_failure(&handle.name, place, &detail, ending).await?)
             }
@@ -153,13 +155,14 @@ impl SlurmBackend {
 
     async fn server_that_runs(
         &self,
+        handle: &Handle,
         place: &Place,
         detail: &Detail,
         facts: &JobFacts,
     ) -> Result<DeploymentStatus, BackendError> {
         let key = detail.directory.to_string();
         let known = self.memory().ready.get(&key).cloned();
-        let (url, load_time) = if let Some(known) = known {
+        let ready = if let Some(known) = known {
             known
         } else {
             let path = within(&detail.directory, "endpoint.txt")?;
@@ -169,16 +172,22 @@ impl SlurmBackend {
                 return Ok(DeploymentStatus::Starting);
             };
             let file = place.cluster.stat(&path).await.map_err(failed)?;
-            let found = (url.to_owned(), file.and_then(|file| usage::until(facts, &file)));
+            let found = Ready {
+                url: url.to_owned(),
+                load_time: file.and_then(|file| usage::until(facts, &file)),
+                load_steps: load_steps(place, detail, handle).await?,
+            };
             self.memory().ready.insert(key, found.clone());
             found
         };
         let mut provenance = Provenance::default();
         provenance.set(Provenance::SERVER_NODES, facts.nodes.join(","));
+        provenance.set(Provenance::SERVER_JOB, detail.job.to_string());
+        provenance.set(Provenance::SERVER_LOAD_STEPS, ready.load_steps);
         Ok(DeploymentStatus::Ready {
-            endpoint: EndpointSpec::new(&url),
+            endpoint: EndpointSpec::new(&ready.url),
             provenance,
-            load_time,
+            load_time: ready.load_time,
         })
     }
 
@@ -219,6 +228,20 @@ impl SlurmBackend {
             .await;
         Ok(last_lines(&log.map_err(failed)?.unwrap_or_default(), lines))
     }
+}
+
+/// How long the steps of its start took, by the engine's own word, as JSON; empty where it says nothing.
+async fn load_steps(place: &Place, detail: &Detail, handle: &Handle) -> Result<String, BackendError> {
+    let path = within(&detail.directory, ENGINE_LOG)?;
+    let log = place.cluster.tail(&path, START_BYTES).await.map_err(failed)?;
+    let steps = engine_of(&handle.name)
+        .zip(log)
+        .map(|(kind, log)| engine(kind).load_steps(&log));
+    let steps = steps.filter(|steps| !steps.is_empty());
+    steps.map_or(Ok(String::new()), |steps| {
+        serde_json::to_string(&steps)
+            .map_err(|error| BackendError::permanent(format!("read the log of `{}`", handle.name), error))
+    })
 }
 
 /// Why a server is gone, by Slurm's word, its own and its log.

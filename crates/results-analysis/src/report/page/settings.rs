@@ -28,17 +28,27 @@ const PARTS: [(&str, &str); 5] = [
 ];
 
 /// Facts under names that people read.
-const FACTS: [(&str, &str); 13] = [
+const FACTS: [(&str, &str); 20] = [
     (Provenance::ENGINE_VERSION, "Engine version"),
     (Provenance::IMAGE_DIGEST, "Image digest"),
     (Provenance::MODEL_REVISION, "Model revision"),
     (Provenance::SERVER_NODES, "Server's nodes"),
+    (Provenance::SERVER_JOB, "Server's job"),
+    (Provenance::SERVER_QUEUED, "Server's wait in the queue, s"),
+    (Provenance::SERVER_LOAD_STEPS, "Server's start by its log, s"),
+    (Provenance::SERVER_NODE_HOURS, "Server's node-hours"),
     (Provenance::GPU_TYPE, "GPU"),
     (Provenance::GPU_DRIVER, "GPU driver"),
     (Provenance::GIPFEL_VERSION, "Gipfel version"),
     (Provenance::LOADGEN_VERSION, "Load generator version"),
     (Provenance::LOADGEN_SHA256, "Load generator SHA-256"),
     (Provenance::LOADGEN_NODE, "Load generator's node"),
+    (Provenance::LOADGEN_JOB, "Load generator's job"),
+    (
+        Provenance::LOADGEN_QUEUED,
+        "Load generator's wait in the queue, s",
+    ),
+    (Provenance::LOADGEN_NODE_HOURS, "Load generator's node-hours"),
     (Provenance::WORKERS, "Sending threads"),
     (Provenance::WORKLOAD_VERSION, "Workload algorithm"),
     (Provenance::RENDERED_FILES, "Rendered files, SHA-256"),
@@ -78,6 +88,8 @@ fn identity(run: Run<'_>, config: Option<&Value>) -> Vec<(String, String)> {
         let value = config?.pointer(pointer)?;
         value.as_str().map(str::to_owned)
     };
+    // Where the load generator found it, the configuration did not know it.
+    let found = run.facts.provenance.0.get(Provenance::ENDPOINT).cloned();
     let join = |slos: &[gipfel_model::Slo]| {
         slos.iter()
             .map(ToString::to_string)
@@ -92,7 +104,7 @@ fn identity(run: Run<'_>, config: Option<&Value>) -> Vec<(String, String)> {
         ("Model", Some(summary.model.clone())),
         ("Model's name in requests", of_config("/served_model")),
         ("Engine", Some(summary.backend.clone())),
-        ("Endpoint", of_config("/endpoint/url")),
+        ("Endpoint", found.or_else(|| of_config("/endpoint/url"))),
         ("Repeat", Some((summary.repeat + 1).to_string())),
         ("Created", summary.created_at.clone()),
         ("Server loaded in", summary.server_load_time_s.map(words::span)),
