@@ -8,7 +8,7 @@ pub mod cluster;
 pub mod render;
 pub mod site;
 
-pub use backend::{LoadGenerator, Place, SlurmBackend};
+pub use backend::{FoundServer, Leftover, Living, LoadGenerator, Place, Purpose, SlurmBackend, Whose};
 pub use cluster::{
     Cluster, ClusterError, ClusterErrorKind, ClusterFacts, FileFacts, FilePiece, JobFacts, JobRequest,
     SubmitEffect, SubmitFailure,
