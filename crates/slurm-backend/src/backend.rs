@@ -6,6 +6,7 @@ mod deployer;
 mod detail;
 mod ending;
 mod finder;
+mod from_here;
 mod inventory;
 mod place;
 mod runner;
@@ -26,6 +27,7 @@ use gipfel_model::{DeploymentId, SlurmReach};
 
 use self::{detail::Detail, finder::Search, watch::Watch};
 pub use self::{
+    from_here::LoadFromHere,
     inventory::{FoundServer, Leftover, Living, Purpose},
     place::{LoadGenerator, Place},
     whose::Whose,

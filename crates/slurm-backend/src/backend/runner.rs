@@ -175,7 +175,10 @@ impl SlurmBackend {
     }
 
     /// The cluster, directory and job of a run's server.
-    async fn server_of(&self, config: &RunConfig) -> Result<(&Place, RemotePath, JobId), BackendError> {
+    pub(super) async fn server_of(
+        &self,
+        config: &RunConfig,
+    ) -> Result<(&Place, RemotePath, JobId), BackendError> {
         for place in &self.places {
             let directory = place.directory(config.deployment_id.as_str()).await?;
             if let Some(job) = self.marked(place, &directory).await?.job {
