@@ -109,8 +109,8 @@ impl<'a> Scene<'a> {
 
     fn write(&self, benchmarker: &str) -> anyhow::Result<()> {
         let text = campaign::CONFIGURATION
-            .replace("[20, 30]", "[20]")
-            .replace("8s", "4s")
+            .replace("[20, 30]", "[30]")
+            .replace("8s", "5s")
             .replace(
                 "CLUSTER",
                 &format!("{}\n    ssh_host: {}", self.way.cluster, sshd::HOST),
