@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use gipfel_experiment::{DeploymentPhase, Left, RunOutcome};
+use gipfel_model::DeploymentKind;
 use gipfel_results_analysis::{Conclusion, Summary};
 
 use crate::{

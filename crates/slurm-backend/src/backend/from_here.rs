@@ -8,7 +8,7 @@ use std::{
 };
 
 use gipfel_backend::{BackendError, BoxFuture, EnsureError, FailureReason, Handle, LoadRunner, RunStatus};
-use gipfel_model::{ClusterKind, EndpointSpec, LoadPlacement, RunConfig};
+use gipfel_model::{ClusterKind, EndpointSpec, LoadPlacement, RunConfig, Usage};
 use tokio::{sync::Mutex, task::AbortHandle};
 
 use super::{SlurmBackend, failed, place::Place, refused};
@@ -156,5 +156,9 @@ impl<L: LoadRunner> LoadRunner for LoadFromHere<L> {
 
     fn end<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), BackendError>> {
         self.inner.end(handle)
+    }
+
+    fn usage<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<Option<Usage>, BackendError>> {
+        self.inner.usage(handle)
     }
 }
