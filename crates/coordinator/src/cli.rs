@@ -4,7 +4,7 @@ use std::{ffi::OsString, fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gipfel_experiment::Retry;
-use gipfel_model::{ApiEndpoint, ArrivalRate, BackendKind, EndpointSpec, Slo, parse_duration};
+use gipfel_model::{ApiEndpoint, ArrivalRate, BackendKind, ClusterKind, EndpointSpec, Slo, parse_duration};
 use gipfel_results_analysis::export::Table;
 
 use crate::bundles::Architecture;
@@ -35,6 +35,12 @@ pub enum Command {
     Attach(AttachArguments),
     /// End a campaign and keep what was measured.
     Cancel(CancelArguments),
+    /// Say what of ours lives on clusters, whoever started it, and what lives here.
+    Ps(PsArguments),
+    /// End what of ours lives on clusters, and remove what it has left there.
+    Clean(CleanArguments),
+    /// Open a tunnel to a server on a cluster, or print the way to it.
+    Connect(ConnectArguments),
     /// Print what servers and load generators have printed.
     Logs(LogsArguments),
     /// List the campaigns of a results directory.
@@ -147,8 +153,8 @@ pub struct RunArguments {
     /// Measure everything again, also what earlier campaigns of the results directory have completed.
     #[arg(long, visible_alias = "fresh")]
     pub rerun: bool,
-    /// Use the server of an earlier run, or the one at a URL, instead of starting one.
-    #[arg(long, value_name = "RUN|URL")]
+    /// Use the server of an earlier run, the one in a Slurm job of ours, or the one at a URL, instead of starting one.
+    #[arg(long, value_name = "RUN|slurm:JOB|URL")]
     pub on: Option<String>,
     /// Output.
     #[command(flatten)]
@@ -354,6 +360,96 @@ pub struct CancelArguments {
     /// Where the campaigns are.
     #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
     pub results_dir: PathBuf,
+}
+
+/// Which clusters a command looks at: those of a configuration file, the one that options name, or those that the
+/// campaigns of the results directory have used.
+#[derive(Clone, Debug, Args)]
+pub struct ClusterArguments {
+    /// The way to the cluster: firecrest, commands (Slurm's, on this machine) or ssh.
+    #[arg(long, value_name = "WAY")]
+    pub cluster: Option<ClusterKind>,
+    /// The login node, for the way `ssh`, which is then meant.
+    #[arg(long, value_name = "HOST")]
+    pub ssh_host: Option<String>,
+    /// The cluster's name behind FirecREST, which is then meant unless another way is named.
+    #[arg(long, value_name = "NAME")]
+    pub firecrest_system: Option<String>,
+    /// The cluster's profile: the name of a built-in one, or a file.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub profile: Option<String>,
+    /// The directory on the cluster under which our files lie.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub scratch_base: Option<String>,
+    /// The site of the configuration file.
+    #[command(flatten)]
+    pub site: SiteArguments,
+    /// Where the campaigns are.
+    #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
+    pub results_dir: PathBuf,
+}
+
+/// `gipfel ps`.
+#[derive(Clone, Debug, Args)]
+pub struct PsArguments {
+    /// A configuration file: the clusters are those that it names.
+    #[arg(value_name = "CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Which clusters.
+    #[command(flatten)]
+    pub clusters: ClusterArguments,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gipfel clean`.
+#[derive(Clone, Debug, Args)]
+pub struct CleanArguments {
+    /// A configuration file: the clusters are those that it names.
+    #[arg(value_name = "CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Which clusters.
+    #[command(flatten)]
+    pub clusters: ClusterArguments,
+    /// Only what belongs to this campaign, or to the server or run of this name, or a part of it; its kept servers too.
+    #[arg(long, value_name = "ID", conflicts_with = "all")]
+    pub campaign: Option<String>,
+    /// Servers that were kept by `--keep-server`, too.
+    #[arg(long)]
+    pub all: bool,
+    /// Ask nothing.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Remove the directories of ours that belong to nothing that lives, too.
+    #[arg(long)]
+    pub files: bool,
+    /// Only directories in which nothing has begun or ended for so long.
+    #[arg(long, value_name = "TIME", default_value = "1d", requires = "files", value_parser = parse_age)]
+    pub older_than: Duration,
+}
+
+/// `gipfel connect`.
+#[derive(Clone, Debug, Args)]
+pub struct ConnectArguments {
+    /// A server, a run or a campaign, or a part of its name; or a server's job, such as `slurm:4711`.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// A configuration file: the clusters are those that it names.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Which clusters.
+    #[command(flatten)]
+    pub clusters: ClusterArguments,
+    /// The login node that the tunnel goes through; by default the configuration's `ssh_host`, else the profile's.
+    #[arg(long, value_name = "HOST")]
+    pub via: Option<String>,
+    /// The port of this machine; by default the server's if it is free, else a free one.
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Print the server's URL and the command of the tunnel, and open none.
+    #[arg(long)]
+    pub print: bool,
 }
 
 /// `gipfel logs`.
@@ -688,6 +784,15 @@ fn parse_precision(text: &str) -> Result<f64, String> {
     })
 }
 
+/// Reads `7d`, or what is a duration elsewhere.
+fn parse_age(text: &str) -> Result<Duration, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+    match days {
+        Some(days) => Ok(Duration::from_secs(86_400 * u64::from(days))),
+        None => parse_duration(text).map_err(|error| format!("{error}, or write days such as `7d`")),
+    }
+}
+
 /// The shortest search: less holds no level.
 const SHORTEST_TOTAL: Duration = Duration::from_secs(10);
 
@@ -742,6 +847,19 @@ mod tests {
         check("http://host?token=1", None);
         check("http://host/v1/chat/completions", None);
         check("http://host/v1/models/", None);
+    }
+
+    #[test]
+    fn an_age_may_be_days() {
+        let check = |text: &str, expected: Option<u64>| {
+            let found = parse_age(text).ok().map(|age| age.as_secs());
+            assert_eq!(found, expected, "{text}");
+        };
+        check("7d", Some(604_800));
+        check("0s", Some(0));
+        check("90min", Some(5400));
+        check("d", None);
+        check("7", None);
     }
 
     #[test]

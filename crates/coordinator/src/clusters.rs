@@ -10,7 +10,9 @@ use std::{
 use anyhow::{Context, anyhow};
 use firecrest_client::{AdoptPolicy, Client, ClientBuilder, Sha256, SystemName};
 use gipfel_experiment::Campaign as State;
-use gipfel_model::{ClusterKind, LoadPlacement, SlurmReach, deployment::Placement};
+use gipfel_model::{
+    ClusterKind, DeploymentSpec, ExperimentSpec, LoadPlacement, SlurmReach, deployment::Placement,
+};
 use gipfel_slurm_backend::{
     Cluster, LoadGenerator, Place, Site,
     cluster::{
@@ -48,31 +50,69 @@ pub(crate) fn policy() -> AdoptPolicy {
 /// The clusters that a campaign's servers and load generators live on; none for most campaigns. `named` is the load
 /// generator that the user gave.
 pub(crate) fn places(state: &State, results_dir: &Path, named: Option<&Path>) -> anyhow::Result<Vec<Place>> {
-    let mut reaches: Vec<SlurmReach> = Vec::new();
-    let mut add = |reach: &SlurmReach| {
-        if !reaches.contains(reach) {
-            reaches.push(reach.clone());
-        }
-    };
-    for deployment in &state.deployments {
-        if let Placement::Slurm(slurm) = &deployment.spec.placement {
-            add(&slurm.reach);
-        }
-    }
-    for (_, run) in state.runs() {
-        if let LoadPlacement::Slurm(load) = &run.experiment.load {
-            add(&load.reach);
-        }
-    }
     let account = account(state);
     let place = |reach: SlurmReach| {
-        let site = Site::load(reach.site())?;
-        let cluster = connect(&reach, &site, account.as_deref())
-            .with_context(|| format!("failed to prepare the way to the cluster `{}`", site.name))?;
+        let (site, cluster) = open(&reach, account.as_deref())?;
         let load_generator = load_generator_for(&site, results_dir, named)?;
         Ok(Place::new(reach, cluster, site, load_generator))
     };
-    reaches.into_iter().map(place).collect()
+    reaches(state).into_iter().map(place).collect()
+}
+
+/// A cluster on which nothing is started.
+pub(crate) fn place(reach: SlurmReach) -> anyhow::Result<Place> {
+    let (site, cluster) = open(&reach, None)?;
+    Ok(Place::new(reach, cluster, site, None))
+}
+
+fn open(reach: &SlurmReach, account: Option<&str>) -> anyhow::Result<(Site, Arc<dyn Cluster>)> {
+    let site = Site::load(reach.site())?;
+    let cluster = connect(reach, &site, account)
+        .with_context(|| format!("failed to prepare the way to the cluster `{}`", site.name))?;
+    Ok((site, cluster))
+}
+
+/// The clusters of a campaign's servers and load generators, each once.
+pub(crate) fn reaches(state: &State) -> Vec<SlurmReach> {
+    let servers = state
+        .deployments
+        .iter()
+        .filter_map(|deployment| of_server(&deployment.spec));
+    let loads = state.runs().filter_map(|(_, run)| of_load(&run.experiment));
+    once(servers.chain(loads))
+}
+
+/// The clusters of experiments, each once.
+pub(crate) fn reaches_of(experiments: &[ExperimentSpec]) -> Vec<SlurmReach> {
+    let servers = experiments
+        .iter()
+        .filter_map(|experiment| of_server(&experiment.deployment));
+    once(servers.chain(experiments.iter().filter_map(of_load)))
+}
+
+/// Each once.
+pub(crate) fn once<'a>(all: impl Iterator<Item = &'a SlurmReach>) -> Vec<SlurmReach> {
+    let mut reaches: Vec<SlurmReach> = Vec::new();
+    for reach in all {
+        if !reaches.contains(reach) {
+            reaches.push(reach.clone());
+        }
+    }
+    reaches
+}
+
+fn of_server(spec: &DeploymentSpec) -> Option<&SlurmReach> {
+    match &spec.placement {
+        Placement::Slurm(slurm) => Some(&slurm.reach),
+        Placement::Local(_) | Placement::External(_) | Placement::K8s(_) => None,
+    }
+}
+
+fn of_load(experiment: &ExperimentSpec) -> Option<&SlurmReach> {
+    match &experiment.load {
+        LoadPlacement::Slurm(load) => Some(&load.reach),
+        LoadPlacement::Local | LoadPlacement::SameJob => None,
+    }
 }
 
 /// The account of the first job that names one; transfers of large files are charged to it.

@@ -93,6 +93,9 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Status(arguments) => commands::status::status(&arguments),
         Command::Attach(arguments) => commands::attach::attach(&arguments),
         Command::Cancel(arguments) => commands::cancel::cancel(&arguments),
+        Command::Ps(arguments) => commands::ps::ps(&arguments),
+        Command::Clean(arguments) => commands::clean::clean(&arguments),
+        Command::Connect(arguments) => commands::connect::connect(&arguments),
         Command::Logs(arguments) => commands::logs::logs(&arguments),
         Command::List(arguments) => commands::list::list(&arguments),
         Command::Results(ResultsCommand::Merge {

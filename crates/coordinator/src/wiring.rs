@@ -13,7 +13,7 @@ use gipfel_model::{
     run_config::RUN_CONFIG_FORMAT,
 };
 
-use gipfel_slurm_backend::SlurmBackend;
+use gipfel_slurm_backend::{LoadFromHere, SlurmBackend};
 
 use crate::{clusters, ids::now_iso};
 
@@ -40,9 +40,15 @@ pub(crate) fn backends(
     if places.is_empty() {
         return Ok(backends);
     }
-    let slurm = Arc::new(SlurmBackend::new(places, clusters::policy()));
+    let kept = state.deployments.iter().filter(|deployment| deployment.keep);
+    let kept = kept.map(|deployment| deployment.id.clone());
+    let slurm = Arc::new(SlurmBackend::new(places, clusters::policy()).keeping(kept));
+    let server = System {
+        runner: Arc::new(LoadFromHere::new(&local, &slurm)),
+        ..System::split(&slurm, &local)
+    };
     Ok(backends
-        .with(DeploymentKind::Slurm, System::split(&slurm, &local))
+        .with(DeploymentKind::Slurm, server)
         .with_load(BenchmarkerKind::Slurm, Load::whole(&slurm))
         .with_load(BenchmarkerKind::SameJob, Load::whole(&slurm)))
 }
@@ -66,7 +72,7 @@ pub(crate) fn run_config(
         header: RUN_CONFIG_FORMAT.header(),
         run_id: run.id.clone(),
         campaign_id: campaign.campaign_id.clone(),
-        deployment_id: deployment.id.clone(),
+        deployment_id: deployment.server_id(),
         deployment: deployment.kind(),
         repeat: experiment.repeat,
         model: experiment.deployment.model.clone(),

@@ -63,6 +63,12 @@ impl Deployment {
         }
     }
 
+    /// The name under which the server was started: another campaign's for one that is borrowed.
+    pub fn server_id(&self) -> DeploymentId {
+        let borrowed = self.borrowed.as_ref().and_then(|handle| handle.name.parse().ok());
+        borrowed.unwrap_or_else(|| self.id.clone())
+    }
+
     /// The system that it lives on.
     pub fn kind(&self) -> DeploymentKind {
         self.spec.placement.kind()

@@ -6,24 +6,32 @@ mod deployer;
 mod detail;
 mod ending;
 mod finder;
+mod from_here;
+mod inventory;
 mod place;
 mod runner;
 mod unpack;
 mod usage;
 mod watch;
+mod whose;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use firecrest_client::AdoptPolicy;
 use gipfel_backend::{BackendError, Effect, EnsureError, FailureReason, Handle};
-use gipfel_model::SlurmReach;
+use gipfel_model::{DeploymentId, SlurmReach};
 
-pub use self::place::{LoadGenerator, Place};
 use self::{detail::Detail, finder::Search, watch::Watch};
+pub use self::{
+    from_here::LoadFromHere,
+    inventory::{FoundServer, Leftover, Living, Purpose},
+    place::{LoadGenerator, Place},
+    whose::Whose,
+};
 use crate::cluster::{ClusterError, ClusterErrorKind, SubmitEffect, SubmitFailure};
 
 /// What handles of this backend say that they are of.
@@ -33,6 +41,7 @@ const SYSTEM: &str = "slurm";
 pub struct SlurmBackend {
     places: Vec<Place>,
     policy: AdoptPolicy,
+    kept: BTreeSet<DeploymentId>,
     memory: Mutex<Memory>,
 }
 
@@ -63,8 +72,16 @@ impl SlurmBackend {
         Self {
             places,
             policy,
+            kept: BTreeSet::new(),
             memory: Mutex::default(),
         }
+    }
+
+    /// These servers are to outlive their campaign; their directories say so to whoever cleans up.
+    #[must_use]
+    pub fn keeping(mut self, kept: impl IntoIterator<Item = DeploymentId>) -> Self {
+        self.kept.extend(kept);
+        self
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

@@ -7,8 +7,11 @@ pub mod backend;
 pub mod cluster;
 pub mod render;
 pub mod site;
+pub mod tunnel;
 
-pub use backend::{LoadGenerator, Place, SlurmBackend};
+pub use backend::{
+    FoundServer, Leftover, Living, LoadFromHere, LoadGenerator, Place, Purpose, SlurmBackend, Whose,
+};
 pub use cluster::{
     Cluster, ClusterError, ClusterErrorKind, ClusterFacts, FileFacts, FilePiece, JobFacts, JobRequest,
     SubmitEffect, SubmitFailure,

@@ -29,6 +29,10 @@ pub struct Site {
     /// Lines of shell that prepare a job, such as `module load …`.
     #[serde(default)]
     pub prologue: Vec<String>,
+    /// The login node for ssh, where tunnels to servers go through.
+    pub login_host: Option<String>,
+    /// The host through which the login node is reached.
+    pub proxy_jump: Option<String>,
     /// Where FirecREST is.
     pub firecrest: Option<FirecrestFacts>,
     /// Its partitions, as far as they are known.

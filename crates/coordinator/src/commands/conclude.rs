@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use gipfel_experiment::{DeploymentPhase, Left, RunOutcome};
+use gipfel_model::DeploymentKind;
 use gipfel_results_analysis::{Conclusion, Summary};
 
 use crate::{
@@ -117,10 +118,19 @@ fn show_failures(finished: &Finished, output: &ShowArguments, display: &Display)
     for deployment in &finished.state.deployments {
         if let DeploymentPhase::Kept { handle, endpoint } = &deployment.phase {
             let (id, url) = (&deployment.id, &endpoint.url);
-            display.note(&format!(
-                "server {id} is left running at {url}; ending its process ends it: {}",
-                handle.detail
-            ));
+            let words = |verb: &str| words::command(&format!("{verb} {id}"), &output.results_dir);
+            display.note(&match deployment.kind() {
+                DeploymentKind::Slurm => format!(
+                    "server {id} is left running at {url} until its walltime: `gipfel run` uses it with --on {id}, {} \
+                     leads to it, {} ends it",
+                    words("connect"),
+                    words("clean --campaign")
+                ),
+                DeploymentKind::Local | DeploymentKind::External | DeploymentKind::K8s => format!(
+                    "server {id} is left running at {url}; ending its process ends it: {}",
+                    handle.detail
+                ),
+            });
         }
     }
 }

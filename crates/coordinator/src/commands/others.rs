@@ -23,8 +23,17 @@ fn line(results_dir: &Path, id: &CampaignId) -> Option<String> {
     let names: Vec<String> = left.iter().map(ToString::to_string).collect();
     if !names.is_empty() {
         let command = |verb: &str| words::command(&format!("{verb} {id}"), results_dir);
+        let is_far = left
+            .iter()
+            .filter_map(|live| live.handle.as_ref())
+            .any(|handle| handle.system == "slurm");
+        let place = if is_far {
+            "may still live on a cluster"
+        } else {
+            "may still use this machine"
+        };
         return Some(format!(
-            "campaign {id} was left, and may still use this machine: {}; {} goes on with it, {} ends it",
+            "campaign {id} was left, and {place}: {}; {} goes on with it, {} ends it",
             names.join(", "),
             command("resume"),
             command("cancel")

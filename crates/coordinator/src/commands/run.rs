@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, anyhow};
+use firecrest_client::JobId;
 use gipfel_config::{Plan, Warning};
 use gipfel_engine::engine;
 use gipfel_experiment::{Command, DriverError, Journal, ServerChoice};
@@ -16,7 +17,8 @@ use crate::{
     background,
     campaign::{self, Campaign, Options},
     cli::{BaseUrl, OutputArguments, ResumeArguments, RunArguments},
-    commands::{again, choose, conclude, config, others, results},
+    clusters,
+    commands::{again, choose, conclude, config, connect, others, results},
     data_check,
     display::Display,
     dry_run,
@@ -53,7 +55,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     data_check::check(&mut plan.experiments, &display)?;
     let options = Options {
         max_parallel: parallel(&plan, &display),
-        servers: servers(arguments)?,
+        servers: servers(arguments, &plan.experiments, &display)?,
         ..options(&arguments.output)?
     };
     let todo = again::todo(plan.experiments, &options, arguments, &display)?;
@@ -204,7 +206,11 @@ fn load_generator(output: &OutputArguments) -> Result<Option<LoadGenerator>, Fai
         .transpose()
 }
 
-fn servers(arguments: &RunArguments) -> Result<ServerChoice, Failure> {
+fn servers(
+    arguments: &RunArguments,
+    experiments: &[ExperimentSpec],
+    display: &Display,
+) -> Result<ServerChoice, Failure> {
     match &arguments.on {
         None => Ok(ServerChoice::Fresh {
             keep: arguments.keep_server,
@@ -215,15 +221,50 @@ fn servers(arguments: &RunArguments) -> Result<ServerChoice, Failure> {
                 .map_err(|error: String| Failure::usage(anyhow!(error)))?;
             Ok(ServerChoice::Url(EndpointSpec::new(&url.0)))
         }
+        Some(name) if name.starts_with(connect::JOB) => {
+            on_job(&name[connect::JOB.len()..], experiments, display)
+        }
         Some(name) => {
             let borrowed =
-                Journal::find_server(&arguments.output.show.results_dir, name).map_err(Failure::usage)?;
+                Journal::find_server(&arguments.output.show.results_dir, name).map_err(|error| {
+                    Failure::campaign(error.into())
+                        .hint("`gipfel ps` says what lives; --on slurm:JOB uses a server that another laptop started")
+                })?;
             Ok(ServerChoice::Borrowed {
                 handle: borrowed.handle,
                 spec: Box::new(borrowed.spec),
             })
         }
     }
+}
+
+/// The server in a Slurm job that gipfel started, on this laptop or another one.
+fn on_job(job: &str, experiments: &[ExperimentSpec], display: &Display) -> Result<ServerChoice, Failure> {
+    let job = JobId::try_new(job).map_err(Failure::usage)?;
+    let reaches = clusters::reaches_of(experiments);
+    let [reach] = reaches.as_slice() else {
+        let error = anyhow!(
+            "the job {job} is of one cluster, and the experiments name {} of them",
+            reaches.len()
+        );
+        return Err(
+            Failure::usage(error).hint("--only chooses experiments; `deployment: slurm` names a cluster")
+        );
+    };
+    let place = clusters::place(reach.clone()).map_err(Failure::usage)?;
+    let found = results::runtime()?.block_on(place.server_in_job(&job));
+    let found =
+        found.map_err(|error| Failure::usage(error).hint("`gipfel ps` says which jobs of ours live"))?;
+    if let Some(left) = found.living.time_left() {
+        let left = words::clock(left.as_secs_f64());
+        display.note(&format!(
+            "the server in the job {job} has {left} left until its walltime"
+        ));
+    }
+    Ok(ServerChoice::Borrowed {
+        handle: found.handle,
+        spec: Box::new(found.spec),
+    })
 }
 
 /// With `--detach` lets another process drive; that process leaves the terminal before it does anything.

@@ -2,6 +2,7 @@
 
 mod again;
 mod campaigns;
+mod clusters;
 mod docs;
 mod doctor;
 mod failures;

@@ -20,6 +20,7 @@ use super::{
     place::{Place, mark, within},
     refused, usage,
     watch::Known,
+    whose::Whose,
 };
 use crate::{
     cluster::{JobFacts, JobRequest},
@@ -83,8 +84,9 @@ impl SlurmBackend {
         };
         let rendered = render::server(&job)
             .map_err(|error| refuse(BackendError::permanent(format!("write the job of `{id}`"), error)))?;
+        let whose = Whose::server(campaign, id.as_str(), spec, self.kept.contains(id));
         let request = self
-            .prepare(place, campaign, id.as_str(), &directory, rendered, attempt)
+            .prepare(place, &whose, &directory, rendered, attempt)
             .await
             .map_err(refuse)?;
         match place.cluster.submit(&request, Earlier::Never).await {
@@ -105,14 +107,14 @@ impl SlurmBackend {
     pub(super) async fn prepare(
         &self,
         place: &Place,
-        campaign: &CampaignId,
-        id: &str,
+        whose: &Whose,
         directory: &RemotePath,
         rendered: RenderedJob,
         attempt: u32,
     ) -> Result<JobRequest, BackendError> {
-        place.note(campaign, id).await?;
+        place.note(&whose.campaign, &whose.id).await?;
         place.make_directory(directory).await?;
+        place.sign(directory, whose).await?;
         for file in &rendered.files {
             place
                 .write_with(

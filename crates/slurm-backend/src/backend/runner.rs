@@ -24,6 +24,7 @@ use super::{
     place::{Place, attempts, mark, within},
     refused, unpack,
     watch::Known,
+    whose::Whose,
 };
 use crate::{
     cluster::FilePiece,
@@ -111,7 +112,13 @@ impl SlurmBackend {
             .map_err(|error| refuse(BackendError::permanent(format!("write the job of `{id}`"), error)))?;
         self.write_run(place, &directory, config).await.map_err(refuse)?;
         let request = self
-            .prepare(place, &config.campaign_id, id, &directory, rendered, attempt)
+            .prepare(
+                place,
+                &Whose::run(&config.campaign_id, id),
+                &directory,
+                rendered,
+                attempt,
+            )
             .await
             .map_err(refuse)?;
         let of = |job: JobId| detail(&load.reach, &directory, attempt, job);
@@ -145,6 +152,9 @@ impl SlurmBackend {
         self.write_run(place, &directory, config).await?;
         place.note(&config.campaign_id, id).await?;
         place
+            .sign(&directory, &Whose::run(&config.campaign_id, id))
+            .await?;
+        place
             .write(&within(&directory, SERVER)?, format!("{deployment}\n").as_bytes())
             .await?;
         let queued = render::queued_run(&QueuedRun {
@@ -165,7 +175,10 @@ impl SlurmBackend {
     }
 
     /// The cluster, directory and job of a run's server.
-    async fn server_of(&self, config: &RunConfig) -> Result<(&Place, RemotePath, JobId), BackendError> {
+    pub(super) async fn server_of(
+        &self,
+        config: &RunConfig,
+    ) -> Result<(&Place, RemotePath, JobId), BackendError> {
         for place in &self.places {
             let directory = place.directory(config.deployment_id.as_str()).await?;
             if let Some(job) = self.marked(place, &directory).await?.job {

@@ -25,6 +25,7 @@ use firecrest_client::{
 use gipfel_backend::BoxFuture;
 use tokio::{sync::OnceCell, time::Instant};
 
+pub(crate) use self::ssh::check_host;
 pub use self::{
     local::LocalShell,
     ssh::{HostError, SshOptions, SshShell},

@@ -13,7 +13,8 @@ use crate::{
 /// The variable that names the load generator for the nodes; without it, one is built.
 const LOAD_GENERATOR: &str = "GIPFEL_LOADGEN";
 
-const CONFIGURATION: &str = "version: 1
+/// A server and a load generator, with words in capitals for what differs.
+pub(super) const CONFIGURATION: &str = "version: 1
 defaults:
   slos: [ttft p95 <= 10s]
   rate_levels: [20, 30]
@@ -50,7 +51,8 @@ pub(super) fn play(site: &Site) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn load_generator() -> anyhow::Result<PathBuf> {
+/// The load generator for the nodes.
+pub(super) fn load_generator() -> anyhow::Result<PathBuf> {
     if let Some(named) = std::env::var_os(LOAD_GENERATOR) {
         return Ok(named.into());
     }

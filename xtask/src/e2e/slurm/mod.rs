@@ -3,6 +3,7 @@
 mod campaign;
 mod daemon;
 mod firecrest;
+mod lives;
 mod site;
 mod sshd;
 
@@ -21,6 +22,9 @@ use crate::shell;
 /// The way of whole campaigns.
 const CAMPAIGNS: &str = "campaigns";
 
+/// The way of what lives, from any laptop.
+const LIVES: &str = "lives";
+
 /// Plays these ways to a Slurm, one after the other, with these promises or all.
 pub(crate) fn play(ways: &[String], only: &[String]) -> anyhow::Result<()> {
     shell::run(&mut shell::cargo(&[
@@ -34,10 +38,10 @@ pub(crate) fn play(ways: &[String], only: &[String]) -> anyhow::Result<()> {
     let world = World::new("slurm")?;
     let site = Site::start(&world.folder.join("site"), SiteOptions::default())?;
     for way in ways {
-        if way == CAMPAIGNS {
-            campaign::play(&site)?;
-        } else {
-            play_way(&world, &site, way, only)?;
+        match way.as_str() {
+            CAMPAIGNS => campaign::play(&site)?,
+            LIVES => lives::play(&site)?,
+            _ => play_way(&world, &site, way, only)?,
         }
         site.expect_no_jobs()?;
     }

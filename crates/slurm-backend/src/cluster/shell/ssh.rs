@@ -52,6 +52,15 @@ impl Default for SshOptions {
 #[error("`{0}` is no host: write a name of your ssh configuration, a host's name, or user@host")]
 pub struct HostError(String);
 
+/// Fails for a text that ssh would take for something else than a host.
+pub(crate) fn check_host(host: &str) -> Result<(), HostError> {
+    let is_taken = |c: char| c.is_ascii_alphanumeric() || "._-@:[]%".contains(c);
+    if host.is_empty() || host.starts_with('-') || !host.chars().all(is_taken) {
+        return Err(HostError(host.to_owned()));
+    }
+    Ok(())
+}
+
 /// `sh` on another host. The user's own ssh configuration is obeyed; ssh asks no questions.
 ///
 /// The connection is kept by a master that ends with this process, however that ends: its remote command reads from a
@@ -93,10 +102,7 @@ const READY: &str = "gipfel-ready";
 impl SshShell {
     /// A host, by its name in the user's ssh configuration. Nothing is connected yet.
     pub fn new(host: &str, options: SshOptions) -> Result<Self, HostError> {
-        let is_taken = |c: char| c.is_ascii_alphanumeric() || "._-@:[]%".contains(c);
-        if host.is_empty() || host.starts_with('-') || !host.chars().all(is_taken) {
-            return Err(HostError(host.to_owned()));
-        }
+        check_host(host)?;
         Ok(Self {
             host: host.to_owned(),
             permits: Semaphore::new(options.at_once.max(1)),
