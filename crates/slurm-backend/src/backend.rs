@@ -10,6 +10,7 @@ mod place;
 mod runner;
 mod unpack;
 mod watch;
+mod why;
 
 use std::{
     collections::BTreeMap,
