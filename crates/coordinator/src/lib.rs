@@ -24,6 +24,7 @@ mod only;
 mod output;
 pub mod peak;
 mod phase_words;
+mod program;
 mod progress_words;
 mod remedy;
 mod signals;
