@@ -56,7 +56,15 @@ enum Fate {
 /// What becomes of a job by what the user has named.
 fn fate(alive: &Living, named: Option<&str>, all: bool) -> Fate {
     match named {
-        Some(name) if belongs(name, alive.campaign.as_ref().map(|id| id.as_str()), &alive.id) => Fate::End,
+        Some(name)
+            if belongs(
+                name,
+                alive.campaign.as_ref().map(gipfel_model::CampaignId::as_str),
+                &alive.id,
+            ) =>
+        {
+            Fate::End
+        }
         Some(_) => Fate::Leave,
         None if alive.kept && !all => Fate::Keep,
         None => Fate::End,
@@ -177,7 +185,7 @@ fn remove_files(
 
 fn is_removed(leftover: &Leftover, arguments: &CleanArguments, now: i64) -> bool {
     let age = Duration::from_secs(u64::try_from(now - leftover.modified).unwrap_or(0));
-    let campaign = leftover.campaign.as_ref().map(|id| id.as_str());
+    let campaign = leftover.campaign.as_ref().map(gipfel_model::CampaignId::as_str);
     let is_meant = match &arguments.campaign {
         Some(name) => belongs(name, campaign, leftover.id.as_deref().unwrap_or_default()),
         None => true,
