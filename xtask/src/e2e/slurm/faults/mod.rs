@@ -59,7 +59,7 @@ const FAULTS: &[Fault] = &[
     fault("out-of-memory", true, jobs::out_of_memory),
     fault("requeue", false, jobs::requeue),
     fault("download-cut", true, lines::download_cut),
-    fault("disk-full", true, cluster::disk_full),
+    fault("disk-full", false, cluster::disk_full),
 ];
 
 /// Plays the named faults, the short set, or all, and says of each what came of it.
