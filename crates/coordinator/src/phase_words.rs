@@ -51,6 +51,11 @@ pub(crate) fn run_line(id: &str, label: Option<&str>, phase: &RunPhase) -> Strin
         RunPhase::Settling { .. } => "may have been started; looking for it".to_owned(),
         RunPhase::Running { queued: true, .. } => "waits in the queue".to_owned(),
         RunPhase::Running { .. } => "is measuring".to_owned(),
+        // What a further load generator makes good is said nowhere else.
+        RunPhase::Checking {
+            outcome: RunOutcome::Failed(failure),
+            ..
+        } => format!("has ended: {}; looking at its server", failure_words(failure)),
         RunPhase::Checking { .. } => "has ended; looking at its server".to_owned(),
         RunPhase::Stopping { .. } => "is asked to stop".to_owned(),
         RunPhase::Ending { .. } => "is being ended".to_owned(),

@@ -124,6 +124,17 @@ const RULES: &[(&[&str], &str)] = &[
     ),
 ];
 
+const FULL_CLUSTER: &str = "free some space on the cluster, or write another directory there as `scratch_base`; what \
+                            was measured is kept, `gipfel resume` goes on";
+
+/// Whether a text tells of a disk or a quota that is full.
+fn is_full(text: &str) -> bool {
+    let text = text.to_lowercase();
+    ["no space left", "quota exceeded"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
 /// What to do about an error with this text, its causes included.
 pub(crate) fn of_text(text: &str) -> Option<&'static str> {
     let text = text.to_lowercase();
@@ -144,10 +155,13 @@ pub(crate) fn of_failure(failure: &Failure, experiment: &ExperimentSpec) -> Stri
     if let Some(remedy) = of_slurm(&failure.message, experiment) {
         return remedy;
     }
+    let deployment = &experiment.deployment;
+    if matches!(deployment.placement, Placement::Slurm(_)) && is_full(&failure.message) {
+        return FULL_CLUSTER.to_owned();
+    }
     if let Some(remedy) = of_text(&failure.message) {
         return remedy.to_owned();
     }
-    let deployment = &experiment.deployment;
     let owned = !matches!(deployment.placement, Placement::External(_));
     match failure.reason {
         FailureReason::OutOfMemory => less_memory(deployment.backend).to_owned(),
@@ -284,5 +298,13 @@ mod tests {
             "the server's job 7 ended; its log says: invalid partition of the key-value cache",
             "the last lines above",
         );
+    }
+
+    #[test]
+    fn a_full_disk_is_known() {
+        let check = |text: &str, expected| assert_eq!(is_full(text), expected, "{text}");
+        check("cat: write error: No space left on device", true);
+        check("cat: write error: Disk quota exceeded", true);
+        check("it died", false);
     }
 }

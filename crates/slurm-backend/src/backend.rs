@@ -8,6 +8,7 @@ mod ending;
 mod finder;
 mod from_here;
 mod inventory;
+mod outcome;
 mod place;
 mod runner;
 mod unpack;
@@ -127,9 +128,9 @@ fn handle(name: &str, detail: &Detail) -> Handle {
 /// The cluster's error in the words of the traits.
 fn failed(error: ClusterError) -> BackendError {
     BackendError {
-        operation: error.operation.clone(),
+        operation: format!("{} ({})", error.operation, error.cluster),
         retryable: error.kind.is_retryable(),
-        source: error.into(),
+        source: error.source,
     }
 }
 

@@ -65,18 +65,33 @@ pub(crate) enum Scenario {
         #[arg(long, default_value_t = 10_000)]
         schedules: u32,
     },
-    /// A real Slurm of four nodes, by its commands, over ssh and through `firecrest-sim`, then campaigns on it.
+    /// A real Slurm of four nodes, by its commands, over ssh and through `firecrest-sim`, then campaigns on it, and faults.
     Slurm {
         /// Only these, separated by commas.
         #[arg(
             long,
             value_delimiter = ',',
-            default_value = "commands,ssh,firecrest,campaigns,lives"
+            default_value = "commands,ssh,firecrest,campaigns,lives,faults"
         )]
         ways: Vec<String>,
         /// Only these promises, separated by commas; by default all.
         #[arg(long, value_delimiter = ',')]
         only: Vec<String>,
+        /// Only these faults, separated by commas; by default all. Nothing else is played then.
+        #[arg(long, value_delimiter = ',')]
+        faults: Vec<String>,
+        /// What fits into CI.
+        #[arg(long)]
+        short: bool,
+        /// How long FirecREST stays away, in seconds.
+        #[arg(long, default_value_t = 20)]
+        away: u64,
+        /// How often gipfel is killed.
+        #[arg(long, default_value_t = 3)]
+        kills: u32,
+        /// Seed of the moments of the kills.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// The report of a database in headless Chromium.
     Report {
@@ -130,7 +145,25 @@ pub(crate) fn run(scenario: &Scenario) -> anyhow::Result<()> {
         Scenario::Adaptive { short } => adaptive::play(*short),
         Scenario::Faults { only, budget } => faults::play(only, budget),
         Scenario::Firecrest { schedules } => firecrest::play(*schedules),
-        Scenario::Slurm { ways, only } => slurm::play(ways, only),
+        Scenario::Slurm {
+            ways,
+            only,
+            faults,
+            short,
+            away,
+            kills,
+            seed,
+        } => slurm::play(&slurm::Choice {
+            ways: if faults.is_empty() { ways } else { &[] },
+            only,
+            faults,
+            short: *short,
+            extent: slurm::Extent {
+                away: std::time::Duration::from_secs(*away),
+                kills: *kills,
+                seed: *seed,
+            },
+        }),
         Scenario::Report { database } => report::play(database.as_deref()),
         Scenario::Verdicts { profiles, rounds } => verdicts::play(profiles, *rounds),
         Scenario::Kill {

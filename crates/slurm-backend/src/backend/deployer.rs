@@ -18,7 +18,9 @@ use super::{
     ending::{Ending, Standing, standing},
     failed, handle, not_submitted,
     place::{Place, mark, within},
-    refused, usage,
+    refused,
+    runner::has_ended,
+    usage,
     watch::Known,
     whose::Whose,
     why,
@@ -140,8 +142,11 @@ impl SlurmBackend {
         let (index, place, detail) = self.job_of(handle)?;
         let facts = match self.known(index, &detail.job).await? {
             Known::Facts(facts) => facts,
-            Known::NotYet => return Err(not_known_yet(handle, &detail)),
-            Known::Gone => {
+            // Slurm without accounts forgets a job some minutes after its end: its own last word tells that it is over.
+            Known::NotYet if !has_ended(place, &detail).await? => {
+                return Err(not_known_yet(handle, &detail));
+            }
+            Known::NotYet | Known::Gone => {
                 let failure = server_failure(&handle.name, place, &detail, forgotten()).await?;
                 return Ok(DeploymentStatus::Ended(failure));
             }
@@ -210,6 +215,7 @@ impl SlurmBackend {
                 Known::Facts(facts) if matches!(standing(&facts), Standing::Over(_)) => return Ok(()),
                 // Slurm forgets none that lives.
                 Known::Gone => return Ok(()),
+                Known::NotYet if has_ended(place, &detail).await? => return Ok(()),
                 Known::Facts(_) | Known::NotYet => {}
             }
             if Instant::now() > give_up {
@@ -305,6 +311,7 @@ pub(super) fn not_known_yet(handle: &Handle, detail: &Detail) -> BackendError {
 pub(super) fn forgotten() -> Ending {
     Ending {
         reason: None,
+        by_slurm: false,
         words: "is one that Slurm no longer knows".to_owned(),
     }
 }

@@ -23,6 +23,8 @@ pub(super) enum Standing {
 pub(super) struct Ending {
     /// The class; a job whose script ended by itself has the one that its log tells.
     pub(super) reason: Option<FailureReason>,
+    /// Whether Slurm ended it, and not its script: what the script said of itself meanwhile is not the whole truth.
+    pub(super) by_slurm: bool,
     /// In words, as they complete "its job …".
     pub(super) words: String,
 }
@@ -41,7 +43,21 @@ pub(super) fn standing(facts: &JobFacts) -> Standing {
 }
 
 fn ending(facts: &JobFacts) -> Ending {
-    let over = |reason, words: String| Ending { reason, words };
+    let by_slurm = matches!(
+        facts.state,
+        JobState::Timeout
+            | JobState::Deadline
+            | JobState::OutOfMemory
+            | JobState::Cancelled { .. }
+            | JobState::NodeFail
+            | JobState::BootFail
+            | JobState::Preempted
+    );
+    let over = |reason, words: String| Ending {
+        reason,
+        by_slurm,
+        words,
+    };
     match &facts.state {
         JobState::Timeout | JobState::Deadline => {
             let limit = facts.limit.map_or_else(String::new, |limit| {
@@ -126,6 +142,7 @@ mod tests {
         let check = |facts: &JobFacts, reason: Option<FailureReason>, words: &str| {
             let expected = Standing::Over(Ending {
                 reason,
+                by_slurm: !words.starts_with("ended"),
                 words: words.to_owned(),
             });
             assert_eq!(standing(facts), expected);

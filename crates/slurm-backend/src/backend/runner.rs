@@ -6,21 +6,18 @@ use std::{
 };
 
 use firecrest_client::{Earlier, JobId, RemotePath, Sha256};
-use gipfel_backend::{
-    BackendError, BoxFuture, EnsureError, Failure, FailureReason, Handle, LoadRunner, RunStatus,
-};
+use gipfel_backend::{BackendError, BoxFuture, EnsureError, FailureReason, Handle, LoadRunner, RunStatus};
 use gipfel_model::{
-    FormatHeader, LoadPlacement, Progress, Published, RunConfig, RunState, SlurmLoad, SlurmReach, Usage,
-    progress::PROGRESS_FORMAT, published::PUBLISHED_FILE,
+    LoadPlacement, Published, RunConfig, SlurmLoad, SlurmReach, Usage, published::PUBLISHED_FILE,
 };
-use serde::Deserialize;
 
 use super::{
     SlurmBackend,
-    deployer::{forgotten, last_lines, not_known_yet},
+    deployer::{forgotten, not_known_yet},
     detail::Detail,
     ending::{Ending, Standing, standing},
     failed, handle, not_submitted,
+    outcome::{over, progress},
     place::{Place, attempts, mark, within},
     refused, unpack,
     watch::Known,
@@ -35,14 +32,12 @@ use crate::{
 /// A server that is ready has published its endpoint; a shared directory may be late to show it.
 const ENDPOINT: Duration = Duration::from_mins(5);
 /// What files that the load generator writes may have at most.
-const PROGRESS_BYTES: u64 = 4 << 20;
-const LOG_BYTES: u64 = 64 * 1024;
+pub(super) const PROGRESS_BYTES: u64 = 4 << 20;
 const SMALL: u64 = 1024;
-const TAIL_LINES: usize = 30;
-const LOG: &str = "benchmarker.log";
+pub(super) const LOG: &str = "benchmarker.log";
 /// What the load generator reads.
 const CONFIG: &str = "run_config.json";
-const PROGRESS: &str = "progress.json";
+pub(super) const PROGRESS: &str = "progress.json";
 /// Runs that the server's job is to carry out.
 const QUEUE: &str = "queue";
 /// The file of a run in its server's job that names the server's directory.
@@ -57,12 +52,6 @@ pub(super) struct Marked {
     pub(super) attempt: u32,
     /// Its id; absent when its mark was taken in its place, so that it cannot come to life.
     pub(super) job: Option<JobId>,
-}
-
-/// Only the header of a file, of whatever version.
-#[derive(Deserialize)]
-struct Versioned {
-    header: FormatHeader,
 }
 
 impl SlurmBackend {
@@ -247,8 +236,11 @@ impl SlurmBackend {
         let (index, place, detail) = self.job_of(handle)?;
         let (standing, facts) = match self.known(index, &detail.job).await? {
             Known::Facts(facts) => (standing(&facts), Some(facts)),
-            Known::NotYet => return Err(not_known_yet(handle, &detail)),
-            Known::Gone => (Standing::Over(forgotten()), None),
+            // Slurm without accounts forgets a job some minutes after its end: its own last word tells that it is over.
+            Known::NotYet if detail.within.is_some() || !has_ended(place, &detail).await? => {
+                return Err(not_known_yet(handle, &detail));
+            }
+            Known::NotYet | Known::Gone => (Standing::Over(forgotten()), None),
         };
         // In this order: what a job that is over has written is final.
         let progress = progress(place, &detail).await?.map(Box::new);
@@ -268,7 +260,12 @@ impl SlurmBackend {
             }
             Standing::Runs if ended_within => {
                 let words = "goes on, but the load generator in it has ended".to_owned();
-                over(place, &detail, progress, Ending { reason: None, words }).await
+                let ending = Ending {
+                    reason: None,
+                    by_slurm: false,
+                    words,
+                };
+                over(place, &detail, progress, ending).await
             }
             Standing::Runs => Ok(RunStatus::Running(progress)),
             Standing::Over(ending) => over(place, &detail, progress, ending).await,
@@ -348,57 +345,9 @@ fn detail(reach: &SlurmReach, directory: &RemotePath, attempt: u32, job: JobId) 
     }
 }
 
-async fn has_ended(place: &Place, detail: &Detail) -> Result<bool, BackendError> {
+pub(super) async fn has_ended(place: &Place, detail: &Detail) -> Result<bool, BackendError> {
     let path = within(&detail.directory, "ended.txt")?;
     Ok(place.cluster.stat(&path).await.map_err(failed)?.is_some())
-}
-
-async fn progress(place: &Place, detail: &Detail) -> Result<Option<Progress>, BackendError> {
-    let path = within(&detail.directory, PROGRESS)?;
-    let operation = || format!("read {path}");
-    let Some(text) = place.cluster.read(&path, PROGRESS_BYTES).await.map_err(failed)? else {
-        return Ok(None);
-    };
-    let permanent = |error: serde_json::Error| BackendError::permanent(operation(), error);
-    let Versioned { header } = serde_json::from_slice(&text).map_err(permanent)?;
-    PROGRESS_FORMAT
-        .check(&header)
-        .map_err(|error| BackendError::permanent(operation(), error))?;
-    serde_json::from_slice(&text).map(Some).map_err(permanent)
-}
-
-/// The status of a run whose load generator is gone.
-async fn over(
-    place: &Place,
-    detail: &Detail,
-    progress: Option<Box<Progress>>,
-    ending: Ending,
-) -> Result<RunStatus, BackendError> {
-    let state = progress.as_ref().map(|progress| progress.state);
-    let (reason, what) = match state {
-        Some(RunState::Completed) => return Ok(RunStatus::Completed(progress)),
-        Some(RunState::Stopped) => return Ok(RunStatus::Stopped(progress)),
-        Some(RunState::Failed) => {
-            let error = progress.and_then(|progress| progress.error);
-            (
-                None,
-                error.unwrap_or_else(|| "the load generator gave up and does not say why".to_owned()),
-            )
-        }
-        Some(RunState::Waiting | RunState::Running) | None => (
-            ending.reason,
-            "the load generator did not come to its end".to_owned(),
-        ),
-    };
-    let log = place
-        .cluster
-        .tail(&within(&detail.directory, LOG)?, LOG_BYTES)
-        .await;
-    Ok(RunStatus::Failed(Failure {
-        reason: reason.unwrap_or(FailureReason::LoadFailed),
-        message: format!("{what}; its job {} {}", detail.job, ending.words),
-        log_tail: last_lines(&log.map_err(failed)?.unwrap_or_default(), TAIL_LINES),
-    }))
 }
 
 impl LoadRunner for SlurmBackend {

@@ -300,7 +300,59 @@ async fn a_run_that_was_cut_off_says_what_ended_it() {
     )
     .await;
     check("NODE_FAIL", "running", FailureReason::LoadFailed, "a node failed").await;
+    // Slurm's signal makes it leave in order, and nobody of ours has asked.
+    check("CANCELLED", "stopped", FailureReason::Cancelled, "was cancelled").await;
+    check("PREEMPTED", "stopped", FailureReason::LoadFailed, "pre-empted").await;
     check("FAILED", "failed", FailureReason::LoadFailed, "does not say why").await;
+}
+
+#[tokio::test]
+async fn a_job_whose_time_is_up_leaves_the_rest_to_another() {
+    let site = Site::new(Life::Run);
+    let handle = LoadRunner::ensure(&site.backend, &config(&run("1")), &load())
+        .await
+        .expect("it starts");
+    let job = site.job(&handle.name);
+    let said = String::from_utf8_lossy(&progress("stopped"))
+        .replace("\"error\":null", "\"error\":\"the job's time is nearly up\"");
+    let path = format!("{}/progress.json", job.request.directory);
+    site.cluster.store(&path, said.as_bytes());
+    site.cluster.end(&job.id, JobState::parse("FAILED"), 130);
+    let status = LoadRunner::observe(&site.another(), &handle)
+        .await
+        .expect("it can be observed");
+    let RunStatus::Failed(failure) = status else {
+        panic!("{status:?}")
+    };
+    assert_eq!(failure.reason, FailureReason::TimeLimit);
+    assert_eq!(failure.message, "the job's time is nearly up");
+}
+
+#[tokio::test]
+async fn a_job_that_slurm_has_forgotten_is_over_by_its_own_word() {
+    let site = Site::new(Life::Run);
+    let handle = LoadRunner::ensure(&site.backend, &config(&run("1")), &load())
+        .await
+        .expect("it starts");
+    let job = site.job(&handle.name);
+    let directory = job.request.directory.clone();
+    site.cluster.end(&job.id, JobState::Completed, 0);
+    site.cluster.forget(&job.id);
+    let error = LoadRunner::observe(&site.another(), &handle)
+        .await
+        .expect_err("it may live");
+    assert!(error.retryable, "{error:?}");
+    site.cluster
+        .store(&format!("{directory}/progress.json"), &progress("completed"));
+    site.cluster
+        .store(&format!("{directory}/ended.txt"), b"0 the load generator\n");
+    let status = LoadRunner::observe(&site.another(), &handle)
+        .await
+        .expect("it can be observed");
+    assert!(matches!(status, RunStatus::Completed(_)), "{status:?}");
+    LoadRunner::end(&site.another(), &handle)
+        .await
+        .expect("nothing of it lives");
 }
 
 #[tokio::test]

@@ -39,6 +39,14 @@ impl Daemon {
         })
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Fails, with the end of its log, if it has ended.
     pub(super) fn expect_alive(&mut self) -> anyhow::Result<()> {
         let Some(status) = self.child.try_wait()? else {
@@ -78,15 +86,23 @@ impl Drop for Daemon {
 /// Ends by force what still lives of a Slurm: its environment names the configuration.
 pub(super) fn end_all_of(configuration: &Path) {
     let variable = format!("SLURM_CONF={}", configuration.display());
-    for pid in with_variable(&variable) {
+    for pid in with_variables(&[variable]) {
         shell::say(&format!("process {pid} of {} is ended", configuration.display()));
         // It may end by itself in the meantime.
         let _ = processes::kill(pid);
     }
 }
 
-/// The processes whose environment has this variable with this value, as `NAME=value`; one that has ended has none.
-fn with_variable(variable: &str) -> Vec<u32> {
+/// Ends by force the processes whose environment has all of these variables, as `NAME=value`.
+pub(super) fn end_all_with(variables: &[String]) {
+    for pid in with_variables(variables) {
+        // It may end by itself in the meantime.
+        let _ = processes::kill(pid);
+    }
+}
+
+/// The processes whose environment has these variables; one that has ended has none.
+fn with_variables(variables: &[String]) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -95,9 +111,12 @@ fn with_variable(variable: &str) -> Vec<u32> {
         .filter_map(|entry| entry.file_name().to_string_lossy().parse::<u32>().ok());
     let has_it = |pid: &u32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment
-            .split(|byte| *byte == 0)
-            .any(|one| one == variable.as_bytes())
+        let has = |variable: &String| {
+            environment
+                .split(|byte| *byte == 0)
+                .any(|one| one == variable.as_bytes())
+        };
+        variables.iter().all(has)
     };
     pids.filter(|pid| *pid != std::process::id() && has_it(pid))
         .collect()

@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read as _, Write as _},
+    net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use crate::{e2e::world::wait_for, shell};
 
@@ -26,12 +27,25 @@ impl Firecrest {
     /// Starts a simulator whose files are those of a folder, at its own path, and whose jobs go to this Slurm as the user
     /// who runs this.
     pub(super) fn start(root: &Path, slurm_configuration: &Path) -> anyhow::Result<Self> {
+        Self::start_at(root, slurm_configuration, None, &[])
+    }
+
+    /// The same at a port, with further options.
+    pub(super) fn start_at(
+        root: &Path,
+        slurm_configuration: &Path,
+        port: Option<u16>,
+        options: &[&str],
+    ) -> anyhow::Result<Self> {
         let configuration = root.with_file_name("firecrest.toml");
         fs::write(&configuration, site(root)?)?;
         let mut command = Command::new(shell::target().join("debug/firecrest-sim"));
         command
             .args(["serve", "--transfer-poll", "1s", "--config"])
             .arg(configuration)
+            .arg("--listen")
+            .arg(format!("127.0.0.1:{}", port.unwrap_or(0)))
+            .args(options)
             .env("SLURM_CONF", slurm_configuration)
             .stdout(Stdio::piped());
         let mut child = command.spawn().context("failed to start firecrest-sim")?;
@@ -49,6 +63,44 @@ impl Firecrest {
             }
         }
         Ok(started)
+    }
+
+    /// Where it listens.
+    pub(super) fn port(&self) -> anyhow::Result<u16> {
+        let url = self
+            .variables
+            .get("FIRECREST_URL")
+            .context("the simulator tells no address")?;
+        let port = url
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.trim_end_matches('/').parse().ok());
+        port.with_context(|| format!("no port in {url}"))
+    }
+
+    /// Orders a failure, by the simulator's control endpoint.
+    pub(super) fn fail(&self, order: &serde_json::Value) -> anyhow::Result<()> {
+        let body = order.to_string();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port()?))?;
+        write!(
+            stream,
+            "POST /_sim/failures HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(
+            answer.starts_with("HTTP/1.1 2"),
+            "the simulator refuses the order {body}: {answer}"
+        );
+        Ok(())
+    }
+
+    /// `kill -9`: whatever it was doing is cut.
+    pub(super) fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Ends it as a terminal would.

@@ -14,11 +14,36 @@ use std::{
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use super::{campaign, site::Site, sshd, sshd::Sshd};
+use super::{scene::load_generator, site::Site, sshd, sshd::Sshd};
 use crate::{
     e2e::world::{self, World, expect_exit, number, query, wait_for},
     shell,
 };
+
+/// A server and a load generator, with words in capitals for what differs.
+const CONFIGURATION: &str = "version: 1
+defaults:
+  slos: [ttft p95 <= 10s]
+  rate_levels: [20, 30]
+  warmup_duration: 2s
+  measurement_duration: 8s
+  exact_windows: true
+dataset: { input_length: 64, output_length: 16 }
+experiments:
+  - model: quickstart
+    deployment: slurm
+    backend: sim
+    cluster: CLUSTER
+    site: generic
+    scratch_base: SCRATCH
+    partition: normal
+    server_time_limit: 00:10:00
+    benchmarker: BENCHMARKER
+    benchmarker_partition: debug
+    benchmarker_time_limit: 00:10:00
+    port: 0
+    command: [GIPFEL, sim, --host, '{host}', --port, '{port}', --model, '{model}']
+";
 
 /// A way to the Slurm, and how gipfel is told of it.
 struct Way {
@@ -33,7 +58,7 @@ struct Way {
 /// Plays both ways.
 pub(super) fn play(site: &Site) -> anyhow::Result<()> {
     world::build()?;
-    let load_generator = campaign::load_generator()?;
+    let load_generator = load_generator()?;
     let commands = Way {
         cluster: "commands",
         options: words(&["--cluster", "commands"]),
@@ -108,7 +133,7 @@ impl<'a> Scene<'a> {
     }
 
     fn write(&self, benchmarker: &str) -> anyhow::Result<()> {
-        let text = campaign::CONFIGURATION
+        let text = CONFIGURATION
             .replace("[20, 30]", "[30]")
             .replace("8s", "5s")
             .replace(

@@ -2,8 +2,11 @@
 
 mod campaign;
 mod daemon;
+mod faults;
 mod firecrest;
 mod lives;
+mod run;
+mod scene;
 mod site;
 mod sshd;
 
@@ -11,12 +14,13 @@ use std::{path::Path, process::Command};
 
 use anyhow::{bail, ensure};
 
+pub(crate) use self::faults::Extent;
 use self::{
     firecrest::Firecrest,
     site::{Site, SiteOptions},
     sshd::Sshd,
 };
-use super::world::World;
+use super::world::{self, World};
 use crate::shell;
 
 /// The way of whole campaigns.
@@ -25,24 +29,69 @@ const CAMPAIGNS: &str = "campaigns";
 /// The way of what lives, from any laptop.
 const LIVES: &str = "lives";
 
-/// Plays these ways to a Slurm, one after the other, with these promises or all.
-pub(crate) fn play(ways: &[String], only: &[String]) -> anyhow::Result<()> {
+/// The way of campaigns that something happens to.
+const FAULTS: &str = "faults";
+
+/// What is played of a Slurm.
+pub(crate) struct Choice<'a> {
+    /// The ways, one after the other.
+    pub(crate) ways: &'a [String],
+    /// The promises of the ways; all if it is empty.
+    pub(crate) only: &'a [String],
+    /// The faults; all if it is empty.
+    pub(crate) faults: &'a [String],
+    /// Only what fits into CI.
+    pub(crate) short: bool,
+    /// How far the faults go.
+    pub(crate) extent: Extent,
+}
+
+/// Plays what was chosen.
+pub(crate) fn play(choice: &Choice<'_>) -> anyhow::Result<()> {
+    let is_named = |way: &str| choice.ways.iter().any(|named| named == way);
+    let promises: Vec<&String> = choice
+        .ways
+        .iter()
+        .filter(|way| ![CAMPAIGNS, LIVES, FAULTS].contains(&way.as_str()))
+        .collect();
     shell::run(&mut shell::cargo(&[
         "build",
         "--package",
         "firecrest-sim",
         "--bins",
     ]))?;
+    if !promises.is_empty() {
+        play_promises(&promises, choice.only)?;
+    }
+    let with_faults = is_named(FAULTS) || !choice.faults.is_empty();
+    if is_named(CAMPAIGNS) || is_named(LIVES) || with_faults {
+        world::build()?;
+    }
+    if is_named(CAMPAIGNS) {
+        let world = World::new("slurm-campaigns")?;
+        let site = Site::start(&world.folder.join("site"), SiteOptions::default())?;
+        campaign::play(&site)?;
+    }
+    if is_named(LIVES) {
+        let world = World::new("slurm-lives")?;
+        let site = Site::start(&world.folder.join("site"), SiteOptions::default())?;
+        lives::play(&site)?;
+        site.expect_no_jobs()?;
+    }
+    if with_faults {
+        faults::play(choice.faults, choice.short, choice.extent)?;
+    }
+    Ok(())
+}
+
+/// Plays the promises of these ways, with these or all.
+fn play_promises(ways: &[&String], only: &[String]) -> anyhow::Result<()> {
     let mut suite = shell::cargo(&["build", "--package", "gipfel-slurm-backend"]);
     shell::run(suite.args(["--example", "cluster_suite"]))?;
     let world = World::new("slurm")?;
     let site = Site::start(&world.folder.join("site"), SiteOptions::default())?;
     for way in ways {
-        match way.as_str() {
-            CAMPAIGNS => campaign::play(&site)?,
-            LIVES => lives::play(&site)?,
-            _ => play_way(&world, &site, way, only)?,
-        }
+        play_way(&world, &site, way, only)?;
         site.expect_no_jobs()?;
     }
     drop(site);
@@ -79,7 +128,7 @@ fn play_way(world: &World, site: &Site, way: &str, only: &[String]) -> anyhow::R
             firecrest.stop()?;
             played
         }
-        _ => bail!("`{way}` is no way to a Slurm: commands, ssh, firecrest"),
+        _ => bail!("`{way}` is no way to a Slurm: commands, ssh, firecrest, campaigns, lives, faults"),
     }
 }
 

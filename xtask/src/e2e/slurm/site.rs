@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use super::daemon::{Daemon, end_all_of};
+use super::daemon::{Daemon, end_all_of, end_all_with};
 use crate::{
     e2e::world::{pause, wait_for},
     shell,
@@ -184,8 +184,35 @@ impl Site {
         }
     }
 
+    /// Sends a daemon a signal, by their names.
+    pub(super) fn signal(&self, daemon: &str, signal: &str) -> anyhow::Result<()> {
+        let found = self.daemons.iter().find(|one| one.name() == daemon);
+        let found = found.with_context(|| format!("no daemon is called {daemon}"))?;
+        let number = format!("-{signal}");
+        shell::read(Command::new("kill").args([&number, &found.pid().to_string()]))?;
+        Ok(())
+    }
+
+    /// Takes a node down, or gives it back.
+    pub(super) fn set_node(&self, node: &str, state: &str) -> anyhow::Result<()> {
+        let (node, state) = (format!("nodename={node}"), format!("state={state}"));
+        shell::read(
+            self.command("scontrol")
+                .args(["update", &node, &state, "reason=e2e"]),
+        )?;
+        Ok(())
+    }
+
+    /// Ends by force what a job has on the nodes.
+    pub(super) fn kill_job(&self, job: &str) {
+        end_all_with(&[
+            format!("SLURM_CONF={}", self.configuration().display()),
+            format!("SLURM_JOB_ID={job}"),
+        ]);
+    }
+
     /// Ends all jobs, as far as the controller still answers.
-    fn end_jobs(&self) {
+    pub(super) fn end_jobs(&self) {
         let Ok(user) = user() else {
             return;
         };
@@ -271,8 +298,11 @@ fn configuration(folder: &Path, ports: &[u16], user: &str, options: SiteOptions)
     let (controller, of_nodes) = ports
         .split_first()
         .map_or((0, [].as_slice()), |(first, rest)| (*first, rest));
+    // Jobs take ports by their numbers: those of another Slurm on this machine shall be others.
+    let first_job = 1 + controller % 9000;
     let mut text = format!(
         "ClusterName=e2e\n\
+         FirstJobId={first_job}\n\
          SlurmctldHost=localhost(127.0.0.1)\n\
          SlurmctldPort={controller}\n\
          SlurmUser={user}\n\

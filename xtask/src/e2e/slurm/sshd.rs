@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::TcpStream,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -77,6 +78,22 @@ impl Sshd {
             daemon,
             folder: folder.to_owned(),
         })
+    }
+
+    /// Writes a program `ssh` into a folder that knows the host, for those who find it by `PATH`.
+    pub(super) fn write_client(&self, folder: &Path) -> anyhow::Result<()> {
+        fs::create_dir_all(folder)?;
+        let found = shell::read(Command::new("sh").args(["-c", "command -v ssh"]))?;
+        let configuration = self.client_configuration();
+        let script = format!(
+            "#!/bin/sh\nexec {} -F '{}' \"$@\"\n",
+            found.trim(),
+            configuration.display()
+        );
+        let program = folder.join("ssh");
+        fs::write(&program, script)?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        Ok(())
     }
 
     /// The client's configuration, for `ssh -F`.
