@@ -200,6 +200,14 @@ impl SlurmSettings {
                 "`same-job` is for servers that are Slurm jobs; this one is a URL",
             );
         }
+        let is_far = self.cluster != Some(ClusterKind::Commands);
+        if has_server && is_far && self.benchmarker == Some(BenchmarkerKind::Local) {
+            section.reading.warn(
+                &section.place_of_key("benchmarker"),
+                "the load of this machine reaches the server through a tunnel over ssh, whose time counts as the \
+                 server's latency; it lives as long as gipfel does",
+            );
+        }
         let own = LOAD_KEYS
             .iter()
             .filter(|key| !uses_slurm && **key != "benchmarker" && section.has(key));

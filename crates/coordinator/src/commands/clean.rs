@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use firecrest_client::JobId;
 use gipfel_experiment::{Driver, Journal};
-use gipfel_model::format_duration;
+use gipfel_model::{CampaignId, format_duration};
 use gipfel_slurm_backend::{Leftover, Living, Place};
 
 use crate::{
@@ -56,15 +56,7 @@ enum Fate {
 /// What becomes of a job by what the user has named.
 fn fate(alive: &Living, named: Option<&str>, all: bool) -> Fate {
     match named {
-        Some(name)
-            if belongs(
-                name,
-                alive.campaign.as_ref().map(gipfel_model::CampaignId::as_str),
-                &alive.id,
-            ) =>
-        {
-            Fate::End
-        }
+        Some(name) if belongs(name, alive.campaign.as_ref().map(CampaignId::as_str), &alive.id) => Fate::End,
         Some(_) => Fate::Leave,
         None if alive.kept && !all => Fate::Keep,
         None => Fate::End,
@@ -185,7 +177,7 @@ fn remove_files(
 
 fn is_removed(leftover: &Leftover, arguments: &CleanArguments, now: i64) -> bool {
     let age = Duration::from_secs(u64::try_from(now - leftover.modified).unwrap_or(0));
-    let campaign = leftover.campaign.as_ref().map(gipfel_model::CampaignId::as_str);
+    let campaign = leftover.campaign.as_ref().map(CampaignId::as_str);
     let is_meant = match &arguments.campaign {
         Some(name) => belongs(name, campaign, leftover.id.as_deref().unwrap_or_default()),
         None => true,

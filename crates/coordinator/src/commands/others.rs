@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gipfel_experiment::Journal;
+use gipfel_experiment::{Journal, LiveObject};
 use gipfel_model::CampaignId;
 
 use crate::words;
@@ -17,17 +17,32 @@ pub(crate) fn may_live(results_dir: &Path, except: Option<&CampaignId>) -> Vec<S
         .collect()
 }
 
+/// A line for each campaign of which something may live on this machine.
+pub(crate) fn on_this_machine(results_dir: &Path) -> Vec<String> {
+    let campaigns = Journal::campaigns(results_dir).unwrap_or_default();
+    let names = |id: &CampaignId| {
+        let campaign = Journal::load(results_dir, id).ok()?;
+        let live = campaign.live().into_iter().filter(|live| !is_far(live));
+        let names: Vec<String> = live.map(|live| live.to_string()).collect();
+        (!names.is_empty()).then(|| format!("campaign {id}: {}", names.join(", ")))
+    };
+    campaigns.iter().filter_map(names).collect()
+}
+
+/// Whether it lives on a cluster, as its handle says.
+fn is_far(live: &LiveObject) -> bool {
+    live.handle
+        .as_ref()
+        .is_some_and(|handle| handle.system == "slurm")
+}
+
 fn line(results_dir: &Path, id: &CampaignId) -> Option<String> {
     let campaign = Journal::load(results_dir, id).ok()?;
     let (kept, left): (Vec<_>, Vec<_>) = campaign.live().into_iter().partition(|live| live.kept);
     let names: Vec<String> = left.iter().map(ToString::to_string).collect();
     if !names.is_empty() {
         let command = |verb: &str| words::command(&format!("{verb} {id}"), results_dir);
-        let is_far = left
-            .iter()
-            .filter_map(|live| live.handle.as_ref())
-            .any(|handle| handle.system == "slurm");
-        let place = if is_far {
+        let place = if left.iter().any(is_far) {
             "may still live on a cluster"
         } else {
             "may still use this machine"

@@ -23,7 +23,7 @@ use crate::{
 pub(crate) fn ps(arguments: &PsArguments) -> Result<Exit, Failure> {
     let results_dir = &arguments.clusters.results_dir;
     let places = survey::places(arguments.config.as_deref(), &arguments.clusters)?;
-    let here = others::may_live(results_dir, None);
+    let here = others::on_this_machine(results_dir);
     if here.is_empty() {
         survey::expect_some(&places, results_dir)?;
     }

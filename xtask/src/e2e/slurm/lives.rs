@@ -163,6 +163,7 @@ impl<'a> Scene<'a> {
 
     fn by_ssh(&self) -> anyhow::Result<()> {
         let job = self.keep("local.yaml")?;
+        self.went_through_a_tunnel()?;
         self.is_told(&job)?;
         let run = self.latest_run("results")?;
         let printed = self.succeed(&words(&["connect", &run, "--print"]))?;
@@ -282,6 +283,20 @@ impl<'a> Scene<'a> {
         shell::run(self.site.command("scancel").arg(&job))
     }
 
+    /// The load generator sent to another port of this machine than the server listens on.
+    fn went_through_a_tunnel(&self) -> anyhow::Result<()> {
+        let found = self.world.find("run_config", ".json")?;
+        let configuration: Value = serde_json::from_slice(&fs::read(found.first().context("a run")?)?)?;
+        let sent = configuration["endpoint"]["url"].as_str().unwrap_or_default();
+        let deployment = configuration["deployment_id"].as_str().unwrap_or_default();
+        let endpoint = fs::read_to_string(self.scratch.join(deployment).join("endpoint.txt"))?;
+        ensure!(
+            sent.starts_with("http://127.0.0.1:") && sent != endpoint.trim(),
+            "the load went to {sent}, and the server is at {endpoint}"
+        );
+        Ok(())
+    }
+
     /// Opens a tunnel, asks the server through it, and closes it as a terminal would.
     fn tunnel(&self, name: &str) -> anyhow::Result<()> {
         let mut child = Tunnel(
@@ -290,13 +305,27 @@ impl<'a> Scene<'a> {
                 .spawn()?,
         );
         let stdout = child.0.stdout.take().context("it prints")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
+        let mut lines = BufReader::new(stdout).lines();
+        let mut next = || {
+            lines
+                .next()
+                .context("it has ended")?
+                .context("its output breaks off")
+        };
+        let line = next()?;
         shell::say(&line);
         let url = line
             .split_whitespace()
             .next()
             .and_then(|url| url.strip_prefix("http://"));
+        // An ssh that is gone is replaced.
+        let ssh = shell::read(Command::new("pgrep").args(["-P", &child.0.id().to_string(), "ssh"]))?;
+        shell::run(Command::new("kill").arg(ssh.trim()))?;
+        for expected in ["the tunnel has broken", "leads to the server again"] {
+            let line = next()?;
+            shell::say(&line);
+            ensure!(line.contains(expected), "`{line}` lacks `{expected}`");
+        }
         let mut stream = TcpStream::connect(url.context("it prints a URL")?)?;
         stream.write_all(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
