@@ -1,7 +1,8 @@
 //! What to do about a failure.
 
 use gipfel_backend::{Failure, FailureReason};
-use gipfel_model::{BackendKind, ExperimentSpec, deployment::Placement};
+use gipfel_model::{BackendKind, BenchmarkerKind, DeploymentKind, ExperimentSpec, deployment::Placement};
+use gipfel_slurm_backend::cluster::refusal::{JobRole, Refusal};
 
 const NO_HTTP2: &str = "does the server speak HTTP/2? Without TLS few do: leave `http2` (`--http2`) out";
 
@@ -140,6 +141,9 @@ pub(crate) fn of_error(error: &anyhow::Error) -> Option<&'static str> {
 
 /// What to do about an experiment's failure.
 pub(crate) fn of_failure(failure: &Failure, experiment: &ExperimentSpec) -> String {
+    if let Some(remedy) = of_slurm(&failure.message, experiment) {
+        return remedy;
+    }
     if let Some(remedy) = of_text(&failure.message) {
         return remedy.to_owned();
     }
@@ -181,6 +185,18 @@ pub(crate) fn of_failure(failure: &Failure, experiment: &ExperimentSpec) -> Stri
         }
         FailureReason::Cancelled => "`gipfel run` again measures it".to_owned(),
     }
+}
+
+/// What to do about a job that Slurm refused or will never start.
+fn of_slurm(message: &str, experiment: &ExperimentSpec) -> Option<String> {
+    let uses_slurm = experiment.deployment.placement.kind() == DeploymentKind::Slurm
+        || experiment.load.kind() == BenchmarkerKind::Slurm;
+    // Words that a server's log may hold as well mean something only where Slurm has said them.
+    let is_slurms = ["Slurm refuses", "Slurm will never start"]
+        .iter()
+        .any(|words| message.contains(words));
+    let refusal = Refusal::of_text(message).filter(|_| uses_slurm && is_slurms)?;
+    Some(refusal.remedy(JobRole::of_message(message)))
 }
 
 /// The settings that save memory, by their names in `backend_config`.
@@ -235,5 +251,38 @@ mod tests {
             Some("free some space"),
         );
         check("it died", None);
+    }
+
+    #[test]
+    fn refusals_of_slurm_name_the_keys_of_their_job() {
+        let text = "experiments: [{ model: m, backend: vllm, deployment: slurm, rate_levels: [1] }]\n";
+        let plan = gipfel_config::parse(text, "a.yaml").expect("a plan");
+        let check = |message: &str, expected: &str| {
+            let failure = Failure {
+                reason: gipfel_backend::FailureReason::ServerFailed,
+                message: message.to_owned(),
+                log_tail: String::new(),
+            };
+            let remedy = of_failure(&failure, &plan.experiments[0]);
+            assert!(remedy.starts_with(expected), "{remedy}");
+        };
+        let refused = "submit gipfel-r-1: clariden: failed to submit gipfel-r-1: Slurm refuses";
+        let invalid = "sbatch: error: Batch job submission failed: Invalid partition name specified";
+        check(
+            &format!("{refused} the server's job: {invalid}"),
+            "set `partition`",
+        );
+        check(
+            &format!("{refused} the load generator's job: {invalid}"),
+            "set `benchmarker_partition`",
+        );
+        check(
+            "Slurm will never start the server's job 7 (PartitionTimeLimit); it was cancelled",
+            "shorten `server_time_limit`",
+        );
+        check(
+            "the server's job 7 ended; its log says: invalid partition of the key-value cache",
+            "the last lines above",
+        );
     }
 }

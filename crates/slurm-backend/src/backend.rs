@@ -14,6 +14,7 @@ mod unpack;
 mod usage;
 mod watch;
 mod whose;
+mod why;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

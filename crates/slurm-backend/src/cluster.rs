@@ -4,7 +4,9 @@ mod assembly;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod firecrest;
+pub mod offers;
 mod paths;
+pub mod refusal;
 pub mod shell;
 #[cfg(feature = "simulated")]
 pub mod simulated;
@@ -18,6 +20,8 @@ use firecrest_client::{
     Sha256,
 };
 use gipfel_backend::BoxFuture;
+
+use self::offers::Offers;
 
 /// A cluster with Slurm, and the one way in which it is reached.
 ///
@@ -108,6 +112,15 @@ pub trait Cluster: Send + Sync {
 
     /// Cancels a job, with its steps; one that has ended or is unknown is no error.
     fn cancel<'a>(&'a self, id: &'a JobId) -> BoxFuture<'a, Result<(), ClusterError>>;
+
+    /// What Slurm offers, as far as this way tells it.
+    fn offers(&self) -> BoxFuture<'_, Result<Offers, ClusterError>>;
+
+    /// What Slurm would make of a job, in its words; nothing is submitted. Nothing where this way cannot ask.
+    fn try_out<'a>(&'a self, request: &'a JobRequest) -> BoxFuture<'a, Result<Option<String>, ClusterError>>;
+
+    /// The bytes that are free where a directory lies; nothing where this way does not tell.
+    fn free<'a>(&'a self, directory: &'a RemotePath) -> BoxFuture<'a, Result<Option<u64>, ClusterError>>;
 }
 
 /// A file of a split one, and its checksum.

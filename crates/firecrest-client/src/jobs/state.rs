@@ -111,8 +111,7 @@ pub enum PendingReason {
     Untold,
     /// For its turn, for nodes, for a time, for other jobs.
     Waits(String),
-    /// A limit of its user, account or quality of service: it starts if the limit is of what runs at once,
-    /// and never if it is of a single job.
+    /// A limit of its user, account or quality of service, of what runs at once or was given to them.
     Limit(String),
     /// It asks for what will not be given.
     Never(String),
@@ -138,7 +137,7 @@ impl PendingReason {
         let reason = text.split([' ', ',', '(']).next().unwrap_or_default();
         if matches!(reason, "" | "None") {
             Self::Untold
-        } else if NEVER.contains(&reason) {
+        } else if NEVER.contains(&reason) || is_of_one_job(reason) {
             Self::Never(reason.to_owned())
         } else if reason.starts_with("Assoc") || reason.starts_with("QOS") {
             Self::Limit(reason.to_owned())
@@ -146,6 +145,12 @@ impl PendingReason {
             Self::Waits(reason.to_owned())
         }
     }
+}
+
+/// Whether a limit is of what a single job may ask for: no job that ends makes room below it.
+fn is_of_one_job(reason: &str) -> bool {
+    let is_limit = reason.starts_with("Assoc") || reason.starts_with("QOS");
+    is_limit && (reason.contains("PerJob") || reason.contains("PerNode") || reason.starts_with("QOSMin"))
 }
 
 #[cfg(test)]
@@ -191,6 +196,16 @@ mod tests {
             "QOSMaxJobsPerUserLimit",
             PendingReason::Limit("QOSMaxJobsPerUserLimit".to_owned()),
         );
+        for limit in [
+            "QOSMaxNodePerJobLimit",
+            "AssocMaxWallDurationPerJobLimit",
+            "QOSMinNode",
+        ] {
+            check(limit, PendingReason::Never(limit.to_owned()));
+        }
+        for limit in ["QOSMaxNodePerUserLimit", "AssocGrpCpuLimit", "AssocMaxJobsLimit"] {
+            check(limit, PendingReason::Limit(limit.to_owned()));
+        }
         check(
             "ReqNodeNotAvail, UnavailableNodes:nid1",
             PendingReason::Waits("ReqNodeNotAvail".to_owned()),

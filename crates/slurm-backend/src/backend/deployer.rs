@@ -21,9 +21,10 @@ use super::{
     refused, usage,
     watch::Known,
     whose::Whose,
+    why,
 };
 use crate::{
-    cluster::{JobFacts, JobRequest},
+    cluster::{JobFacts, JobRequest, offers::Asked, refusal::JobRole},
     render::{self, RenderedJob, ServerJob},
 };
 
@@ -94,12 +95,15 @@ impl SlurmBackend {
                 self.forget_list(index);
                 Ok(handle(id.as_str(), &detail(attempt, job)))
             }
-            Err(failure) => Err(not_submitted(
-                id.as_str(),
-                failure,
-                |job| detail(attempt, job),
-                FailureReason::ServerFailed,
-            )),
+            Err(failure) => {
+                let asked = Asked::of_server(place.cluster.name(), spec, slurm, &place.site);
+                Err(not_submitted(
+                    id.as_str(),
+                    why::explained(place, &asked, failure).await,
+                    |job| detail(attempt, job),
+                    FailureReason::ServerFailed,
+                ))
+            }
         }
     }
 
@@ -146,7 +150,9 @@ impl SlurmBackend {
             Standing::Queued => DeploymentStatus::Queued,
             Standing::Never(reason) => {
                 place.cluster.cancel(&detail.job).await.map_err(failed)?;
-                DeploymentStatus::Ended(never(&detail, &reason))
+                DeploymentStatus::Ended(
+                    why::never(place, JobRole::Server, &detail.job, Some(&facts), &reason).await,
+                )
             }
             Standing::Runs => self.server_that_runs(handle, place, &detail, &facts).await?,
             Standing::Over(ending) => {
@@ -300,18 +306,6 @@ pub(super) fn forgotten() -> Ending {
     Ending {
         reason: None,
         words: "is one that Slurm no longer knows".to_owned(),
-    }
-}
-
-/// The failure of a job that would wait for ever.
-pub(super) fn never(detail: &Detail, reason: &str) -> Failure {
-    Failure {
-        reason: FailureReason::TimeLimit,
-        message: format!(
-            "Slurm will never start the job {}: {reason}; it was cancelled",
-            detail.job
-        ),
-        log_tail: String::new(),
     }
 }
 

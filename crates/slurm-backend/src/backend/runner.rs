@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::{
     SlurmBackend,
-    deployer::{forgotten, last_lines, never, not_known_yet},
+    deployer::{forgotten, last_lines, not_known_yet},
     detail::Detail,
     ending::{Ending, Standing, standing},
     failed, handle, not_submitted,
@@ -25,9 +25,10 @@ use super::{
     refused, unpack,
     watch::Known,
     whose::Whose,
+    why,
 };
 use crate::{
-    cluster::FilePiece,
+    cluster::{FilePiece, offers::Asked, refusal::JobRole},
     render::{self, BenchmarkerJob, QueuedRun},
 };
 
@@ -127,7 +128,11 @@ impl SlurmBackend {
                 self.forget_list(index);
                 Ok(handle(id, &of(job)))
             }
-            Err(failure) => Err(not_submitted(id, failure, of, FailureReason::LoadFailed)),
+            Err(failure) => {
+                let asked = Asked::of_load(place.cluster.name(), load);
+                let failure = why::explained(place, &asked, failure).await;
+                Err(not_submitted(id, failure, of, FailureReason::LoadFailed))
+            }
         }
     }
 
@@ -240,10 +245,10 @@ impl SlurmBackend {
 
     async fn observe_run(&self, handle: &Handle) -> Result<RunStatus, BackendError> {
         let (index, place, detail) = self.job_of(handle)?;
-        let standing = match self.known(index, &detail.job).await? {
-            Known::Facts(facts) => standing(&facts),
+        let (standing, facts) = match self.known(index, &detail.job).await? {
+            Known::Facts(facts) => (standing(&facts), Some(facts)),
             Known::NotYet => return Err(not_known_yet(handle, &detail)),
-            Known::Gone => Standing::Over(forgotten()),
+            Known::Gone => (Standing::Over(forgotten()), None),
         };
         // In this order: what a job that is over has written is final.
         let progress = progress(place, &detail).await?.map(Box::new);
@@ -252,7 +257,14 @@ impl SlurmBackend {
             Standing::Queued => Ok(RunStatus::Queued),
             Standing::Never(reason) => {
                 place.cluster.cancel(&detail.job).await.map_err(failed)?;
-                Ok(RunStatus::Failed(never(&detail, &reason)))
+                // The load generator in the server's job waits with that.
+                let role = match detail.within {
+                    Some(_) => JobRole::Server,
+                    None => JobRole::Load,
+                };
+                Ok(RunStatus::Failed(
+                    why::never(place, role, &detail.job, facts.as_deref(), &reason).await,
+                ))
             }
             Standing::Runs if ended_within => {
                 let words = "goes on, but the load generator in it has ended".to_owned();

@@ -3,6 +3,7 @@
 mod errors;
 mod files;
 mod jobs;
+mod offers;
 
 use std::path::Path;
 
@@ -14,7 +15,10 @@ use gipfel_backend::BoxFuture;
 use tokio::sync::OnceCell;
 
 use self::errors::Fault;
-use super::{Cluster, ClusterError, ClusterFacts, FileFacts, FilePiece, JobFacts, JobRequest, SubmitFailure};
+use super::{
+    Cluster, ClusterError, ClusterFacts, FileFacts, FilePiece, JobFacts, JobRequest, SubmitFailure,
+    offers::Offers,
+};
 
 /// A system behind a FirecREST.
 ///
@@ -223,5 +227,19 @@ impl Cluster for FirecrestCluster {
             cancelled.map_err(|error| self.error(format!("cancel job {id}"), error))?;
             Ok(())
         })
+    }
+
+    fn offers(&self) -> BoxFuture<'_, Result<Offers, ClusterError>> {
+        Box::pin(self.offers_now())
+    }
+
+    /// FirecREST cannot ask.
+    fn try_out<'a>(&'a self, _: &'a JobRequest) -> BoxFuture<'a, Result<Option<String>, ClusterError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// FirecREST does not tell.
+    fn free<'a>(&'a self, _: &'a RemotePath) -> BoxFuture<'a, Result<Option<u64>, ClusterError>> {
+        Box::pin(async { Ok(None) })
     }
 }

@@ -6,6 +6,7 @@ mod frame;
 mod jobs;
 mod local;
 mod observe;
+mod offers;
 mod output;
 mod ssh;
 mod transport;
@@ -33,7 +34,7 @@ pub use self::{
 };
 use super::{
     Cluster, ClusterError, ClusterErrorKind, ClusterFacts, FileFacts, FilePiece, JobFacts, JobRequest,
-    SubmitFailure, words,
+    SubmitFailure, offers::Offers, words,
 };
 
 /// A cluster by Slurm's commands and those of a POSIX shell with GNU's file commands.
@@ -323,5 +324,17 @@ impl Cluster for ShellCluster {
 
     fn cancel<'a>(&'a self, id: &'a JobId) -> BoxFuture<'a, Result<(), ClusterError>> {
         Box::pin(self.cancel_now(id))
+    }
+
+    fn offers(&self) -> BoxFuture<'_, Result<Offers, ClusterError>> {
+        Box::pin(self.offers_now())
+    }
+
+    fn try_out<'a>(&'a self, request: &'a JobRequest) -> BoxFuture<'a, Result<Option<String>, ClusterError>> {
+        Box::pin(self.try_out_now(request))
+    }
+
+    fn free<'a>(&'a self, directory: &'a RemotePath) -> BoxFuture<'a, Result<Option<u64>, ClusterError>> {
+        Box::pin(self.free_now(directory))
     }
 }

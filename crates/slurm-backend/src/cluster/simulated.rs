@@ -49,7 +49,7 @@ use firecrest_client::{JobId, JobState, PendingReason, RemotePath};
 
 use self::mishaps::Plan;
 pub use self::mishaps::{Call, Mishap};
-use super::{ClusterFacts, JobFacts, JobRequest};
+use super::{ClusterFacts, JobFacts, JobRequest, offers::Offers};
 
 /// A cluster whose files, jobs, clock and faults belong to a test.
 pub struct SimulatedCluster {
@@ -95,6 +95,8 @@ type Reaction = Arc<dyn Fn(&SimulatedCluster, &Happening) + Send + Sync>;
 
 struct State {
     facts: ClusterFacts,
+    offers: Offers,
+    free: Option<u64>,
     now: i64,
     directories: BTreeSet<String>,
     files: BTreeMap<String, StoredFile>,
@@ -126,6 +128,8 @@ impl SimulatedCluster {
                 roots: root,
                 most_down: None,
             },
+            offers: Offers::default(),
+            free: None,
             now: 1_790_000_000,
             directories: BTreeSet::new(),
             files: BTreeMap::new(),
@@ -148,6 +152,16 @@ impl SimulatedCluster {
     /// What [`Cluster::facts`](super::Cluster::facts) answers from now on.
     pub fn set_facts(&self, facts: ClusterFacts) {
         self.state().facts = facts;
+    }
+
+    /// What [`Cluster::offers`](super::Cluster::offers) answers from now on; nothing is told before.
+    pub fn set_offers(&self, offers: Offers) {
+        self.state().offers = offers;
+    }
+
+    /// The free bytes of all directories from now on; they are not told before.
+    pub fn set_free(&self, bytes: u64) {
+        self.state().free = Some(bytes);
     }
 
     /// The cluster's clock, in seconds since 1970.

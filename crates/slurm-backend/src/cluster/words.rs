@@ -1,6 +1,6 @@
 //! What the words of Slurm, of file systems and of ssh mean for a call.
 
-use super::ClusterErrorKind;
+use super::{ClusterErrorKind, refusal::Refusal};
 
 /// What a text of a command that failed tells; nothing if it has no word that is known.
 ///
@@ -8,19 +8,15 @@ use super::ClusterErrorKind;
 pub(super) fn kind_of(text: &str) -> Option<ClusterErrorKind> {
     let lower = text.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    let known = [
-        (AWAY, ClusterErrorKind::Away),
-        (FULL, ClusterErrorKind::Full),
-        (ACCOUNT, ClusterErrorKind::Account),
-        (WALLTIME, ClusterErrorKind::Walltime),
-        (LIMIT, ClusterErrorKind::Limit),
-        (PARTITION, ClusterErrorKind::Partition),
-        (FORBIDDEN, ClusterErrorKind::Forbidden),
-    ];
-    known
-        .into_iter()
-        .find(|(words, _)| has(words))
-        .map(|(_, kind)| kind)
+    if has(AWAY) {
+        Some(ClusterErrorKind::Away)
+    } else if has(FULL) {
+        Some(ClusterErrorKind::Full)
+    } else if let Some(refusal) = Refusal::of_text(text) {
+        Some(refusal.kind())
+    } else {
+        has(FORBIDDEN).then_some(ClusterErrorKind::Forbidden)
+    }
 }
 
 const AWAY: &[&str] = &[
@@ -43,44 +39,6 @@ const AWAY: &[&str] = &[
 ];
 
 const FULL: &[&str] = &["no space left on device", "disk quota exceeded", "quota exceeded"];
-
-const ACCOUNT: &[&str] = &[
-    "invalid account",
-    "account parameter is required",
-    "must specify account",
-    "account has insufficient",
-];
-
-const WALLTIME: &[&str] = &[
-    "time limit is invalid",
-    "invalid --time",
-    "time limit specification",
-];
-
-const LIMIT: &[&str] = &[
-    "accounting/qos policy",
-    "perjob",
-    "peruser",
-    "peraccount",
-    "maxsubmit",
-    "qosmax",
-    "qosgrp",
-    "qosmin",
-    "assocmax",
-    "assocgrp",
-    "job limit exceeded",
-];
-
-const PARTITION: &[&str] = &[
-    "invalid partition",
-    "partition specified",
-    "requested partition",
-    "permitted to use this partition",
-    "invalid qos",
-    "reservation is invalid",
-    "invalid reservation",
-    "access denied to requested reservation",
-];
 
 const FORBIDDEN: &[&str] = &[
     "permission denied",
@@ -110,7 +68,7 @@ mod tests {
 
     #[test]
     fn words_are_known() {
-        use ClusterErrorKind::{Account, Away, Forbidden, Full, Limit, Partition, Walltime};
+        use ClusterErrorKind::{Account, Away, Forbidden, Full, Invalid, Limit, Partition, Walltime};
         let check =
             |text: &str, expected: Option<ClusterErrorKind>| assert_eq!(kind_of(text), expected, "{text}");
         let refused = |why: &str| format!("sbatch: error: Batch job submission failed: {why}");
@@ -146,7 +104,10 @@ mod tests {
             "mkdir: cannot create directory '/x': Permission denied",
             Some(Forbidden),
         );
-        check(&refused("Requested node configuration is not available"), None);
+        check(
+            &refused("Requested node configuration is not available"),
+            Some(Invalid),
+        );
         check("Account parameter is required on this system.", Some(Account));
     }
 }

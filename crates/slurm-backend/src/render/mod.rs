@@ -18,7 +18,7 @@ use gipfel_model::{BackendKind, ContainerKind, SlurmJob};
 use crate::site::Site;
 
 pub use benchmarker::{BenchmarkerJob, QueuedRun, benchmarker, queued_run};
-pub(crate) use server::RANK_SCRIPT;
+pub(crate) use server::{RANK_SCRIPT, gpus_of_node};
 pub use server::{ServerJob, server};
 
 /// A job that can be submitted.

@@ -154,17 +154,7 @@ fn gpu_directives(job: &ServerJob<'_>) -> Vec<String> {
     let ServerJob {
         spec, slurm, site, ..
     } = *job;
-    let shared = site
-        .partitions
-        .get(&slurm.job.partition)
-        .is_some_and(|partition| partition.shared);
-    let exclusive = site.exclusive && !shared;
-    // Whoever has the node has its GPUs; on a shared one the others are somebody else's.
-    let gpus = if exclusive {
-        slurm.gpus_per_node
-    } else {
-        slurm.gpus_per_node.min(spec.gpus())
-    };
+    let gpus = gpus_of_node(spec, slurm, site);
     let request = match site.gpu_request {
         GpuRequest::None => None,
         GpuRequest::GpusPerNode => Some(format!("--gpus-per-node={gpus}")),
@@ -172,8 +162,23 @@ fn gpu_directives(job: &ServerJob<'_>) -> Vec<String> {
     };
     request
         .into_iter()
-        .chain(exclusive.then(|| "--exclusive".to_owned()))
+        .chain(is_exclusive(slurm, site).then(|| "--exclusive".to_owned()))
         .collect()
+}
+
+fn is_exclusive(slurm: &SlurmSpec, site: &Site) -> bool {
+    let partition = site.partitions.get(&slurm.job.partition);
+    site.exclusive && !partition.is_some_and(|partition| partition.shared)
+}
+
+/// The GPUs of each node that a server's job asks for.
+pub(crate) fn gpus_of_node(spec: &DeploymentSpec, slurm: &SlurmSpec, site: &Site) -> u32 {
+    // Whoever has the node has its GPUs; on a shared one the others are somebody else's.
+    if is_exclusive(slurm, site) {
+        slurm.gpus_per_node
+    } else {
+        slurm.gpus_per_node.min(spec.gpus())
+    }
 }
 
 fn script(job: &ServerJob<'_>, header: Header, launcher: &Launcher) -> Result<String, RenderError> {

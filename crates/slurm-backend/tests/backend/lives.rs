@@ -6,7 +6,10 @@ use gipfel_backend::{
 };
 use gipfel_slurm_backend::{
     ClusterErrorKind,
-    cluster::simulated::{Call, Mishap},
+    cluster::{
+        offers::{Offers, PartitionFacts},
+        simulated::{Call, Mishap, SimulatedCluster},
+    },
 };
 
 use crate::site::{Life, Site, campaign, config, deployment, load, progress, run, spec};
@@ -116,6 +119,77 @@ async fn what_will_never_start_is_cancelled() {
         "PartitionTimeLimit",
     );
     assert_eq!(site.job(&handle.name).cancels, 1);
+}
+
+/// A cluster that tells of two partitions.
+fn offer(cluster: &SimulatedCluster) {
+    let partition = |name: &str| PartitionFacts {
+        name: name.to_owned(),
+        time_limit: Some(std::time::Duration::from_mins(30)),
+        ..PartitionFacts::default()
+    };
+    cluster.set_offers(Offers {
+        partitions: vec![partition("debug"), partition("long")],
+        ..Offers::default()
+    });
+}
+
+#[tokio::test]
+async fn what_will_never_start_is_explained() {
+    let check = async |reason: &str, class, words: &str| {
+        let site = Site::new(Life::Wait);
+        offer(&site.cluster);
+        let handle = server(&site).await;
+        let job = site.job(&handle.name);
+        site.cluster.wait(&job.id, reason);
+        check_ended(&status(&site, &handle).await, class, words);
+    };
+    check(
+        "BadConstraints",
+        FailureReason::ServerFailed,
+        "Slurm will never start the server's job 4001 (BadConstraints); it was cancelled",
+    )
+    .await;
+    check(
+        "QOSMaxNodePerJobLimit",
+        FailureReason::ServerFailed,
+        "(QOSMaxNodePerJobLimit)",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_the_cluster_has() {
+    let words = "sbatch: error: Batch job submission failed: Invalid partition name specified";
+    let refused = Mishap::Refused(ClusterErrorKind::Partition, words.to_owned());
+    let message = |error: &dyn std::error::Error| {
+        let chain = std::iter::successors(Some(error), |error| error.source());
+        chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    };
+    let site = Site::new(Life::Wait);
+    offer(&site.cluster);
+    site.cluster.plan(&[Call::Submit], refused.clone(), 2);
+    let server = Deployer::ensure(&site.backend, &campaign(), &deployment("1"), &spec()).await;
+    let load = LoadRunner::ensure(&site.backend, &config(&run("1")), &load()).await;
+    let has = "partition `normal` does not exist on simulated; it has debug, long";
+    for (error, role) in [
+        (server.map(drop), "the server's"),
+        (load.map(drop), "the load generator's"),
+    ] {
+        let message = message(&error.expect_err("it is refused"));
+        let expected = format!("Slurm refuses {role} job: {has}: {words}");
+        assert!(message.ends_with(&expected), "{message}");
+    }
+    // A cluster that tells nothing takes nothing away from the refusal.
+    let site = Site::new(Life::Wait);
+    site.cluster.plan(&[Call::Submit], refused, 1);
+    site.cluster.plan(&[Call::Offers], Mishap::LostBefore, 1);
+    let server = Deployer::ensure(&site.backend, &campaign(), &deployment("1"), &spec()).await;
+    let message = message(&server.expect_err("it is refused"));
+    assert!(
+        message.ends_with(&format!("Slurm refuses the server's job: {words}")),
+        "{message}"
+    );
 }
 
 #[tokio::test]

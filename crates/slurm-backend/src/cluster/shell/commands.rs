@@ -66,6 +66,26 @@ pub(super) fn submit(draft: &Draft<'_>, name: &JobName, script: Sha256) -> Strin
     format!("{PREPARE}; {}", draft.line(script, &submission))
 }
 
+/// Tries the input out as a job's script.
+pub(super) fn try_out(draft: &Draft<'_>, name: &JobName, script: Sha256) -> String {
+    let submission = format!("sbatch --test-only --job-name={name} <$t");
+    format!("{PREPARE}; {}", draft.line(script, &submission))
+}
+
+/// Partitions, reservations, kinds of nodes, and the user's qualities of service.
+pub(super) fn offers() -> String {
+    format!(
+        "{PREPARE}; scontrol --oneliner show partition || exit; scontrol --oneliner show reservation; \
+         sinfo --noheader --format=\"nodes${{s}}%R${{s}}%G${{s}}%f\"; \
+         sacctmgr --noheader --parsable2 show associations user=\"$(id -un)\" format=QOS 2>/dev/null | sed s/^/qos=/; true"
+    )
+}
+
+/// How full the file system of a directory is.
+pub(super) fn free(directory: &RemotePath) -> String {
+    format!("df -P -B 1 {directory}")
+}
+
 pub(super) fn make_directory(path: &RemotePath) -> String {
     format!("umask 077; mkdir -p {path}")
 }
@@ -195,7 +215,9 @@ mod tests {
         let lines = [
             write(&draft(), &file, content, mode.expect("a mode")),
             submit(&draft(), &name, content),
+            try_out(&draft(), &name, content),
             facts(),
+            offers(),
             queue(None),
             queue(Some(&id)),
             accounting(Accounted::Window(TimeWindow::Week)),

@@ -187,7 +187,7 @@ fn ended_with(state: &JobState, text: &str) -> (Option<i32>, Option<i32>) {
 }
 
 /// `[days-]hours:minutes:seconds`, with hours left out if there are none.
-fn duration(text: &str) -> Option<Duration> {
+pub(super) fn duration(text: &str) -> Option<Duration> {
     let (days, clock) = match text.split_once('-') {
         Some((days, clock)) => (days.parse::<u64>().ok()?, clock),
         None => (0, text),

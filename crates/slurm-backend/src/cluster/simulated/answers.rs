@@ -10,7 +10,7 @@ use gipfel_backend::BoxFuture;
 use super::{
     super::{
         Cluster, ClusterError, ClusterErrorKind, ClusterFacts, FileFacts, FilePiece, JobFacts, JobRequest,
-        SubmitEffect, SubmitFailure, assembly, text,
+        SubmitEffect, SubmitFailure, assembly, offers::Offers, text,
     },
     Happening, SimulatedCluster, SimulatedJob, State, Visibility,
     mishaps::{self, Call, Mishap},
@@ -379,5 +379,19 @@ impl Cluster for SimulatedCluster {
 
     fn cancel<'a>(&'a self, id: &'a JobId) -> BoxFuture<'a, Result<(), ClusterError>> {
         Box::pin(async move { self.cancel_now(id) })
+    }
+
+    fn offers(&self) -> BoxFuture<'_, Result<Offers, ClusterError>> {
+        Box::pin(async { self.call(Call::Offers, |state| Ok(state.offers.clone())) })
+    }
+
+    /// Refused by plan only.
+    fn try_out<'a>(&'a self, request: &'a JobRequest) -> BoxFuture<'a, Result<Option<String>, ClusterError>> {
+        let words = format!("{} would start at once", request.name);
+        Box::pin(async move { self.call(Call::TryOut, |_| Ok(Some(words))) })
+    }
+
+    fn free<'a>(&'a self, _: &'a RemotePath) -> BoxFuture<'a, Result<Option<u64>, ClusterError>> {
+        Box::pin(async { self.call(Call::Free, |state| Ok(state.free)) })
     }
 }

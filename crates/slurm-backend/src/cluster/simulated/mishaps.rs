@@ -21,6 +21,9 @@ pub enum Call {
     Jobs,
     Job,
     Cancel,
+    Offers,
+    TryOut,
+    Free,
 }
 
 /// What goes wrong with a call.
