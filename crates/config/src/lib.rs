@@ -62,7 +62,7 @@ pub use dataset::dataset_config;
 pub use describe::{describe, describe_rates};
 pub use endpoint::{check_header, parse_proxy, parse_variable};
 pub use fault::{Fault, Faults, Place, Unsupported, Warning};
-pub use plan::Plan;
+pub use plan::{Plan, TooManyNodeHours};
 pub use reference::reference;
 pub use render::{render_yaml, yaml_text};
 pub use schema::schema;

@@ -1,5 +1,7 @@
 //! What a configuration comes to.
 
+use std::fmt;
+
 use gipfel_model::{ExperimentSpec, NodeHours};
 
 use crate::fault::{Place, Unsupported, Warning};
@@ -21,11 +23,37 @@ pub struct Plan {
     pub given: Vec<Place>,
 }
 
+/// A plan that may cost more than it is allowed to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TooManyNodeHours {
+    /// What the jobs take at worst.
+    pub worst: f64,
+    /// What they may take.
+    pub most: f64,
+}
+
+impl fmt::Display for TooManyNodeHours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { worst, most } = self;
+        write!(
+            f,
+            "the jobs may take {worst:.1} node-hours if they live until their walltimes, and `max_node_hours` is {most}"
+        )
+    }
+}
+
+impl std::error::Error for TooManyNodeHours {}
+
+impl TooManyNodeHours {
+    /// What to do about it.
+    pub const REMEDY: &str = "shorten `server_time_limit` or `benchmarker_time_limit`, send from the server's job with \
+                              `benchmarker: same-job`, choose experiments with `--only`, or raise `max_node_hours`";
+}
+
 impl Plan {
-    /// The sentences with which a run of this plan is refused; empty when it can be run.
+    /// The sentences that name what this version cannot run; empty when it can run all.
     pub fn check_supported(&self) -> Vec<String> {
-        let unsupported = self.unsupported.iter().map(ToString::to_string);
-        unsupported.chain(self.check_node_hours()).collect()
+        self.unsupported.iter().map(ToString::to_string).collect()
     }
 
     /// What all Slurm jobs cost.
@@ -33,16 +61,12 @@ impl Plan {
         NodeHours::of_experiments(&self.experiments)
     }
 
-    /// The sentence with which a plan that may cost too much is refused.
-    fn check_node_hours(&self) -> Option<String> {
+    /// Why a plan that may cost more than `max_node_hours` is refused.
+    pub fn check_node_hours(&self) -> Option<TooManyNodeHours> {
         let (most, cost) = (self.max_node_hours?, self.node_hours());
-        (cost.worst > most).then(|| {
-            format!(
-                "the jobs may take {:.1} node-hours if they live until their walltimes, and `max_node_hours` is {most}: \
-                 shorten `server_time_limit` or `benchmarker_time_limit`, choose experiments with `--only`, or raise \
-                 the limit",
-                cost.worst
-            )
+        (cost.worst > most).then_some(TooManyNodeHours {
+            worst: cost.worst,
+            most,
         })
     }
 }

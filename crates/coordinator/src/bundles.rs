@@ -29,6 +29,14 @@ pub enum Architecture {
 }
 
 impl Architecture {
+    /// As `uname -m` says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aarch64 => "aarch64",
+            Self::X86_64 => "x86_64",
+        }
+    }
+
     /// The target of its bundle.
     pub fn target(self) -> &'static str {
         match self {

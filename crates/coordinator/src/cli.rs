@@ -285,21 +285,54 @@ pub struct ResumeArguments {
 /// `gipfel doctor …`.
 #[derive(Debug, Subcommand)]
 pub enum DoctorCommand {
-    /// FirecREST: credentials, tokens, health, accounts and limits. Exits with 14 when something is wrong.
+    /// FirecREST: credentials, tokens, health, accounts and limits; and, given a configuration, all that its jobs ask for.
+    /// Nothing is submitted and nothing is left behind. Exits with 14 when something is wrong.
     Slurm(DoctorSlurmArguments),
 }
 
 /// `gipfel doctor slurm`.
 #[derive(Clone, Debug, Args)]
 pub struct DoctorSlurmArguments {
-    /// The system, such as `clariden`; by default all that the API has.
-    pub system: Option<firecrest_client::SystemName>,
-    /// The account that jobs will be charged to.
+    /// A configuration, by a name with a `/` or an ending, such as `alps.yaml`; or a system of FirecREST, such as
+    /// `clariden`; by default all systems that the API has.
+    #[arg(value_name = "CONFIG|SYSTEM")]
+    pub target: Option<DoctorTarget>,
+    /// The account that jobs will be charged to, where no configuration names one.
     #[arg(long)]
     pub account: Option<String>,
+    /// The site of the configuration.
+    #[command(flatten)]
+    pub site: SiteArguments,
+    /// Only these experiments of the configuration, as for `gipfel run`.
+    #[arg(long, value_name = "PATTERN")]
+    pub only: Vec<String>,
+    /// The load generator that `gipfel run` will be given.
+    #[arg(long, value_name = "FILE")]
+    pub loadgen: Option<PathBuf>,
     /// A file with lines `NAME=VALUE` for variables that the environment lacks.
     #[arg(long, value_name = "FILE", default_value = ".env")]
     pub env_file: PathBuf,
+}
+
+/// What a doctor looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DoctorTarget {
+    /// A configuration.
+    Configuration(PathBuf),
+    /// A system of FirecREST.
+    System(firecrest_client::SystemName),
+}
+
+impl std::str::FromStr for DoctorTarget {
+    type Err = firecrest_client::NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // No system's name has a dot or a slash.
+        if text.contains(['/', '.']) {
+            return Ok(Self::Configuration(text.into()));
+        }
+        text.parse().map(Self::System)
+    }
 }
 
 /// `gipfel loadgen`.

@@ -24,6 +24,7 @@ use gipfel_slurm_backend::{
 use crate::{
     bundles::{self, Architecture},
     load_generator,
+    program::Program,
 };
 
 /// The file of variables that is looked for in the working directory.
@@ -66,8 +67,16 @@ pub(crate) fn place(reach: SlurmReach) -> anyhow::Result<Place> {
 }
 
 fn open(reach: &SlurmReach, account: Option<&str>) -> anyhow::Result<(Site, Arc<dyn Cluster>)> {
+    open_with(reach, account, Path::new(ENV_FILE))
+}
+
+fn open_with(
+    reach: &SlurmReach,
+    account: Option<&str>,
+    env_file: &Path,
+) -> anyhow::Result<(Site, Arc<dyn Cluster>)> {
     let site = Site::load(reach.site())?;
-    let cluster = connect(reach, &site, account)
+    let cluster = connect(reach, &site, account, env_file)
         .with_context(|| format!("failed to prepare the way to the cluster `{}`", site.name))?;
     Ok((site, cluster))
 }
@@ -115,6 +124,18 @@ fn of_load(experiment: &ExperimentSpec) -> Option<&SlurmReach> {
     }
 }
 
+/// The cluster of a doctor, who looks at it with the variables of this file.
+pub(crate) fn place_of_doctor(
+    reach: &SlurmReach,
+    results_dir: &Path,
+    named: Option<&Path>,
+    env_file: &Path,
+) -> anyhow::Result<Place> {
+    let (site, cluster) = open_with(reach, None, env_file)?;
+    let load_generator = load_generator_for(&site, results_dir, named)?;
+    Ok(Place::new(reach.clone(), cluster, site, load_generator))
+}
+
 /// The account of the first job that names one; transfers of large files are charged to it.
 fn account(state: &State) -> Option<String> {
     state
@@ -126,7 +147,12 @@ fn account(state: &State) -> Option<String> {
         })
 }
 
-fn connect(reach: &SlurmReach, site: &Site, account: Option<&str>) -> anyhow::Result<Arc<dyn Cluster>> {
+fn connect(
+    reach: &SlurmReach,
+    site: &Site,
+    account: Option<&str>,
+    env_file: &Path,
+) -> anyhow::Result<Arc<dyn Cluster>> {
     let shell = ShellPolicy {
         adopt: POLICY,
         ..ShellPolicy::default()
@@ -141,7 +167,7 @@ fn connect(reach: &SlurmReach, site: &Site, account: Option<&str>) -> anyhow::Re
             Arc::new(ShellCluster::ssh(host, SshOptions::default(), shell)?)
         }
         ClusterKind::Firecrest => {
-            let variables = variables(Path::new(ENV_FILE))?;
+            let variables = variables(env_file)?;
             let look_up = |name: &str| std::env::var(name).ok().or_else(|| variables.get(name).cloned());
             let client: Client = ClientBuilder::from_variables(look_up)
                 .context("there are no credentials for FirecREST: export them, or write them into `.env`")?
@@ -187,31 +213,89 @@ fn load_generator_for(
     named: Option<&Path>,
 ) -> anyhow::Result<Option<LoadGenerator>> {
     if let Some(program) = named {
-        return named_program(program).map(Some);
+        let (program, read) = named_program(program)?;
+        if let Program::Linux(read) = read {
+            fits(site, read.architecture)?;
+        }
+        return Ok(Some(program));
     }
-    let architecture = match site.architecture.as_deref() {
-        Some(name) => name
-            .parse::<Architecture>()
-            .map_err(|error| anyhow!("the profile `{}`: {error}", site.name))?,
-        None => std::env::consts::ARCH
-            .parse::<Architecture>()
-            .map_err(|error| anyhow!(error))?,
-    };
+    let architecture = architecture(site)?;
     for bundle in bundles::embedded() {
         let bundle = bundle.context("a load generator that gipfel carries is damaged")?;
         if bundle.manifest.target == architecture.target() {
             let kept = load_generator::keep(&bundle.program, results_dir)?;
-            return named_program(&kept).map(Some);
+            return named_program(&kept).map(|(program, _)| Some(program));
         }
     }
     Ok(None)
 }
 
-fn named_program(program: &Path) -> anyhow::Result<LoadGenerator> {
+/// The kind of a cluster's nodes.
+fn architecture(site: &Site) -> anyhow::Result<Architecture> {
+    let named = site.architecture.as_deref().unwrap_or(std::env::consts::ARCH);
+    named
+        .parse()
+        .map_err(|error: String| anyhow!("the profile `{}`: {error}", site.name))
+}
+
+/// Fails unless the cluster's nodes are of this kind.
+fn fits(site: &Site, found: Option<Architecture>) -> anyhow::Result<()> {
+    let wanted = architecture(site)?;
+    if found == Some(wanted) {
+        return Ok(());
+    }
+    let found = match found {
+        Some(found) => format!("one for {}", found.name()),
+        None => "for another kind of machine".to_owned(),
+    };
+    Err(anyhow!(
+        "the load generator is {found}, and nodes of `{}` are {}: give another by `--loadgen`, or, if the profile is \
+         wrong, one of your own with its `architecture`",
+        site.name,
+        wanted.name()
+    ))
+}
+
+fn named_program(program: &Path) -> anyhow::Result<(LoadGenerator, Program)> {
     let bytes = std::fs::read(program)
         .with_context(|| format!("cannot read the load generator `{}`", program.display()))?;
-    Ok(LoadGenerator {
+    let read = Program::read(&bytes);
+    let program = LoadGenerator {
         program: PathBuf::from(program),
         sha256: Sha256::of(&bytes),
-    })
+    };
+    Ok((program, read))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::program::tests::header;
+
+    #[test]
+    fn a_load_generator_is_for_the_clusters_nodes() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("gipfel-loadgen");
+        let check = |site: &str, machine: u16, expected: &str| {
+            std::fs::write(&path, header(machine, &[1])).expect("it is written");
+            let site = Site::built_in(site).expect("a profile");
+            let found = load_generator_for(&site, folder.path(), Some(&path));
+            let words = found.map_or_else(|error| error.to_string(), |_| String::new());
+            assert!(words.starts_with(expected), "{words}");
+            assert_eq!(words.is_empty(), expected.is_empty(), "{words}");
+        };
+        let (aarch64, x86_64) = (183, 62);
+        check("clariden", aarch64, "");
+        check("bristen", x86_64, "");
+        check(
+            "clariden",
+            x86_64,
+            "the load generator is one for x86_64, and nodes of `clariden` are aarch64",
+        );
+        check(
+            "bristen",
+            243,
+            "the load generator is for another kind of machine, and nodes of `bristen`",
+        );
+    }
 }

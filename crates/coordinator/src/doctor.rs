@@ -1,5 +1,8 @@
 //! What a cluster's API says of itself, as findings that say what to do.
 
+pub(crate) mod cluster;
+pub(crate) mod jobs;
+
 use std::{fmt, time::Duration};
 
 use firecrest_client::{Credential, System, UserInfo};

@@ -16,6 +16,7 @@ use gipfel_model::bundle::BUNDLED_PROGRAM;
 use crate::{
     bundles::{self, Bundle},
     failure::Failure,
+    program::{Linux, Program},
 };
 
 /// A program that is kept in a results directory.
@@ -31,7 +32,8 @@ impl LoadGenerator {
     /// Takes the program, or the bundle, at `path` into the results directory.
     ///
     /// # Errors
-    /// It cannot be read, is no load generator, or does not run on this machine.
+    /// It cannot be read or is no load generator. One of another kind of machine than this cannot be tried out: it is for
+    /// clusters, and its header must say that it needs nothing but a kernel.
     pub(crate) fn take(path: &Path, results_dir: &Path) -> Result<Self, Failure> {
         let bytes = fs::read(path)
             .with_context(|| format!("cannot read the load generator `{}`", path.display()))
@@ -48,7 +50,12 @@ impl LoadGenerator {
             program: keep(&program, results_dir).map_err(Failure::usage)?,
             sha256: bundles::sha256(&program),
         };
-        kept.try_out(path)?;
+        match Program::read(&program) {
+            Program::Linux(foreign) if !Program::Linux(foreign).runs_here() => {
+                check_foreign(foreign, path)?;
+            }
+            Program::Linux(_) | Program::Other => kept.try_out(path)?,
+        }
         Ok(kept)
     }
 
@@ -97,8 +104,34 @@ impl LoadGenerator {
     }
 }
 
+/// Whether a program of another kind of machine may run on a cluster's nodes.
+fn check_foreign(program: Linux, path: &Path) -> Result<(), Failure> {
+    let hint = "`cargo xtask bundle` makes load generators; `gipfel loadgen --extract` writes those that gipfel carries";
+    let reason = match program {
+        Linux {
+            architecture: None, ..
+        } => "it is for neither aarch64 nor x86_64",
+        Linux { is_static: false, .. } => {
+            "it is for another kind of machine than this, and needs libraries of the one that it was made on"
+        }
+        Linux { .. } => return Ok(()),
+    };
+    Err(Failure::usage(anyhow!(
+        "`{}` is no load generator for a cluster's nodes: {reason}",
+        path.display()
+    ))
+    .hint(hint))
+}
+
 /// `ENOEXEC`, on Linux and macOS.
 const NOT_EXECUTABLE: i32 = 8;
+
+/// Whether a program that was taken can be started on this machine.
+pub(crate) fn runs_here(program: &Path) -> anyhow::Result<bool> {
+    let bytes = fs::read(program)
+        .with_context(|| format!("cannot read the load generator `{}`", program.display()))?;
+    Ok(Program::read(&bytes).runs_here())
+}
 
 /// Keeps a program in the results directory under its SHA-256.
 pub(crate) fn keep(program: &[u8], results_dir: &Path) -> anyhow::Result<PathBuf> {
@@ -129,6 +162,7 @@ pub(crate) fn write_program(path: &Path, program: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::program::tests::header;
 
     const SCRIPT: &str = "#!/bin/sh\necho gipfel-loadgen 1.2.3\n";
 
@@ -158,6 +192,27 @@ mod tests {
         fs::write(&path, packed).expect("written");
         let taken = LoadGenerator::take(&path, directory.path()).expect("taken");
         assert_eq!(fs::read(&taken.program).expect("readable"), SCRIPT.as_bytes());
+    }
+
+    #[test]
+    fn a_program_of_another_machine_is_taken_for_clusters() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        let (aarch64, x86_64) = (183, 62);
+        let foreign = if cfg!(target_arch = "aarch64") {
+            x86_64
+        } else {
+            aarch64
+        };
+        fs::write(&path, header(foreign, &[1])).expect("written");
+        LoadGenerator::take(&path, directory.path()).expect("it is taken");
+        let check = |bytes: &[u8], expected: &str| {
+            fs::write(&path, bytes).expect("written");
+            let failure = LoadGenerator::take(&path, directory.path()).expect_err("refused");
+            assert!(failure.error.to_string().contains(expected), "{failure:?}");
+        };
+        check(&header(foreign, &[1, 3]), "needs libraries");
+        check(&header(243, &[1]), "neither aarch64 nor x86_64");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use gipfel_experiment::{Backends, Campaign, Deployment, Load, Run, RunConfigBuilder, System};
 use gipfel_local_backend::{LocalBackend, UrlDeployer};
 use gipfel_model::{
@@ -15,7 +15,7 @@ use gipfel_model::{
 
 use gipfel_slurm_backend::{LoadFromHere, SlurmBackend};
 
-use crate::{clusters, ids::now_iso};
+use crate::{clusters, ids::now_iso, load_generator};
 
 /// The backends for a campaign whose files lie in `directory`; `load_generator` is the program `gipfel-loadgen` when it
 /// is not gipfel itself.
@@ -30,7 +30,15 @@ pub(crate) fn backends(
     let places = clusters::places(state, results_dir, load_generator.as_deref())?;
     let mut local = LocalBackend::new(directory, executable);
     if let Some(program) = load_generator {
-        local = local.with_load_generator(program);
+        // One for a cluster's nodes cannot send from here: what does is gipfel itself then.
+        if load_generator::runs_here(&program)? {
+            local = local.with_load_generator(program);
+        } else if places.is_empty() {
+            bail!(
+                "the load generator `{}` is no program for this machine, and no cluster is used",
+                program.display()
+            );
+        }
     }
     let local = Arc::new(local);
     let url = Arc::new(UrlDeployer::new());

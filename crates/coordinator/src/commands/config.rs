@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path};
 
 use anyhow::Context;
-use gipfel_config::{Plan, Surroundings};
+use gipfel_config::{Plan, Surroundings, TooManyNodeHours};
 
 use crate::{cli::SiteArguments, data_check, display::Display, exit::Exit, failure::Failure, print};
 
@@ -48,7 +48,10 @@ pub(crate) fn show(file: &Path, site: &SiteArguments, json: bool) -> Result<Exit
             .check_supported()
             .into_iter()
             .map(|refusal| format!("# not yet: {refusal}\n"));
-        gipfel_config::show(&plan) + &warnings.chain(refusals).collect::<String>()
+        let cost = plan
+            .check_node_hours()
+            .map(|refusal| format!("# refused: {refusal}\n"));
+        gipfel_config::show(&plan) + &warnings.chain(refusals).chain(cost).collect::<String>()
     };
     print(&text)?;
     Ok(Exit::Done)
@@ -78,6 +81,9 @@ pub(crate) fn check(file: &Path, site: &SiteArguments) -> Result<Exit, Failure> 
     super::run::check_commands(&plan.experiments)?;
     for refusal in plan.check_supported() {
         print(&format!("not yet: {refusal}\n"))?;
+    }
+    if let Some(refusal) = plan.check_node_hours() {
+        print(&format!("refused: {refusal}; {}\n", TooManyNodeHours::REMEDY))?;
     }
     let mut experiments = plan.experiments.clone();
     if let Err(failure) = data_check::check(&mut experiments, &Display::new(false, false)) {

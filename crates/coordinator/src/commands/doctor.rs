@@ -8,13 +8,18 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use firecrest_client::{Client, ClientBuilder, RetryPolicy, System};
+use gipfel_config::Plan;
+use gipfel_model::ClusterKind;
 
 use crate::{
-    cli::DoctorSlurmArguments,
-    doctor::{self, Finding, State},
+    cli::{DoctorSlurmArguments, DoctorTarget},
+    clusters,
+    commands::config,
+    doctor::{self, Finding, State, cluster, jobs},
     exit::Exit,
     failure::Failure,
-    print,
+    load_generator::LoadGenerator,
+    only, print,
 };
 
 /// Who asks a doctor waits: a call that fails is tried again for so long and not for minutes.
@@ -26,13 +31,81 @@ pub(crate) fn slurm(arguments: &DoctorSlurmArguments) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let client = client(&arguments.env_file)?;
-    let worst = runtime.block_on(examine(&client, arguments))?;
-    Ok(if worst == State::Fault {
+    let mut printed = Printed::default();
+    match &arguments.target {
+        Some(DoctorTarget::Configuration(file)) => {
+            let plan = config::load(file, &arguments.site)?;
+            runtime.block_on(examine_plan(plan, arguments, &mut printed))?;
+        }
+        target => {
+            let system = match target {
+                Some(DoctorTarget::System(system)) => Some(system.as_str()),
+                _ => None,
+            };
+            let client = client(&arguments.env_file)?;
+            let account = arguments.account.as_deref();
+            runtime.block_on(examine(&client, system, account, &mut printed))?;
+        }
+    }
+    Ok(if printed.has_fault {
         Exit::Fault
     } else {
         Exit::Done
     })
+}
+
+/// What was said so far.
+#[derive(Default)]
+struct Printed {
+    has_fault: bool,
+}
+
+impl Printed {
+    /// Prints a finding as it is made; tells whether it is a fault.
+    fn say(&mut self, finding: &Finding) -> anyhow::Result<bool> {
+        print(&format!("{finding}\n"))?;
+        let is_fault = finding.state == State::Fault;
+        self.has_fault |= is_fault;
+        Ok(is_fault)
+    }
+}
+
+/// Looks at all clusters of a configuration.
+async fn examine_plan(
+    mut plan: Plan,
+    arguments: &DoctorSlurmArguments,
+    printed: &mut Printed,
+) -> Result<(), Failure> {
+    plan.experiments = only::choose(plan.experiments, &arguments.only).map_err(Failure::usage)?;
+    let all = jobs::wanted(&plan.experiments);
+    if all.is_empty() {
+        return Err(Failure::usage(anyhow!(
+            "the configuration has no experiment on a Slurm cluster"
+        )));
+    }
+    // What is kept of a load generator for a run is not for a look.
+    let folder = tempfile::tempdir().context("failed to make a directory")?;
+    let named = arguments.loadgen.as_deref();
+    let named = named
+        .map(|path| LoadGenerator::take(path, folder.path()))
+        .transpose()?;
+    let named = named.as_ref().map(|taken| taken.program.as_path());
+    for wanted in &all {
+        let place = clusters::place_of_doctor(&wanted.reach, folder.path(), named, &arguments.env_file)
+            .map_err(Failure::usage)?;
+        if wanted.reach.cluster == ClusterKind::Firecrest {
+            let client = client(&arguments.env_file)?;
+            let system = place.cluster.name();
+            if !examine(&client, Some(system), wanted.account(), printed).await? {
+                continue;
+            }
+        }
+        let mut say = |finding: Finding| printed.say(&finding).map(drop);
+        cluster::examine(&place, wanted, &mut say).await?;
+    }
+    let refusal = plan.check_node_hours();
+    printed.say(&jobs::cost(plan.node_hours(), refusal))?;
+    Ok(())
 }
 
 fn client(env_file: &Path) -> Result<Client, Failure> {
@@ -76,17 +149,13 @@ fn variables(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
         })
 }
 
-/// Prints each finding as it is made and returns the worst.
-async fn examine(client: &Client, arguments: &DoctorSlurmArguments) -> Result<State, Failure> {
-    let mut worst = State::Well;
-    let mut say = |finding: Finding| -> Result<bool, Failure> {
-        print(&format!("{finding}\n"))?;
-        let is_fault = finding.state == State::Fault;
-        if is_fault {
-            worst = State::Fault;
-        }
-        Ok(is_fault)
-    };
+/// Prints each finding as it is made, and tells whether a system is there to look at.
+async fn examine(
+    client: &Client,
+    system: Option<&str>,
+    wanted_account: Option<&str>,
+    printed: &mut Printed,
+) -> anyhow::Result<bool> {
     let credentials = match client.credential().await {
         Ok(credential) => doctor::credential(&credential),
         Err(error) => {
@@ -99,41 +168,43 @@ async fn examine(client: &Client, arguments: &DoctorSlurmArguments) -> Result<St
             Finding::fault("credentials", format!("{error:#}")).hint(hint)
         }
     };
-    if say(credentials)? {
-        return Ok(worst);
+    if printed.say(&credentials)? {
+        return Ok(false);
     }
     let began = Instant::now();
-    let systems = match client.status().systems().await {
-        Ok(systems) => systems,
-        Err(error) => {
-            let error = anyhow::Error::from(error);
-            say(Finding::fault("reach", format!("{error:#}"))
-                .hint("is the base URL that of the API, with its path, such as `https://…/firecrest/v2`?"))?;
-            return Ok(worst);
-        }
-    };
+    let systems =
+        match client.status().systems().await {
+            Ok(systems) => systems,
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                printed.say(&Finding::fault("reach", format!("{error:#}")).hint(
+                    "is the base URL that of the API, with its path, such as `https://…/firecrest/v2`?",
+                ))?;
+                return Ok(false);
+            }
+        };
     let names: Vec<&str> = systems.iter().map(|system| system.name.as_str()).collect();
     let text = format!(
         "answers in {} ms, has {}",
         began.elapsed().as_millis(),
         names.join(", ")
     );
-    say(Finding::well("reach", text))?;
-    let wanted = |system: &&System| match &arguments.system {
-        Some(name) => system.name.eq_ignore_ascii_case(name.as_str()),
-        None => true,
-    };
+    printed.say(&Finding::well("reach", text))?;
+    let wanted = |one: &&System| system.is_none_or(|name| one.name.eq_ignore_ascii_case(name));
     let chosen: Vec<&System> = systems.iter().filter(wanted).collect();
-    if let (Some(name), true) = (&arguments.system, chosen.is_empty()) {
-        say(Finding::fault("reach", format!("the API has no system `{name}`"))
-            .hint(format!("it has {}", names.join(", "))))?;
+    if let (Some(name), true) = (system, chosen.is_empty()) {
+        printed.say(
+            &Finding::fault("reach", format!("the API has no system `{name}`"))
+                .hint(format!("it has {}", names.join(", "))),
+        )?;
     }
+    let is_there = !chosen.is_empty();
     for system in chosen {
-        say(doctor::health(system))?;
-        say(account(client, system, arguments.account.as_deref()).await)?;
-        say(doctor::limits(system))?;
+        printed.say(&doctor::health(system))?;
+        printed.say(&account(client, system, wanted_account).await)?;
+        printed.say(&doctor::limits(system))?;
     }
-    Ok(worst)
+    Ok(is_there)
 }
 
 async fn account(client: &Client, system: &System, wanted: Option<&str>) -> Finding {

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context, anyhow};
 use firecrest_client::JobId;
-use gipfel_config::{Plan, Warning};
+use gipfel_config::{Plan, TooManyNodeHours, Warning};
 use gipfel_engine::engine;
 use gipfel_experiment::{Command, DriverError, Journal, ServerChoice};
 use gipfel_model::{CampaignId, EndpointSpec, ExperimentSpec, deployment::Placement};
@@ -64,6 +64,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     }
     let left_failed = todo.left_failed;
     plan.experiments = todo.experiments;
+    refuse_cost(&plan)?;
     let options = Options {
         earlier: todo.databases,
         ..options
@@ -144,6 +145,14 @@ fn refuse_unsupported(plan: &Plan) -> Result<(), Failure> {
         "this version cannot run the configuration:\n  {}",
         refusals.join("\n  ")
     )))
+}
+
+/// A campaign begins only if it may cost what its jobs take at worst.
+fn refuse_cost(plan: &Plan) -> Result<(), Failure> {
+    let refusal = plan.check_node_hours();
+    refusal.map_or(Ok(()), |refusal| {
+        Err(Failure::usage(refusal).hint(TooManyNodeHours::REMEDY))
+    })
 }
 
 /// Renders every server command before anything is started, so that a key without a flag is found at once.

@@ -129,3 +129,90 @@ fn a_file_that_is_named_must_be_there() {
         assert_eq!(failed, "");
     }
 }
+
+const CONFIGURATION: &str = "
+defaults:
+  rate_levels: [1]
+  firecrest_system: alps
+  site: clariden
+  account: a-demo
+  partition: PARTITION
+  benchmarker_partition: normal
+  scratch_base: /scratch/demo/new/gipfel
+  hf_token_path: /scratch/demo/token
+  max_node_hours: 3
+experiments:
+  - { model: org/m, backend: vllm, deployment: slurm }
+";
+
+#[test]
+fn a_configuration_is_held_against_its_cluster() {
+    let site = Site::start(|_| {});
+    let files = || -> Vec<String> {
+        let all = std::process::Command::new("find")
+            .arg(site.world.path("site"))
+            .output();
+        let text = String::from_utf8_lossy(&all.expect("find runs").stdout).into_owned();
+        let mut files: Vec<String> = text.lines().map(str::to_owned).collect();
+        files.sort();
+        files
+    };
+    let examined = |partition: &str, code| {
+        site.world
+            .write("alps.yaml", &CONFIGURATION.replace("PARTITION", partition));
+        let printed = site.world.check(&["doctor", "slurm", "alps.yaml"], code, "");
+        assert!(!printed.contains("demo-secret"), "{printed}");
+        printed
+    };
+    let before = files();
+    let printed = examined("normal", 14);
+    let expect = |printed: &str, lines: &[&str]| {
+        for line in lines {
+            let found = printed.lines().any(|one| one.starts_with(line));
+            assert!(found, "no line begins with `{line}`:\n{printed}");
+        }
+    };
+    expect(
+        &printed,
+        &[
+            "ok     credentials  the issuer takes them",
+            "ok     account      alps: user demo, accounts a-demo (default)",
+            "ok     limits       alps: ",
+            "ok     scratch      `/scratch/demo/new/gipfel` can be made and can be written: a file takes ",
+            "ok     partition    the server's job asks `normal` for 1 node for 01:00:00, which it gives",
+            "note   sbatch       the server's job: FirecREST cannot ask without submitting it",
+            "ok     image        `nvcr.io#nvidia/vllm:25.10-py3` is pulled when the server starts",
+            "ok     model        `org/m` is taken from the Hugging Face hub",
+            "fault  token        `/scratch/demo/token` is not there",
+            "note   cost         the load generator takes a whole node of `normal`",
+            "ok     cost         node-hours of all jobs: about ",
+        ],
+    );
+    assert_eq!(files(), before, "nothing is left behind");
+    let printed = examined("gpu", 14);
+    expect(
+        &printed,
+        &["fault  partition    partition `gpu` does not exist on alps; it has "],
+    );
+    assert!(printed.contains("hint: set `partition`"), "{printed}");
+    assert_eq!(files(), before, "nothing is left behind");
+}
+
+#[test]
+fn a_configuration_without_a_cluster_is_a_mistake() {
+    let world = World::new();
+    world.write(
+        "local.yaml",
+        "experiments: [{ model: m, backend: sim, deployment: local, rate_levels: [1] }]\n",
+    );
+    world.check(
+        &["doctor", "slurm", "local.yaml"],
+        2,
+        "no experiment on a Slurm cluster",
+    );
+    world.check(
+        &["doctor", "slurm", "nosuch.yaml"],
+        2,
+        "failed to read `nosuch.yaml`",
+    );
+}

@@ -57,7 +57,7 @@ impl Place {
     }
 
     /// The directory under which all of ours lies.
-    pub(super) async fn scratch(&self) -> Result<&RemotePath, BackendError> {
+    pub async fn scratch(&self) -> Result<&RemotePath, BackendError> {
         self.scratch.get_or_try_init(|| self.find_scratch()).await
     }
 

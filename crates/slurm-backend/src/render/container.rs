@@ -31,6 +31,26 @@ struct Edf {
     hook: Option<String>,
 }
 
+/// The image that a server is started in; nothing where it is started without one, or none is known.
+pub fn image(slurm: &SlurmSpec, backend: BackendKind, site: &Site) -> Option<String> {
+    let kind = container_kind(
+        slurm.container,
+        slurm.command.is_some(),
+        slurm.image.as_deref(),
+        site,
+    );
+    given_image(slurm, backend, site)
+        .filter(|_| kind != ContainerKind::Bare)
+        .cloned()
+}
+
+fn given_image<'a>(slurm: &'a SlurmSpec, backend: BackendKind, site: &'a Site) -> Option<&'a String> {
+    slurm
+        .image
+        .as_ref()
+        .or_else(|| site.container.images.get(&backend))
+}
+
 /// The launcher of a server's processes.
 pub(super) fn launcher(
     slurm: &SlurmSpec,
@@ -38,10 +58,7 @@ pub(super) fn launcher(
     site: &Site,
     directory: &RemotePath,
 ) -> Result<Launcher, RenderError> {
-    let given = slurm
-        .image
-        .as_ref()
-        .or_else(|| site.container.images.get(&backend));
+    let given = given_image(slurm, backend, site);
     let kind = container_kind(
         slurm.container,
         slurm.command.is_some(),

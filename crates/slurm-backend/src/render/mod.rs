@@ -18,6 +18,7 @@ use gipfel_model::{BackendKind, ContainerKind, SlurmJob};
 use crate::site::Site;
 
 pub use benchmarker::{BenchmarkerJob, QueuedRun, benchmarker, queued_run};
+pub use container::image;
 pub(crate) use server::{RANK_SCRIPT, gpus_of_node};
 pub use server::{ServerJob, server};
 
