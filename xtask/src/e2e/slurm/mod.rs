@@ -2,8 +2,10 @@
 
 mod campaign;
 mod daemon;
+mod doctor;
 mod firecrest;
 mod lives;
+mod rendered;
 mod site;
 mod sshd;
 
@@ -21,6 +23,10 @@ use crate::shell;
 
 /// The way of whole campaigns.
 const CAMPAIGNS: &str = "campaigns";
+/// The way of the doctor, and of a run that is refused.
+const DOCTOR: &str = "doctor";
+/// The way of the files that a dry run writes.
+const RENDERED: &str = "rendered";
 
 /// The way of what lives, from any laptop.
 const LIVES: &str = "lives";
@@ -41,6 +47,8 @@ pub(crate) fn play(ways: &[String], only: &[String]) -> anyhow::Result<()> {
         match way.as_str() {
             CAMPAIGNS => campaign::play(&site)?,
             LIVES => lives::play(&site)?,
+            DOCTOR => doctor::play(&site)?,
+            RENDERED => rendered::play(&site)?,
             _ => play_way(&world, &site, way, only)?,
         }
         site.expect_no_jobs()?;
@@ -79,7 +87,7 @@ fn play_way(world: &World, site: &Site, way: &str, only: &[String]) -> anyhow::R
             firecrest.stop()?;
             played
         }
-        _ => bail!("`{way}` is no way to a Slurm: commands, ssh, firecrest"),
+        _ => bail!("`{way}` is no way to a Slurm: commands, ssh, firecrest, campaigns, doctor, rendered"),
     }
 }
 
