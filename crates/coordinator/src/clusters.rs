@@ -53,7 +53,7 @@ pub(crate) fn policy() -> AdoptPolicy {
 pub(crate) fn places(state: &State, results_dir: &Path, named: Option<&Path>) -> anyhow::Result<Vec<Place>> {
     let account = account(state);
     let place = |reach: SlurmReach| {
-        let (site, cluster) = open(&reach, account.as_deref(), Path::new(ENV_FILE))?;
+        let (site, cluster) = open(&reach, account.as_deref())?;
         let load_generator = load_generator_for(&site, results_dir, named)?;
         Ok(Place::new(reach, cluster, site, load_generator))
     };
@@ -62,11 +62,15 @@ pub(crate) fn places(state: &State, results_dir: &Path, named: Option<&Path>) ->
 
 /// A cluster on which nothing is started.
 pub(crate) fn place(reach: SlurmReach) -> anyhow::Result<Place> {
-    let (site, cluster) = open(&reach, None, Path::new(ENV_FILE))?;
+    let (site, cluster) = open(&reach, None)?;
     Ok(Place::new(reach, cluster, site, None))
 }
 
-fn open(
+fn open(reach: &SlurmReach, account: Option<&str>) -> anyhow::Result<(Site, Arc<dyn Cluster>)> {
+    open_with(reach, account, Path::new(ENV_FILE))
+}
+
+fn open_with(
     reach: &SlurmReach,
     account: Option<&str>,
     env_file: &Path,
@@ -127,7 +131,7 @@ pub(crate) fn place_of_doctor(
     named: Option<&Path>,
     env_file: &Path,
 ) -> anyhow::Result<Place> {
-    let (site, cluster) = open(reach, None, env_file)?;
+    let (site, cluster) = open_with(reach, None, env_file)?;
     let load_generator = load_generator_for(&site, results_dir, named)?;
     Ok(Place::new(reach.clone(), cluster, site, load_generator))
 }

@@ -71,7 +71,7 @@ pub(crate) enum Scenario {
         #[arg(
             long,
             value_delimiter = ',',
-            default_value = "commands,ssh,firecrest,campaigns,lives,faults"
+            default_value = "commands,ssh,firecrest,doctor,rendered,campaigns,lives,faults"
         )]
         ways: Vec<String>,
         /// Only these promises, separated by commas; by default all.

@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use firecrest_client::{FileMode, RemotePath};
 use gipfel_model::{BackendKind, CampaignId, DeploymentId, DeploymentSpec, RunId, SlurmJob, SlurmSpec};
 use gipfel_slurm_backend::{
-    BenchmarkerJob, JobRequest, Place, RenderedJob, ServerJob,
+    BenchmarkerJob, ClusterErrorKind, JobRequest, Place, RenderedJob, ServerJob,
     cluster::{
         offers::{Asked, Offers},
         refusal::{JobRole, Refusal},
@@ -278,10 +278,13 @@ fn fits(asked: &Asked<'_>, job: &SlurmJob, offers: &Offers) -> Finding {
         job.walltime
     );
     match offers.partition(&job.partition) {
-        Some(partition) if partition.time_limit.is_some() || partition.nodes.is_some() => {
+        Some(partition) if partition.time_limit.is_some() => {
             Finding::well("partition", format!("{text}, which it gives"))
         }
-        Some(_) => Finding::well("partition", format!("{text}; its limits are not told")),
+        Some(_) => Finding::well(
+            "partition",
+            format!("{text}; it is there, and nothing is known against it"),
+        ),
         None => Finding::note("partition", format!("{text}; the cluster tells of no partitions")),
     }
 }
@@ -370,6 +373,10 @@ async fn file(place: &Place, part: &'static str, text: &str, else_words: &str, k
         Ok(Some(_)) => Finding::well(part, format!("`{text}` is there")),
         Ok(None) => Finding::fault(part, format!("`{text}` is not there"))
             .hint(format!("mend {key}, or bring the file to the cluster")),
+        // FirecREST shows some file systems only.
+        Err(error) if error.kind == ClusterErrorKind::Invalid => {
+            Finding::note(part, format!("`{text}` cannot be looked for: {}", words(&error)))
+        }
         Err(error) => {
             Finding::fault(part, words(&error)).hint(format!("is {key} right, and may you read it?"))
         }

@@ -185,12 +185,12 @@ mod tests {
         let (load, run) = wanted[0].loads[0];
         assert_eq!(
             cost_of_load(load, run, true).to_string(),
-            "note   cost         the load generator takes a whole node of `normal`: about 0.5, at worst 2.0 node-hours a \
+            "note   cost         the load generator takes a whole node of `normal`: about 0.7, at worst 2.0 node-hours a \
              run\n                    hint: `benchmarker: same-job` sends from the server's first node and costs none"
         );
         assert_eq!(
             cost_of_load(load, run, false).to_string(),
-            "ok     cost         the load generator takes a share of a node of `normal`: about 0.5, at worst 2.0 \
+            "ok     cost         the load generator takes a share of a node of `normal`: about 0.7, at worst 2.0 \
              node-hours a run"
         );
     }

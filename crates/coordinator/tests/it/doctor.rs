@@ -179,7 +179,7 @@ fn a_configuration_is_held_against_its_cluster() {
             "ok     account      alps: user demo, accounts a-demo (default)",
             "ok     limits       alps: ",
             "ok     scratch      `/scratch/demo/new/gipfel` can be made and can be written: a file takes ",
-            "ok     partition    the server's job asks `normal` for 1 node for 01:00:00, which it gives",
+            "ok     partition    the server's job asks `normal` for 1 node for 01:00:00; it is there",
             "note   sbatch       the server's job: FirecREST cannot ask without submitting it",
             "ok     image        `nvcr.io#nvidia/vllm:25.10-py3` is pulled when the server starts",
             "ok     model        `org/m` is taken from the Hugging Face hub",

@@ -2,9 +2,11 @@
 
 mod campaign;
 mod daemon;
+mod doctor;
 mod faults;
 mod firecrest;
 mod lives;
+mod rendered;
 mod run;
 mod scene;
 mod site;
@@ -25,12 +27,17 @@ use crate::shell;
 
 /// The way of whole campaigns.
 const CAMPAIGNS: &str = "campaigns";
-
+/// The way of the doctor, and of a run that is refused.
+const DOCTOR: &str = "doctor";
+/// The way of the files that a dry run writes.
+const RENDERED: &str = "rendered";
 /// The way of what lives, from any laptop.
 const LIVES: &str = "lives";
-
 /// The way of campaigns that something happens to.
 const FAULTS: &str = "faults";
+
+/// What plays a way that has a Slurm of its own.
+type Play = fn(&Site) -> anyhow::Result<()>;
 
 /// What is played of a Slurm.
 pub(crate) struct Choice<'a> {
@@ -52,7 +59,7 @@ pub(crate) fn play(choice: &Choice<'_>) -> anyhow::Result<()> {
     let promises: Vec<&String> = choice
         .ways
         .iter()
-        .filter(|way| ![CAMPAIGNS, LIVES, FAULTS].contains(&way.as_str()))
+        .filter(|way| ![CAMPAIGNS, DOCTOR, FAULTS, LIVES, RENDERED].contains(&way.as_str()))
         .collect();
     shell::run(&mut shell::cargo(&[
         "build",
@@ -63,19 +70,20 @@ pub(crate) fn play(choice: &Choice<'_>) -> anyhow::Result<()> {
     if !promises.is_empty() {
         play_promises(&promises, choice.only)?;
     }
+    let plays: [(&str, Play); 4] = [
+        (DOCTOR, doctor::play),
+        (RENDERED, rendered::play),
+        (CAMPAIGNS, campaign::play),
+        (LIVES, lives::play),
+    ];
     let with_faults = is_named(FAULTS) || !choice.faults.is_empty();
-    if is_named(CAMPAIGNS) || is_named(LIVES) || with_faults {
+    if with_faults || plays.iter().any(|(way, _)| is_named(way)) {
         world::build()?;
     }
-    if is_named(CAMPAIGNS) {
-        let world = World::new("slurm-campaigns")?;
+    for (way, play) in plays.into_iter().filter(|(way, _)| is_named(way)) {
+        let world = World::new(&format!("slurm-{way}"))?;
         let site = Site::start(&world.folder.join("site"), SiteOptions::default())?;
-        campaign::play(&site)?;
-    }
-    if is_named(LIVES) {
-        let world = World::new("slurm-lives")?;
-        let site = Site::start(&world.folder.join("site"), SiteOptions::default())?;
-        lives::play(&site)?;
+        play(&site)?;
         site.expect_no_jobs()?;
     }
     if with_faults {
@@ -128,7 +136,9 @@ fn play_way(world: &World, site: &Site, way: &str, only: &[String]) -> anyhow::R
             firecrest.stop()?;
             played
         }
-        _ => bail!("`{way}` is no way to a Slurm: commands, ssh, firecrest, campaigns, lives, faults"),
+        _ => bail!(
+            "`{way}` is no way to a Slurm: commands, ssh, firecrest, doctor, rendered, campaigns, lives, faults"
+        ),
     }
 }
 

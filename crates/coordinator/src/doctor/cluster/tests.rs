@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use firecrest_client::Sha256;
 use gipfel_slurm_backend::{
-    ClusterErrorKind, LoadGenerator, Site,
+    LoadGenerator, Site,
     cluster::{
         Cluster as _,
         offers::PartitionFacts,
@@ -90,7 +90,7 @@ fn a_cluster_that_can_be_used() {
     ok     token        `~/.hf_token` is there and private (mode 600)
     ok     partition    the load generator's job asks `long` for 1 node for 01:00:00, which it gives
     ok     sbatch       takes the load generator's job: gipfel-r-doctor would start at once
-    note   cost         the load generator takes a whole node of `long`: about 0.0, at worst 1.0 node-hours a run
+    note   cost         the load generator takes a whole node of `long`: about 0.2, at worst 1.0 node-hours a run
                         hint: `benchmarker: same-job` sends from the server's first node and costs none
     ok     load         the load generator 1310ca2c8932… is brought by the first run
     ");
