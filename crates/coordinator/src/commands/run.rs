@@ -237,7 +237,7 @@ fn servers(
             let borrowed =
                 Journal::find_server(&arguments.output.show.results_dir, name).map_err(|error| {
                     Failure::campaign(error.into())
-                        .hint("`gipfel ps` says what lives; --on slurm:JOB uses a server that another laptop started")
+                        .hint("`gipfel list` and `gipfel status` name what there is; --on slurm:JOB uses a server that `gipfel ps` shows")
                 })?;
             Ok(ServerChoice::Borrowed {
                 handle: borrowed.handle,
