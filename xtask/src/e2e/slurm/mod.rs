@@ -7,6 +7,7 @@ mod firecrest;
 mod lives;
 mod run;
 mod scene;
+mod secrets;
 mod site;
 mod sshd;
 
@@ -70,7 +71,7 @@ pub(crate) fn play(choice: &Choice<'_>) -> anyhow::Result<()> {
     if is_named(CAMPAIGNS) {
         let world = World::new("slurm-campaigns")?;
         let site = Site::start(&world.folder.join("site"), SiteOptions::default())?;
-        campaign::play(&site)?;
+        campaign::play(&site, choice.short)?;
     }
     if is_named(LIVES) {
         let world = World::new("slurm-lives")?;
