@@ -105,6 +105,17 @@ fn run(world: &World, configuration: &str) -> anyhow::Result<Output> {
     Ok(output)
 }
 
+/// Fetches server and model once, and gives a program that starts the one, and the other.
+pub(super) fn prepare(folder: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let store = shell::target().join("e2e-downloads");
+    let server = fetch_server(&store.join("llamacpp"))?;
+    let model = fetch_model(&store.join("model"))?;
+    fs::create_dir_all(folder)?;
+    let launcher = folder.join("llama-server");
+    write_launcher(&launcher, &server)?;
+    Ok((launcher, model))
+}
+
 fn hold_against_log(world: &World) -> anyhow::Result<()> {
     let database = world.results().join("results.db");
     let verdicts = query(

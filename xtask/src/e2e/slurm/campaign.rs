@@ -1,41 +1,129 @@
-//! `gipfel run` with a server and a load generator as jobs of the real Slurm.
+//! `gipfel run` with servers and load generators as jobs of the real Slurm.
 
 use std::time::Duration;
 
 use anyhow::ensure;
 
 use super::{
-    scene::{Scene, Terms},
+    scene::{Part, Scene, Terms},
+    secrets,
     site::Site,
 };
-use crate::{e2e::world::number, shell};
+use crate::{
+    e2e::{
+        llamacpp,
+        world::{self, number},
+    },
+    shell,
+};
 
-/// Runs a campaign by Slurm's commands and through FirecREST, each with both places of the load generator.
-pub(super) fn play(site: &Site) -> anyhow::Result<()> {
-    for way in ["commands", "firecrest"] {
+const LIMIT: Duration = Duration::from_mins(5);
+
+/// Runs campaigns of each form, or those of the short set.
+pub(super) fn play(site: &Site, short: bool) -> anyhow::Result<()> {
+    two_nodes(site)?;
+    secrets::play(site)?;
+    if short {
+        return Ok(());
+    }
+    for way in ["commands", "ssh", "firecrest"] {
         for benchmarker in ["slurm", "same-job"] {
             let terms = Terms {
                 way,
                 benchmarker,
                 ..Terms::default()
             };
-            measure(&format!("{way}-{benchmarker}"), site, terms)?;
+            measure(&format!("{way}-{benchmarker}"), site, terms, 1)?;
         }
     }
-    Ok(())
+    let twice = Terms {
+        twice: true,
+        ..Terms::default()
+    };
+    measure("two-at-once", site, twice, 2)?;
+    two_ranks(site)?;
+    llama(site)
 }
 
-fn measure(name: &str, site: &Site, terms: Terms) -> anyhow::Result<()> {
+/// The load comes from two nodes.
+fn two_nodes(site: &Site) -> anyhow::Result<()> {
+    let terms = Terms {
+        lines: vec!["benchmarker_nodes: 2".to_owned()],
+        ..Terms::default()
+    };
+    measure("two-nodes", site, terms, 1)
+}
+
+/// The server has two nodes, of which the first one answers.
+fn two_ranks(site: &Site) -> anyhow::Result<()> {
+    let gipfel = world::program();
+    let words = format!(
+        "case \" $* \" in *\" --headless \"*) exec sleep 600 ;; *) exec {} sim --host \"$0\" --port \"$1\" --model quickstart ;; esac",
+        gipfel.display()
+    );
+    let terms = Terms {
+        backend: "vllm",
+        command: Some(format!("[bash, -c, '{words}', '{{host}}', '{{port}}']")),
+        lines: vec!["backend_config: { tensor_parallel_size: 8 }".to_owned()],
+        ..Terms::default()
+    };
+    measure("two-ranks", site, terms, 1)
+}
+
+/// The server is a real one with a small model.
+fn llama(site: &Site) -> anyhow::Result<()> {
+    let folder = shell::target().join("e2e-downloads/slurm");
+    let (server, model) = match llamacpp::prepare(&folder) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            shell::say(&format!(
+                "campaign llamacpp: left out: server or model cannot be had: {error:#}"
+            ));
+            return Ok(());
+        }
+    };
+    let terms = Terms {
+        backend: "llamacpp",
+        rates: &[1, 2],
+        command: Some(format!(
+            "[{}, --model, {}, --alias, '{{model}}', --host, '{{host}}', --port, '{{port}}', --threads, '1', \
+             --threads-batch, '1', --parallel, '8', --ctx-size, '8192', --metrics]",
+            server.display(),
+            model.display()
+        )),
+        ..Terms::default()
+    };
+    let scene = Scene::new("llamacpp", site, terms)?;
+    let ended = scene.run()?.end(LIMIT)?;
+    // A dozen requests carry no percentile.
+    ended.expect(12)?;
+    scene.expect_all_measured()?;
+    scene.expect_nothing_left()?;
+    let requests = completed(&scene)?;
+    ensure!(requests >= 10, "only {requests} requests were completed");
+    shell::say(&format!("campaign llamacpp: as expected: {requests} requests"));
+    scene.close()
+}
+
+fn measure(name: &str, site: &Site, terms: Terms, jobs: usize) -> anyhow::Result<()> {
     let scene = Scene::new(name, site, terms)?;
-    let ended = scene.run()?.end(Duration::from_mins(4))?;
+    let ended = scene.run()?.end(LIMIT)?;
     ended.expect(0)?;
     scene.expect_all_measured()?;
     scene.expect_nothing_left()?;
-    let requests = number(
-        &scene.world.results().join("results.db"),
-        "SELECT count(*) FROM request WHERE outcome = 0",
-    )?;
+    scene.expect_jobs(Part::Server, jobs)?;
+    if scene.terms.benchmarker == "slurm" {
+        scene.expect_jobs(Part::Load, jobs)?;
+    }
+    let requests = completed(&scene)?;
     ensure!(requests > 50, "only {requests} requests were completed");
     shell::say(&format!("campaign {name}: as expected: {requests} requests"));
     scene.close()
+}
+
+fn completed(scene: &Scene<'_>) -> anyhow::Result<i64> {
+    number(
+        &scene.world.results().join("results.db"),
+        "SELECT count(*) FROM request WHERE outcome = 0",
+    )
 }

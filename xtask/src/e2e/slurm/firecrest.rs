@@ -17,6 +17,9 @@ use crate::{e2e::world::wait_for, shell};
 /// The system's name.
 pub(super) const SYSTEM: &str = "alps";
 
+/// The user's secret.
+pub(super) const SECRET: &str = "e2e-secret";
+
 /// A running simulator, and what it says of itself.
 pub(super) struct Firecrest {
     child: Child,
@@ -130,7 +133,7 @@ fn site(root: &Path) -> anyhow::Result<String> {
     let root = root.display();
     Ok(format!(
         "[[users]]\nname = \"{user}\"\nuid = {uid}\ngroups = [{{ name = \"{group}\", id = {gid} }}]\n\
-         accounts = [\"a-e2e\"]\nclient_id = \"e2e\"\nclient_secret = \"e2e-secret\"\n\n\
+         accounts = [\"a-e2e\"]\nclient_id = \"e2e\"\nclient_secret = \"{SECRET}\"\n\n\
          [[clusters]]\nname = \"{SYSTEM}\"\nslurm = true\n\n\
          [[systems]]\nname = \"{SYSTEM}\"\n\n\
          [[systems.file_systems]]\npath = \"{root}\"\nshared = true\ndefault_work_dir = true\n"

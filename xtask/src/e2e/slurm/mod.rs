@@ -9,6 +9,7 @@ mod lives;
 mod rendered;
 mod run;
 mod scene;
+mod secrets;
 mod site;
 mod sshd;
 
@@ -36,8 +37,8 @@ const LIVES: &str = "lives";
 /// The way of campaigns that something happens to.
 const FAULTS: &str = "faults";
 
-/// What plays a way that has a Slurm of its own.
-type Play = fn(&Site) -> anyhow::Result<()>;
+/// What plays a way that has a Slurm of its own; whole, or only what fits into CI.
+type Play = fn(&Site, bool) -> anyhow::Result<()>;
 
 /// What is played of a Slurm.
 pub(crate) struct Choice<'a> {
@@ -71,10 +72,10 @@ pub(crate) fn play(choice: &Choice<'_>) -> anyhow::Result<()> {
         play_promises(&promises, choice.only)?;
     }
     let plays: [(&str, Play); 4] = [
-        (DOCTOR, doctor::play),
-        (RENDERED, rendered::play),
+        (DOCTOR, |site, _| doctor::play(site)),
+        (RENDERED, |site, _| rendered::play(site)),
         (CAMPAIGNS, campaign::play),
-        (LIVES, lives::play),
+        (LIVES, |site, _| lives::play(site)),
     ];
     let with_faults = is_named(FAULTS) || !choice.faults.is_empty();
     if with_faults || plays.iter().any(|(way, _)| is_named(way)) {
@@ -83,7 +84,7 @@ pub(crate) fn play(choice: &Choice<'_>) -> anyhow::Result<()> {
     for (way, play) in plays.into_iter().filter(|(way, _)| is_named(way)) {
         let world = World::new(&format!("slurm-{way}"))?;
         let site = Site::start(&world.folder.join("site"), SiteOptions::default())?;
-        play(&site)?;
+        play(&site, choice.short)?;
         site.expect_no_jobs()?;
     }
     if with_faults {

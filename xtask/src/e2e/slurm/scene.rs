@@ -37,6 +37,8 @@ pub(super) struct Terms {
     pub(super) command: Option<String>,
     /// Further lines of the experiment, of the form `key: value`.
     pub(super) lines: Vec<String>,
+    /// The same once more, with a server of its own.
+    pub(super) twice: bool,
     /// Further options of the simulator of FirecREST.
     pub(super) firecrest: &'static [&'static str],
 }
@@ -52,6 +54,7 @@ impl Default for Terms {
             backend: "sim",
             command: None,
             lines: Vec::new(),
+            twice: false,
             firecrest: &[],
         }
     }
@@ -110,7 +113,7 @@ impl<'a> Scene<'a> {
     /// Starts the simulator of FirecREST, at the port of an earlier one if there is one.
     pub(super) fn start_firecrest(&mut self, port: Option<u16>) -> anyhow::Result<()> {
         let started = Firecrest::start_at(
-            &self.scratch(),
+            &self.cluster(),
             &self.site.configuration(),
             port,
             self.terms.firecrest,
@@ -119,30 +122,46 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
+    /// What FirecREST shows of the cluster's files.
+    fn cluster(&self) -> PathBuf {
+        self.world.folder.join("cluster")
+    }
+
     /// The directory of the campaign's files on the cluster.
     pub(super) fn scratch(&self) -> PathBuf {
-        self.world.folder.join("scratch")
+        self.cluster().join("scratch")
     }
 
     fn configuration(&self) -> String {
-        let terms = &self.terms;
-        let gipfel = world::program();
-        let sim = format!(
-            "[{}, sim, --host, '{{host}}', --port, '{{port}}', --model, '{{model}}']",
-            gipfel.display()
-        );
-        let rates: Vec<String> = terms.rates.iter().map(u32::to_string).collect();
+        let rates: Vec<String> = self.terms.rates.iter().map(u32::to_string).collect();
         let mut text = format!(
             "version: 1
 defaults:
   slos: [ttft p95 <= 10s]
-  rate_levels: [{rates}]
+  rate_levels: [{}]
   warmup_duration: 1s
   measurement_duration: 5s
   exact_windows: true
 dataset: {{ input_length: 64, output_length: 16 }}
 experiments:
-  - model: quickstart
+",
+            rates.join(", ")
+        );
+        text.push_str(&self.experiment(&[]));
+        if self.terms.twice {
+            text.push_str(&self.experiment(&["environment: { SECOND: '1' }".to_owned()]));
+        }
+        text
+    }
+
+    fn experiment(&self, more: &[String]) -> String {
+        let terms = &self.terms;
+        let sim = format!(
+            "[{}, sim, --host, '{{host}}', --port, '{{port}}', --model, '{{model}}']",
+            world::program().display()
+        );
+        let mut text = format!(
+            "  - model: quickstart
     deployment: slurm
     backend: {backend}
     cluster: {way}
@@ -156,7 +175,6 @@ experiments:
     port: 0
     command: {command}
 ",
-            rates = rates.join(", "),
             backend = terms.backend,
             way = terms.way,
             scratch = self.scratch().display(),
@@ -166,7 +184,7 @@ experiments:
             command = terms.command.as_deref().unwrap_or(&sim),
         );
         let host = (terms.way == "ssh").then(|| format!("ssh_host: {}", super::sshd::HOST));
-        for line in host.iter().chain(&terms.lines) {
+        for line in host.iter().chain(&terms.lines).chain(more) {
             text.extend(["    ", line, "\n"]);
         }
         text
@@ -195,19 +213,23 @@ experiments:
 
     /// Starts `gipfel run`.
     pub(super) fn run(&self) -> anyhow::Result<Run> {
+        self.run_with(&[])
+    }
+
+    /// Starts `gipfel run` with further variables.
+    pub(super) fn run_with(&self, variables: &[(&str, &str)]) -> anyhow::Result<Run> {
         let load_generator = self.load_generator.to_string_lossy();
-        Run::start(
-            &self.world,
-            self.gipfel(&[
-                "run",
-                "slurm.yaml",
-                "--no-live",
-                "--poll-interval",
-                "2",
-                "--loadgen",
-                &load_generator,
-            ]),
-        )
+        let mut command = self.gipfel(&[
+            "run",
+            "slurm.yaml",
+            "--no-live",
+            "--poll-interval",
+            "2",
+            "--loadgen",
+            &load_generator,
+        ]);
+        command.envs(variables.iter().copied());
+        Run::start(&self.world, command)
     }
 
     /// Starts `gipfel resume`.
@@ -301,7 +323,8 @@ experiments:
 
     /// Fails if as many levels as were planned are not in the results.
     pub(super) fn expect_all_measured(&self) -> anyhow::Result<()> {
-        self.expect_measured(self.terms.rates.len())
+        let experiments = if self.terms.twice { 2 } else { 1 };
+        self.expect_measured(experiments * self.terms.rates.len())
     }
 
     /// Fails if fewer levels are in the results.
