@@ -235,10 +235,7 @@ fn servers(
         }
         Some(name) => {
             let borrowed =
-                Journal::find_server(&arguments.output.show.results_dir, name).map_err(|error| {
-                    Failure::campaign(error.into())
-                        .hint("`gipfel ps` says what lives; --on slurm:JOB uses a server that another laptop started")
-                })?;
+                Journal::find_server(&arguments.output.show.results_dir, name).map_err(Failure::usage)?;
             Ok(ServerChoice::Borrowed {
                 handle: borrowed.handle,
                 spec: Box::new(borrowed.spec),
