@@ -43,7 +43,7 @@ const RULES: &[(&[&str], &str)] = &[
     ),
     (
         &["has a deployment or run"],
-        "`gipfel list` and `gipfel status` name what there is",
+        "`gipfel list` and `gipfel status` name what there is; --on slurm:JOB uses a server of a cluster that `gipfel ps` shows",
     ),
     (
         &["proxy gave no tunnel"],

@@ -565,7 +565,10 @@ fn slurm_jobs_have_their_keys() {
     server      http://10.0.0.1:8000
     server      Slurm, 1 node of 4 GPUs, partition debug, walltime 01:00:00
     ");
-    assert_snapshot!(warnings(&plan), @"bench.yaml:30:5: experiments[0].backend_config: tensor_parallel_size 8 is more than gpus_per_node 4: the model spans 2 nodes");
+    assert_snapshot!(warnings(&plan), @"
+    bench.yaml:30:5: experiments[0].backend_config: tensor_parallel_size 8 is more than gpus_per_node 4: the model spans 2 nodes
+    bench.yaml:57:5: experiments[4].benchmarker: the load of this machine reaches the server through a tunnel over ssh, whose time counts as the server's latency; it lives as long as gipfel does
+    ");
     assert_snapshot!(plan.node_hours(), @"about 1.2, at worst 79.0");
     let Placement::Slurm(large) = &plan.experiments[0].deployment.placement else {
         panic!("it is a Slurm deployment")

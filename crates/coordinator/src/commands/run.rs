@@ -235,10 +235,7 @@ fn servers(
         }
         Some(name) => {
             let borrowed =
-                Journal::find_server(&arguments.output.show.results_dir, name).map_err(|error| {
-                    Failure::campaign(error.into())
-                        .hint("`gipfel list` and `gipfel status` name what there is; --on slurm:JOB uses a server that `gipfel ps` shows")
-                })?;
+                Journal::find_server(&arguments.output.show.results_dir, name).map_err(Failure::usage)?;
             Ok(ServerChoice::Borrowed {
                 handle: borrowed.handle,
                 spec: Box::new(borrowed.spec),

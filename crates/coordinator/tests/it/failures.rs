@@ -503,7 +503,7 @@ fn servers_of_earlier_runs() {
     assert_snapshot!(run(&world, &["run", "bench.yaml", "--on", "nothing"]), @"
     exit 2
     error: no campaign under `results` has a deployment or run `nothing`
-    hint: `gipfel list` and `gipfel status` name what there is; --on slurm:JOB uses a server that `gipfel ps` shows
+    hint: `gipfel list` and `gipfel status` name what there is; --on slurm:JOB uses a server of a cluster that `gipfel ps` shows
     ");
     assert_snapshot!(run(&world, &["run", "bench.yaml", "--on", "http://u:p@h"]), @"
     exit 2

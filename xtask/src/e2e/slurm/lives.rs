@@ -319,7 +319,9 @@ impl<'a> Scene<'a> {
             .next()
             .and_then(|url| url.strip_prefix("http://"));
         // An ssh that is gone is replaced.
-        let ssh = shell::read(Command::new("pgrep").args(["-P", &child.0.id().to_string(), "ssh"]))?;
+        let mut find = Command::new("pgrep");
+        find.args(["-P", &child.0.id().to_string(), "-f", "--", "-L 127.0.0.1:"]);
+        let ssh = shell::read(&mut find)?;
         shell::run(Command::new("kill").arg(ssh.trim()))?;
         for expected in ["the tunnel has broken", "leads to the server again"] {
             let line = next()?;
