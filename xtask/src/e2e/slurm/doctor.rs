@@ -173,9 +173,11 @@ impl<'a> Bench<'a> {
 
     /// What the doctor prints, who leaves nothing behind.
     fn doctor(&self, code: i32) -> anyhow::Result<String> {
+        let files = || anyhow::Ok(std::fs::read_dir(self.world.folder.join("scratch"))?.count());
+        let before = files()?;
         let output = shell::capture(&mut self.gipfel(&["doctor", "slurm", "slurm.yaml"]))?;
         expect_exit(&output, code)?;
-        let left = std::fs::read_dir(self.world.folder.join("scratch"))?.count();
+        let left = files()?.saturating_sub(before);
         ensure!(left == 0, "the doctor has left {left} files behind");
         let jobs = self.site.jobs()?;
         ensure!(jobs.trim().is_empty(), "the doctor has submitted {jobs}");
