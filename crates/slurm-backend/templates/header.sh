@@ -12,6 +12,8 @@ unset "${!OAUTH_@}" "${!FIRECREST_@}"
 
 {{ header.mark -}}
 cd {{ directory }} || exit 1
+# Slurm has made it for whoever the submission's mask lets in.
+chmod 600 {{ header.log }}
 {% for line in header.prologue -%}
 {{ line }}
 {% endfor -%}

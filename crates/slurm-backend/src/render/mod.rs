@@ -179,6 +179,8 @@ pub enum RenderError {
 struct Header {
     directives: Vec<String>,
     mark: String,
+    /// What Slurm writes the output to.
+    log: String,
     /// In seconds.
     walltime: u64,
     prologue: Vec<String>,
@@ -226,6 +228,7 @@ impl Header {
         Ok(Self {
             directives,
             mark: mark.script_lines(),
+            log: request.log.to_owned(),
             walltime: request.job.walltime.duration().as_secs(),
             prologue: request.site.prologue.clone(),
         })
