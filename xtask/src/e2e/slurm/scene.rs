@@ -9,7 +9,12 @@ use std::{
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use super::{firecrest::Firecrest, run::Run, site::Site, sshd::Sshd};
+use super::{
+    firecrest::{Firecrest, Scheduler},
+    run::Run,
+    site::Site,
+    sshd::Sshd,
+};
 use crate::{
     e2e::world::{self, World, number, wait_for},
     shell,
@@ -41,6 +46,8 @@ pub(super) struct Terms {
     pub(super) twice: bool,
     /// Further options of the simulator of FirecREST.
     pub(super) firecrest: &'static [&'static str],
+    /// Who carries jobs out behind FirecREST.
+    pub(super) scheduler: Scheduler,
 }
 
 impl Default for Terms {
@@ -56,6 +63,7 @@ impl Default for Terms {
             lines: Vec::new(),
             twice: false,
             firecrest: &[],
+            scheduler: Scheduler::Slurm,
         }
     }
 }
@@ -117,6 +125,7 @@ impl<'a> Scene<'a> {
             &self.site.configuration(),
             port,
             self.terms.firecrest,
+            self.terms.scheduler,
         )?;
         self.firecrest = Some(started);
         Ok(())

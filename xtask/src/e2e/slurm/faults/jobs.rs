@@ -52,6 +52,22 @@ pub(super) fn walltime_of_server(site: &Site, _: Extent) -> anyhow::Result<Strin
     kept(scene, 2, &said)
 }
 
+/// The load generator lives in the server's job and leaves before its walltime; no further job can go on there.
+pub(super) fn walltime_of_both(site: &Site, _: Extent) -> anyhow::Result<String> {
+    let terms = Terms {
+        benchmarker: "same-job",
+        rates: LONG_RATES,
+        server_time: "00:01:00",
+        ..Terms::default()
+    };
+    let scene = scene("walltime-both", site, terms)?;
+    let ended = scene.run()?.end(LONG)?;
+    ended.expect(11)?;
+    let said = ended.expect_said("failed: time-limit")?;
+    ended.expect_said("server_time_limit")?;
+    kept(scene, 3, &said)
+}
+
 /// Somebody cancels the server's job.
 pub(super) fn cancelled_server(site: &Site, _: Extent) -> anyhow::Result<String> {
     cancelled(site, Part::Server)

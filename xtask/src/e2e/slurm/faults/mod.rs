@@ -46,6 +46,7 @@ const fn fault(
 const FAULTS: &[Fault] = &[
     fault("walltime-load", true, jobs::walltime_of_load),
     fault("walltime-server", false, jobs::walltime_of_server),
+    fault("walltime-both", false, jobs::walltime_of_both),
     fault("cancelled-server", false, jobs::cancelled_server),
     fault("cancelled-load", false, jobs::cancelled_load),
     fault("node-of-server", false, jobs::node_of_server),
@@ -57,6 +58,7 @@ const FAULTS: &[Fault] = &[
     fault("controller-paused", false, cluster::controller_paused),
     fault("forgotten", false, cluster::forgotten),
     fault("out-of-memory", true, jobs::out_of_memory),
+    fault("ended-for-memory", false, lines::ended_for_memory),
     fault("requeue", false, jobs::requeue),
     fault("download-cut", false, lines::download_cut),
     fault("disk-full", false, cluster::disk_full),
