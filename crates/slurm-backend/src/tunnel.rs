@@ -46,6 +46,16 @@ impl Login {
     }
 }
 
+impl fmt::Display for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.host)?;
+        match &self.jump {
+            Some(jump) => write!(f, " behind {jump}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Where a server answers on its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
