@@ -176,6 +176,12 @@ pub struct NewArguments {
     /// The base URL of a server that runs already; it is asked for its models.
     #[arg(long)]
     pub url: Option<BaseUrl>,
+    /// The Slurm cluster on which gipfel starts the server: the name of its profile, such as `clariden`, or a file.
+    #[arg(long, value_name = "CLUSTER", conflicts_with = "url")]
+    pub slurm: Option<String>,
+    /// The account that the cluster's jobs are charged to.
+    #[arg(long, requires = "slurm")]
+    pub account: Option<String>,
     /// The engine: of the server that gipfel starts, or behind the URL.
     #[arg(long, value_name = "ENGINE")]
     pub backend: Option<BackendKind>,

@@ -15,7 +15,7 @@ use crate::{display::Display, failure::Failure};
 struct Found {
     source: PromptSource,
     prompts: Option<u64>,
-    files: serde_json::Value,
+    files: Option<serde_json::Value>,
 }
 
 /// Reads the data sets and tokenizers of all experiments, records what they hold, and refuses a run whose prompts would
@@ -35,7 +35,9 @@ pub(crate) fn check(experiments: &mut [ExperimentSpec], display: &Display) -> Re
         let found = &known[index];
         if experiment.workload.prompts.dataset.is_some() {
             let record = &mut experiment.dataset_config;
-            record.insert("files".to_owned(), found.files.clone());
+            if let Some(files) = &found.files {
+                record.insert("files".to_owned(), files.clone());
+            }
             if let Some(prompts) = found.prompts {
                 record.insert("prompts".to_owned(), prompts.into());
             }
@@ -49,7 +51,23 @@ pub(crate) fn check(experiments: &mut [ExperimentSpec], display: &Display) -> Re
 
 fn look(experiment: &ExperimentSpec, display: &Display) -> Result<Found, Failure> {
     let source = experiment.workload.prompts.clone();
-    let prompts = Prompts::load(&experiment.workload).map_err(|error| failure(error, &source))?;
+    let prompts = match Prompts::load(&experiment.workload) {
+        Ok(prompts) => prompts,
+        // The load generator reads them where it runs.
+        Err(DataError::Missing { path, .. }) if !experiment.load.is_local() => {
+            display.note(&format!(
+                "the prompts are read on the cluster, and `{}` is not here: whether they last is not known; `gipfel doctor \
+                 slurm CONFIG` looks for them there",
+                path.display()
+            ));
+            return Ok(Found {
+                source,
+                prompts: None,
+                files: None,
+            });
+        }
+        Err(error) => return Err(failure(error, &source)),
+    };
     let count = prompts.count();
     if !prompts.files.is_empty() {
         let files: Vec<String> = prompts.files.iter().map(FileFacts::words).collect();
@@ -62,7 +80,7 @@ fn look(experiment: &ExperimentSpec, display: &Display) -> Result<Found, Failure
     Ok(Found {
         source,
         prompts: count,
-        files: serde_json::to_value(&prompts.files).unwrap_or_default(),
+        files: serde_json::to_value(&prompts.files).ok(),
     })
 }
 

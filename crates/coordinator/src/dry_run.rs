@@ -22,6 +22,7 @@ pub(crate) fn write(state: &State, results_dir: &Path) -> anyhow::Result<String>
         cost = add(cost, server.cost);
         for run in &deployment.runs {
             let config = wiring::run_config(state, deployment, &server.endpoint, run);
+            let config = slurm::as_sent(config, run)?;
             let json =
                 serde_json::to_string_pretty(&config).context("failed to write the run configuration")?;
             save(&directory.join(run.id.as_str()), "run_config.json", &json)?;
@@ -173,6 +174,28 @@ mod tests {
             words.contains("at worst 5.0 (if every job lives until its walltime)"),
             "{words}"
         );
+    }
+
+    #[test]
+    fn the_predecessors_form_goes_through() {
+        // Two experiments in the form of the tool before, with prompts of data sets that lie on the cluster.
+        let (words, files) = dry_run(
+            "defaults:\n  account: a\n  partition: debug\n  benchmarker_partition: normal\n  \
+             scratch_base: /scratch/me/runs\n  hf_token_path: ~/.hf_token\n  hf_home: /scratch/me/hf\n  \
+             warmup_duration_s: 30\n  measurement_duration_s: 60\n  rate_levels: [1, 2]\n  latency_slos:\n    \
+             ttft_p95_ms: 400\n    e2e_p95_ms: 9000\n  gpus_per_node: 4\n  port: 8000\n  \
+             server_time_limit: \"00:45:00\"\n  benchmarker_time_limit: \"00:30:00\"\n  max_parallel_experiments: 2\n  \
+             server_ready_timeout_s: 600\n  k8s_namespace: ml\n  ingress_domain: example.org\n\
+             dataset:\n  sharegpt_fraction: 0.5\n  num_prompts: 1000\n  \
+             output_length: { distribution: normal, mean: 200, std: 50 }\n\
+             experiments:\n  - model: org/small\n    backend: vllm\n    deployment: slurm\n    backend_config:\n      \
+             tensor_parallel_size: 1\n  - model: org/large\n    backend: vllm\n    deployment: slurm\n    \
+             backend_config:\n      tensor_parallel_size: 16\n      speculative_decoding:\n        \
+             draft_model: org/draft\n        num_speculative_tokens: 5\n",
+        );
+        let count = |name: &str| files.iter().filter(|file| *file == name).count();
+        assert_eq!((count("server.sbatch"), count("benchmarker.sbatch")), (2, 2));
+        assert!(words.contains("on 4 nodes of clariden"), "{words}");
     }
 
     #[test]

@@ -34,6 +34,15 @@ pub enum Server {
     },
     /// Gipfel starts it on this machine.
     ThisMachine,
+    /// Gipfel starts it as a job of a cluster.
+    Slurm {
+        /// The cluster's profile.
+        profile: String,
+        /// Its name behind FirecREST; absent: by Slurm's commands here.
+        system: Option<String>,
+        /// The account that is charged.
+        account: Option<String>,
+    },
 }
 
 /// The commented configuration; `file` is what it will be called.
@@ -51,6 +60,18 @@ pub fn render(answers: &Answers, file: &str) -> String {
         objectives(&answers.slos),
         DATASET
     );
+    if let Server::Slurm {
+        profile,
+        system,
+        account,
+    } = &answers.server
+    {
+        let _ = writeln!(
+            text,
+            "{}",
+            cluster(profile, system.as_deref(), account.as_deref())
+        );
+    }
     let _ = write!(text, "experiments:\n{}", experiment(answers));
     text
 }
@@ -61,6 +82,30 @@ const DATASET: &str = "  \
     input_length: { distribution: normal, mean: 512, std: 200, min: 16 }
     output_length: { distribution: normal, mean: 256, std: 128, min: 2 }
 ";
+
+/// What both jobs of each experiment ask the cluster for.
+fn cluster(profile: &str, system: Option<&str>, account: Option<&str>) -> String {
+    let way = match system {
+        Some(system) => format!(
+            "  # Credentials come from the environment or from `.env`: docs/alps.md.\n  firecrest_system: {}\n",
+            yaml_text(system)
+        ),
+        None => "  cluster: commands                  # Slurm's commands of this machine; `ssh` with `ssh_host` elsewhere\n"
+            .to_owned(),
+    };
+    let account = match account {
+        Some(account) => format!("  account: {}\n", yaml_text(account)),
+        None => "  # account: NAME                    # the account that is charged\n".to_owned(),
+    };
+    format!(
+        "  # The cluster: `gipfel doctor slurm` with this file says what is wrong before a job is submitted.\n\
+         {way}  site: {}\n{account}  partition: normal\n  benchmarker_partition: normal\n  \
+         # `benchmarker: same-job` sends from the server's own node and takes no other.\n  benchmarker: slurm\n  \
+         server_time_limit: \"01:00:00\"\n  benchmarker_time_limit: \"01:00:00\"\n  \
+         # A run that may take more is refused.\n  max_node_hours: 10\n",
+        yaml_text(profile)
+    )
+}
 
 fn rates(answers: &Answers) -> String {
     if answers.rates.is_empty() {
@@ -106,6 +151,13 @@ fn experiment(answers: &Answers) -> String {
         Server::ThisMachine => {
             text.push_str("    deployment: local                # gipfel starts the server and ends it\n");
             text.push_str(engine_settings(answers.backend));
+        }
+        Server::Slurm { .. } => {
+            text.push_str(
+                "    deployment: slurm                # gipfel submits the server's job and ends it\n",
+            );
+            text.push_str("    # image: HOST#REPOSITORY:TAG     # the container; the profile may name one for the engine\n");
+            text.push_str("    # backend_config: { tensor_parallel_size: 4, max_model_len: 8192 }\n");
         }
         Server::Url { url, api_key_env } => {
             let _ = write!(
@@ -226,11 +278,23 @@ mod tests {
 
     #[test]
     fn every_file_reads_as_it_was_meant() {
-        let servers = [url(None), url(Some("MODELS_KEY")), Server::ThisMachine];
+        let job = |profile: &str, system: Option<&str>, account: Option<&str>| Server::Slurm {
+            profile: profile.to_owned(),
+            system: system.map(str::to_owned),
+            account: account.map(str::to_owned),
+        };
+        let servers = [
+            url(None),
+            url(Some("MODELS_KEY")),
+            Server::ThisMachine,
+            job("clariden", Some("clariden"), Some("a-1")),
+            job("generic", None, None),
+        ];
         for server in servers {
             for backend in BackendKind::ALL {
                 let needs_command = matches!(backend, BackendKind::Openai | BackendKind::Dynamo);
-                if server == Server::ThisMachine && needs_command {
+                let is_started = !matches!(server, Server::Url { .. });
+                if is_started && needs_command {
                     continue;
                 }
                 for (rates, budget) in [(&[] as &[f64], None), (&[], Some(360)), (&[100.0, 200.5], None)] {

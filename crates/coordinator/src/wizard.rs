@@ -1,6 +1,7 @@
 //! The questions of `gipfel new`: only what the arguments leave open is asked.
 
 use gipfel_model::{ArrivalRate, BackendKind, Slo};
+use gipfel_slurm_backend::Site;
 
 use crate::{
     cli::{BaseUrl, NewArguments},
@@ -71,10 +72,10 @@ pub(crate) fn answers(
     ask: &dyn Ask,
     models: &dyn Fn(&str, Option<&str>) -> Listing,
 ) -> Result<Answers, Stop> {
-    let (server, backend, model) = if is_behind_url(arguments, ask)? {
-        behind_url(arguments, ask, models)?
-    } else {
-        on_this_machine(arguments, ask)?
+    let (server, backend, model) = match place(arguments, ask)? {
+        Place::Url => behind_url(arguments, ask, models)?,
+        Place::ThisMachine => started(arguments, ask, ENGINES, |_| Ok(Server::ThisMachine))?,
+        Place::Slurm => started(arguments, ask, ENGINES_OF_JOBS, |ask| cluster(arguments, ask))?,
     };
     let slos = slos(arguments, ask)?;
     let rates = rates(arguments, ask)?;
@@ -88,24 +89,88 @@ pub(crate) fn answers(
     })
 }
 
-fn is_behind_url(arguments: &NewArguments, ask: &dyn Ask) -> Result<bool, Stop> {
+/// Where the server is, or is to be.
+#[derive(Clone, Copy)]
+enum Place {
+    Url,
+    ThisMachine,
+    Slurm,
+}
+
+fn place(arguments: &NewArguments, ask: &dyn Ask) -> Result<Place, Stop> {
     if arguments.url.is_some() {
-        return Ok(true);
+        return Ok(Place::Url);
+    }
+    if arguments.slurm.is_some() {
+        return Ok(Place::Slurm);
     }
     if arguments.yes || arguments.backend.is_some() {
-        return Ok(false);
+        return Ok(Place::ThisMachine);
     }
     let question = Question {
         text: "Where is the server?",
-        help: "Slurm and Kubernetes come with a later version.",
+        help: "Kubernetes comes with a later version.",
         missing: "where the server is",
-        argument: "--url URL, or --backend ENGINE for one that gipfel starts on this machine",
+        argument: "--url URL, --slurm CLUSTER, or --backend ENGINE for one that gipfel starts on this machine",
     };
     let options = [
         "It runs already, behind a URL",
         "Gipfel starts it on this machine",
+        "Gipfel starts it as a job of a Slurm cluster",
     ];
-    Ok(ask.choose(&question, &options.map(str::to_owned))? == 0)
+    Ok(match ask.choose(&question, &options.map(str::to_owned))? {
+        0 => Place::Url,
+        1 => Place::ThisMachine,
+        _ => Place::Slurm,
+    })
+}
+
+/// The cluster of a server's job, and the account that is charged.
+fn cluster(arguments: &NewArguments, ask: &dyn Ask) -> Result<Server, Stop> {
+    let names = gipfel_slurm_backend::site::names();
+    let profile = if let Some(named) = &arguments.slurm {
+        named.clone()
+    } else {
+        let question = Question {
+            text: "Which cluster?",
+            help: "generic is any cluster whose Slurm commands this machine has; others need a profile of your own.",
+            missing: "which cluster",
+            argument: "--slurm CLUSTER",
+        };
+        let options: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let index = ask.choose(&question, &options)?;
+        options.get(index).cloned().unwrap_or_default()
+    };
+    let site = Site::load(&profile).map_err(|error| Stop::Refused(error.to_string()))?;
+    let account = match &arguments.account {
+        Some(account) => Some(account.clone()),
+        None if arguments.yes => None,
+        None => {
+            let question = Question {
+                text: "Which account is charged?",
+                help: "Empty for the one that Slurm takes by itself.",
+                missing: "the account",
+                argument: "--account ACCOUNT",
+            };
+            Some(ask.text(&question, Some(""), check_account)?).filter(|account| !account.is_empty())
+        }
+    };
+    Ok(Server::Slurm {
+        profile,
+        system: site.firecrest.map(|facts| facts.system),
+        account,
+    })
+}
+
+fn check_account(text: &str) -> Result<(), String> {
+    let is_word = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if is_word && !text.starts_with('-') {
+        Ok(())
+    } else {
+        Err("an account has letters, digits, `-`, `_` and `.`".to_owned())
+    }
 }
 
 fn behind_url(
@@ -218,25 +283,55 @@ const ENGINES: &[(BackendKind, &str)] = &[
     (BackendKind::Sim, "Any name."),
 ];
 
-fn on_this_machine(arguments: &NewArguments, ask: &dyn Ask) -> Result<(Server, BackendKind, String), Stop> {
+/// Engines of jobs that need no command of one's own.
+const ENGINES_OF_JOBS: &[(BackendKind, &str)] = &[
+    (
+        BackendKind::Vllm,
+        "A repository of Hugging Face, or a folder of the cluster.",
+    ),
+    (
+        BackendKind::Sglang,
+        "A repository of Hugging Face, or a folder of the cluster.",
+    ),
+    (
+        BackendKind::Dynamo,
+        "A repository of Hugging Face, or a folder of the cluster.",
+    ),
+];
+
+/// A server that gipfel starts, with one of these engines; the first is what `--yes` takes, on this machine the simulator.
+fn started(
+    arguments: &NewArguments,
+    ask: &dyn Ask,
+    engines: &[(BackendKind, &'static str)],
+    place: impl FnOnce(&dyn Ask) -> Result<Server, Stop>,
+) -> Result<(Server, BackendKind, String), Stop> {
+    let server = place(ask)?;
+    let usual = match &server {
+        Server::Slurm { .. } => BackendKind::Vllm,
+        Server::ThisMachine | Server::Url { .. } => BackendKind::Sim,
+    };
     let backend = match arguments.backend {
         Some(backend) => backend,
-        None if arguments.yes => BackendKind::Sim,
+        None if arguments.yes => usual,
         None => {
             let question = Question {
                 text: "Which engine?",
-                help: "sim is gipfel's own simulator, to try things out.",
+                help: match server {
+                    Server::Slurm { .. } => "It comes in a container where the profile names an image.",
+                    Server::ThisMachine | Server::Url { .. } => {
+                        "sim is gipfel's own simulator, to try things out."
+                    }
+                },
                 missing: "which engine",
                 argument: "--backend ENGINE",
             };
-            let names: Vec<String> = ENGINES.iter().map(|(backend, _)| backend.to_string()).collect();
+            let names: Vec<String> = engines.iter().map(|(backend, _)| backend.to_string()).collect();
             let index = ask.choose(&question, &names)?;
-            ENGINES
-                .get(index)
-                .map_or(BackendKind::Sim, |(backend, _)| *backend)
+            engines.get(index).map_or(usual, |(backend, _)| *backend)
         }
     };
-    let Some((_, help)) = ENGINES.iter().find(|(engine, _)| *engine == backend) else {
+    let Some((_, help)) = engines.iter().find(|(engine, _)| *engine == backend) else {
         return Err(Stop::Refused(format!(
             "{backend} has no program of its own that could be started here: give the --url of a running server, or \
              write `command` into the file of another engine"
@@ -255,7 +350,7 @@ fn on_this_machine(arguments: &NewArguments, ask: &dyn Ask) -> Result<(Server, B
             ask.text(&question, None, check_filled)?
         }
     };
-    Ok((Server::ThisMachine, backend, model))
+    Ok((server, backend, model))
 }
 
 fn slos(arguments: &NewArguments, ask: &dyn Ask) -> Result<Vec<Slo>, Stop> {

@@ -144,6 +144,23 @@ fn everything_is_asked() {
 }
 
 #[test]
+fn a_cluster_is_asked_for_its_account() {
+    assert_snapshot!(dialogue("", &["Slurm cluster", "clariden", "a-1", "sglang", "org/m", "", "Search"]), @r#"
+    Where is the server?
+    Which cluster?
+    Which account is charged?
+    Which engine?
+    The model?
+    Which objectives, separated by commas?
+    Which rates?
+    = Slurm { profile: "clariden", system: Some("clariden"), account: Some("a-1") } org/m sglang ["ttft p95 <= 500ms"] [] None
+    "#);
+    assert_snapshot!(dialogue("--yes --slurm generic --model org/m", &[]), @r#"= Slurm { profile: "generic", system: None, account: None } org/m vllm ["ttft p95 <= 500ms"] [] None"#);
+    assert_snapshot!(dialogue("--yes --slurm eiger --model org/m", &[]), @"! there is no profile `eiger`; known are bristen, clariden, daint, generic, meluxina: name one of them under `site`, or a file of your own such as `./eiger.toml`");
+    assert_snapshot!(dialogue("--yes --slurm clariden --backend llamacpp --model m", &[]), @"! llamacpp has no program of its own that could be started here: give the --url of a running server, or write `command` into the file of another engine");
+}
+
+#[test]
 fn a_key_is_named_where_the_server_asks_for_one() {
     assert_snapshot!(dialogue("--yes --url http://closed", &["MODELS_KEY"]), @r#"
     The server asks for a key. Which environment variable holds it?

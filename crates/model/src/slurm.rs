@@ -132,7 +132,7 @@ impl From<Walltime> for String {
 pub struct SlurmReach {
     /// The way to it.
     pub cluster: ClusterKind,
-    /// Its name behind FirecREST's API; absent: the environment's, or the only one that the API has.
+    /// Its name behind FirecREST's API; absent: the one that the environment names, else the profile's.
     pub firecrest_system: Option<String>,
     /// The login node's name for ssh.
     pub ssh_host: Option<String>,

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use firecrest_client::{NameError, RemotePath};
-use gipfel_model::{BackendKind, ContainerKind, Walltime};
+use gipfel_model::{BackendKind, ContainerKind, DeploymentKind, EndpointSpec, RunConfig, Walltime};
 use serde::Deserialize;
 
 /// What is known of a cluster.
@@ -194,9 +194,90 @@ impl Site {
     }
 }
 
+impl Proxy {
+    /// Whether a host is reached through it, and not directly.
+    fn leads_to(&self, host: &str) -> bool {
+        let is_own = host.eq_ignore_ascii_case("localhost") || host == "127.0.0.1" || host == "[::1]";
+        let is_except = |name: &String| {
+            let name = name
+                .trim_start_matches('*')
+                .trim_start_matches('.')
+                .to_ascii_lowercase();
+            let host = host.to_ascii_lowercase();
+            host.strip_suffix(&name)
+                .is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        };
+        // A name without a dot is one of the cluster's own nodes.
+        let is_node = !host.contains(['.', ':']);
+        !is_own && !is_node && !self.except.iter().any(is_except)
+    }
+}
+
+impl Site {
+    /// The proxy by which a load generator on the cluster's nodes reaches these servers; nothing where it reaches them
+    /// directly, or the endpoint names a proxy of its own.
+    pub fn proxy_to(&self, endpoint: &EndpointSpec) -> Option<&str> {
+        let proxy = self.proxy.as_ref().filter(|_| endpoint.proxy.is_none())?;
+        let leads = endpoint.urls().filter_map(host).any(|host| proxy.leads_to(host));
+        leads.then_some(proxy.url.as_str())
+    }
+
+    /// What a load generator on the cluster's nodes is told, who reaches a server outside through the proxy. One in a job
+    /// of the cluster is reached directly.
+    pub fn through_proxy(&self, mut config: RunConfig) -> RunConfig {
+        let proxy = match config.deployment {
+            DeploymentKind::External => self.proxy_to(&config.endpoint).map(str::to_owned),
+            DeploymentKind::Slurm | DeploymentKind::Local | DeploymentKind::K8s => None,
+        };
+        config.endpoint.proxy = config.endpoint.proxy.or(proxy);
+        config
+    }
+}
+
+/// The host of a URL, without its port.
+fn host(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?']).next()?;
+    if let Some(end) = authority.find(']') {
+        return authority.get(..=end);
+    }
+    authority.split(':').next()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_outside_is_reached_through_the_proxy() {
+        let text = "name = 'x'\nlocal_directory = '/tmp'\ngpu_request = 'none'\nexclusive = true\n\
+                    [container]\nkind = 'none'\n[proxy]\nurl = 'http://proxy:3128'\n\
+                    except = ['.cscs.ch', '10.0.0.7', '*.local', 'plain.example.org']\n";
+        let site = Site::parse(text, "own.toml").expect("a profile");
+        let check = |url: &str, expected: bool| {
+            let endpoint = EndpointSpec::new(url);
+            assert_eq!(site.proxy_to(&endpoint).is_some(), expected, "{url}");
+            let direct = Site::built_in("generic").expect("a profile");
+            assert_eq!(direct.proxy_to(&endpoint), None);
+        };
+        check("https://api.example.org/v1", true);
+        check("http://api.example.org:8000", true);
+        check("https://plain.example.org", false);
+        check("https://notplain.example.org", true);
+        check("https://server.svc.cscs.ch", false);
+        check("https://cscs.ch:8443", false);
+        check("https://notcscs.ch", true);
+        check("http://a.local", false);
+        check("http://nid001001:8080", false);
+        check("http://10.0.0.7:1", false);
+        check("http://10.0.0.8:1", true);
+        check("http://127.0.0.1:1", false);
+        check("http://[::1]:1", false);
+        check("http://[2001:db8::1]:1", true);
+        let mut named = EndpointSpec::new("https://api.example.org");
+        named.proxy = Some("http://other:1".to_owned());
+        assert_eq!(site.proxy_to(&named), None);
+    }
 
     #[test]
     fn built_in_profiles_are_of_their_names() {

@@ -1,6 +1,9 @@
 //! Looks at a cluster with a configuration in hand. Nothing is submitted, and nothing is left behind.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, anyhow};
 use firecrest_client::{FileMode, RemotePath};
@@ -71,6 +74,9 @@ pub(crate) async fn examine(place: &Place, wanted: &Wanted<'_>, say: Say<'_>) ->
                 place.site.exclusive && !known.is_some_and(|partition| partition.shared)
             });
         say(jobs::cost_of_load(load, run, whole))?;
+    }
+    for path in &wanted.data {
+        say(data(place, path.as_deref()).await)?;
     }
     if wanted.sends_there {
         say(load_generator(place, scratch.as_ref()).await)?;
@@ -380,6 +386,22 @@ async fn file(place: &Place, part: &'static str, text: &str, else_words: &str, k
         Err(error) => {
             Finding::fault(part, words(&error)).hint(format!("is {key} right, and may you read it?"))
         }
+    }
+}
+
+/// A file of a data set, which the load generator reads on its node.
+async fn data(place: &Place, path: Option<&Path>) -> Finding {
+    match path.map(|path| path.display().to_string()) {
+        Some(path) if path.starts_with('/') => {
+            file(place, "data", &path, "", "`hf_home`, or `path` of the data set").await
+        }
+        Some(path) => Finding::fault("data", format!("`{path}` is no path of the cluster"))
+            .hint("the load generator reads its prompts on a node: write an absolute path"),
+        None => Finding::note(
+            "data",
+            "prompts of a known data set are looked for in the node's own folder of Hugging Face".to_owned(),
+        )
+        .hint("`hf_home` names the folder on the cluster"),
     }
 }
 

@@ -1,6 +1,9 @@
 //! What is asked of a cluster by a configuration: pure.
 
+use std::path::PathBuf;
+
 use gipfel_config::TooManyNodeHours;
+use gipfel_loadgen::dataset::known_path;
 use gipfel_model::{
     DeploymentSpec, ExperimentSpec, LoadPlacement, NodeHours, SlurmLoad, SlurmReach, SlurmSpec,
     deployment::Placement,
@@ -19,9 +22,24 @@ pub(crate) struct Wanted<'a> {
     pub(crate) loads: Vec<(&'a SlurmLoad, &'a ExperimentSpec)>,
     /// Whether a load generator runs there at all, in a server's job perhaps.
     pub(crate) sends_there: bool,
+    /// Where the files of data sets lie that a load generator reads there; absent: in a folder that nobody has named.
+    pub(crate) data: Vec<Option<PathBuf>>,
 }
 
 impl Wanted<'_> {
+    fn reads(&mut self, experiment: &ExperimentSpec) {
+        let Some(dataset) = &experiment.workload.prompts.dataset else {
+            return;
+        };
+        for file in &dataset.files {
+            let known = || known_path(file.form, dataset.hf_home.as_deref()?);
+            let path = file.path.clone().or_else(known);
+            if !self.data.contains(&path) {
+                self.data.push(path);
+            }
+        }
+    }
+
     /// The account of the first job that names one.
     pub(crate) fn account(&self) -> Option<&str> {
         let servers = self.servers.iter().map(|(_, slurm)| &slurm.job);
@@ -42,7 +60,10 @@ pub(crate) fn wanted(experiments: &[ExperimentSpec]) -> Vec<Wanted<'_>> {
             if of.servers.iter().find(is_same).is_none() {
                 of.servers.push((spec, slurm));
             }
-            of.sends_there |= experiment.load == LoadPlacement::SameJob;
+            if experiment.load == LoadPlacement::SameJob {
+                of.sends_there = true;
+                of.reads(experiment);
+            }
         }
         if let LoadPlacement::Slurm(load) = &experiment.load {
             let of = entry(&mut all, &load.reach);
@@ -50,6 +71,7 @@ pub(crate) fn wanted(experiments: &[ExperimentSpec]) -> Vec<Wanted<'_>> {
                 of.loads.push((load, experiment));
             }
             of.sends_there = true;
+            of.reads(experiment);
         }
     }
     all
@@ -70,6 +92,7 @@ fn entry<'a, 'b>(all: &'b mut Vec<Wanted<'a>>, reach: &SlurmReach) -> &'b mut Wa
             servers: Vec::new(),
             loads: Vec::new(),
             sends_there: false,
+            data: Vec::new(),
         });
         all.len() - 1
     });

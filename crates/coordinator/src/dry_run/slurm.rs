@@ -5,7 +5,9 @@ use std::{fmt::Write, path::Path};
 use anyhow::Context;
 use firecrest_client::RemotePath;
 use gipfel_experiment::{Campaign as State, Deployment, Run};
-use gipfel_model::{EndpointSpec, LoadPlacement, NodeHours, SlurmReach, SlurmSpec, deployment::Placement};
+use gipfel_model::{
+    EndpointSpec, LoadPlacement, NodeHours, RunConfig, SlurmReach, SlurmSpec, deployment::Placement,
+};
 use gipfel_slurm_backend::{
     BENCHMARKER_SCRIPT, BenchmarkerJob, QueuedRun, RenderedJob, SERVER_SCRIPT, ServerJob, Site, render,
 };
@@ -96,6 +98,14 @@ pub(super) fn load(
             Ok(Some(("in the server's job".to_owned(), None)))
         }
         (LoadPlacement::SameJob, None) | (LoadPlacement::Local, _) => Ok(None),
+    }
+}
+
+/// The configuration as the load generator's job is given it.
+pub(super) fn as_sent(config: RunConfig, run: &Run) -> anyhow::Result<RunConfig> {
+    match &run.experiment.load {
+        LoadPlacement::Slurm(load) => Ok(Site::load(load.reach.site())?.through_proxy(config)),
+        LoadPlacement::SameJob | LoadPlacement::Local => Ok(config),
     }
 }
 

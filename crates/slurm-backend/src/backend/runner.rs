@@ -8,7 +8,8 @@ use std::{
 use firecrest_client::{Earlier, JobId, RemotePath, Sha256};
 use gipfel_backend::{BackendError, BoxFuture, EnsureError, FailureReason, Handle, LoadRunner, RunStatus};
 use gipfel_model::{
-    LoadPlacement, Published, RunConfig, SlurmLoad, SlurmReach, Usage, published::PUBLISHED_FILE,
+    DeploymentKind, LoadPlacement, Published, RunConfig, SlurmLoad, SlurmReach, Usage,
+    published::PUBLISHED_FILE,
 };
 
 use super::{
@@ -96,11 +97,12 @@ impl SlurmBackend {
             program: &program,
             attempt,
             endpoint_timeout: load.endpoint_timeout,
-            deployment: (config.deployment == gipfel_model::DeploymentKind::Slurm).then_some(&deployment),
+            deployment: (config.deployment == DeploymentKind::Slurm).then_some(&deployment),
         };
         let rendered = render::benchmarker(&job)
             .map_err(|error| refuse(BackendError::permanent(format!("write the job of `{id}`"), error)))?;
-        self.write_run(place, &directory, config).await.map_err(refuse)?;
+        let config = place.site.through_proxy(config.clone());
+        self.write_run(place, &directory, &config).await.map_err(refuse)?;
         let request = self
             .prepare(
                 place,

@@ -4,8 +4,9 @@ use firecrest_client::JobState;
 use gipfel_backend::{
     Deployer, DeploymentStatus, Effect, FailureReason, Finder, Found, Handle, LoadRunner, RunStatus,
 };
+use gipfel_model::{DeploymentKind, EndpointSpec, RunConfig};
 use gipfel_slurm_backend::{
-    ClusterErrorKind,
+    ClusterErrorKind, Site as Profile,
     cluster::{
         offers::{Offers, PartitionFacts},
         simulated::{Call, Mishap, SimulatedCluster},
@@ -353,6 +354,36 @@ async fn a_job_that_slurm_has_forgotten_is_over_by_its_own_word() {
     LoadRunner::end(&site.another(), &handle)
         .await
         .expect("nothing of it lives");
+}
+
+#[tokio::test]
+async fn a_server_outside_is_reached_through_the_sites_proxy() {
+    let check = async |deployment: DeploymentKind, url: &str, expected: Option<&str>| {
+        let site = Site::new(Life::Run);
+        let profile = Profile::parse(
+            "name = 'own'\nlocal_directory = '/tmp'\ngpu_request = 'none'\nexclusive = false\n\
+             [container]\nkind = 'none'\n[proxy]\nurl = 'http://proxy:3128'\n",
+            "own.toml",
+        )
+        .expect("a profile");
+        let config = RunConfig {
+            deployment,
+            endpoint: EndpointSpec::new(url),
+            ..config(&run("1"))
+        };
+        LoadRunner::ensure(&site.with_profile(profile), &config, &load())
+            .await
+            .expect("it starts");
+        let directory = site.job(run("1").as_str()).request.directory;
+        let written = site.cluster.text(&format!("{directory}/run_config.json"));
+        let written: RunConfig =
+            serde_json::from_str(&written.expect("it is written")).expect("it can be read");
+        assert_eq!(written.endpoint.proxy.as_deref(), expected, "{url}");
+    };
+    let proxy = Some("http://proxy:3128");
+    check(DeploymentKind::External, "https://api.example.org", proxy).await;
+    check(DeploymentKind::External, "http://nid001007:8000", None).await;
+    check(DeploymentKind::Slurm, "https://api.example.org", None).await;
 }
 
 #[tokio::test]

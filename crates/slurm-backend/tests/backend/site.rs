@@ -54,12 +54,25 @@ impl Site {
         Self::backend(&self.cluster, self.folder.path().join("gipfel-loadgen"))
     }
 
+    /// The same cluster with another profile.
+    pub(crate) fn with_profile(&self, profile: Profile) -> SlurmBackend {
+        Self::backend_with(&self.cluster, self.folder.path().join("gipfel-loadgen"), profile)
+    }
+
     fn backend(cluster: &Arc<SimulatedCluster>, program: std::path::PathBuf) -> SlurmBackend {
+        let profile = Profile::built_in("generic").expect("a profile");
+        Self::backend_with(cluster, program, profile)
+    }
+
+    fn backend_with(
+        cluster: &Arc<SimulatedCluster>,
+        program: std::path::PathBuf,
+        site: Profile,
+    ) -> SlurmBackend {
         let load_generator = LoadGenerator {
             program,
             sha256: Sha256::of(b"program"),
         };
-        let site = Profile::built_in("generic").expect("a profile");
         let cluster: Arc<SimulatedCluster> = Arc::clone(cluster);
         let place = Place::new(reach(), cluster, site, Some(load_generator));
         let policy = AdoptPolicy {

@@ -152,6 +152,19 @@ fn each_fault_has_a_remedy() {
         &["`/models/m` is not there"],
     );
     check(
+        &well,
+        ("experiments:", "dataset: { source: sonnet }\nexperiments:"),
+        &[],
+    );
+    check(
+        &well,
+        (
+            "gpus_per_node: 4",
+            "gpus_per_node: 4, hf_home: /scratch/hf, dataset: { source: sonnet }",
+        ),
+        &["`/scratch/hf/gipfel/sonnet.txt` is not there"],
+    );
+    check(
         &|cluster| cluster.erase("/scratch/me/.hf_token"),
         ("\nexperiments", "\nexperiments"),
         &["`~/.hf_token` is not there"],
