@@ -292,9 +292,17 @@ mod tests {
         ];
         for server in servers {
             for backend in BackendKind::ALL {
-                let needs_command = matches!(backend, BackendKind::Openai | BackendKind::Dynamo);
-                let is_started = !matches!(server, Server::Url { .. });
-                if is_started && needs_command {
+                let can_be_started = match server {
+                    Server::Url { .. } => true,
+                    Server::ThisMachine => !matches!(backend, BackendKind::Openai | BackendKind::Dynamo),
+                    Server::Slurm { .. } => {
+                        matches!(
+                            backend,
+                            BackendKind::Vllm | BackendKind::Sglang | BackendKind::Dynamo
+                        )
+                    }
+                };
+                if !can_be_started {
                     continue;
                 }
                 for (rates, budget) in [(&[] as &[f64], None), (&[], Some(360)), (&[100.0, 200.5], None)] {
