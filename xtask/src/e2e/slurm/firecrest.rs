@@ -20,15 +20,6 @@ pub(super) const SYSTEM: &str = "alps";
 /// The user's secret.
 pub(super) const SECRET: &str = "e2e-secret";
 
-/// Who carries jobs out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scheduler {
-    /// The real Slurm.
-    Slurm,
-    /// The simulator itself, which can end a job in any state.
-    Own,
-}
-
 /// A running simulator, and what it says of itself.
 pub(super) struct Firecrest {
     child: Child,
@@ -39,7 +30,7 @@ impl Firecrest {
     /// Starts a simulator whose files are those of a folder, at its own path, and whose jobs go to this Slurm as the user
     /// who runs this.
     pub(super) fn start(root: &Path, slurm_configuration: &Path) -> anyhow::Result<Self> {
-        Self::start_at(root, slurm_configuration, None, &[], Scheduler::Slurm)
+        Self::start_at(root, slurm_configuration, None, &[])
     }
 
     /// The same at a port, with further options.
@@ -48,10 +39,9 @@ impl Firecrest {
         slurm_configuration: &Path,
         port: Option<u16>,
         options: &[&str],
-        scheduler: Scheduler,
     ) -> anyhow::Result<Self> {
         let configuration = root.with_file_name("firecrest.toml");
-        fs::write(&configuration, site(root, scheduler)?)?;
+        fs::write(&configuration, site(root)?)?;
         let mut command = Command::new(shell::target().join("debug/firecrest-sim"));
         command
             .args(["serve", "--transfer-poll", "1s", "--config"])
@@ -91,18 +81,13 @@ impl Firecrest {
         port.with_context(|| format!("no port in {url}"))
     }
 
-    /// Gives an order to the simulator's control endpoint, and returns what it answers.
-    pub(super) fn order(
-        &self,
-        method: &str,
-        path: &str,
-        order: &serde_json::Value,
-    ) -> anyhow::Result<String> {
+    /// Orders a failure, by the simulator's control endpoint.
+    pub(super) fn fail(&self, order: &serde_json::Value) -> anyhow::Result<()> {
         let body = order.to_string();
         let mut stream = TcpStream::connect(("127.0.0.1", self.port()?))?;
         write!(
             stream,
-            "{method} /_sim/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            "POST /_sim/failures HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )?;
         let mut answer = String::new();
@@ -111,7 +96,7 @@ impl Firecrest {
             answer.starts_with("HTTP/1.1 2"),
             "the simulator refuses the order {body}: {answer}"
         );
-        Ok(answer)
+        Ok(())
     }
 
     /// `kill -9`: whatever it was doing is cut.
@@ -140,22 +125,16 @@ impl Drop for Firecrest {
 }
 
 /// A site of one user, who is known to this machine, since Slurm asks it.
-fn site(root: &Path, scheduler: Scheduler) -> anyhow::Result<String> {
+fn site(root: &Path) -> anyhow::Result<String> {
     let id = |option: &str| -> anyhow::Result<String> {
         Ok(shell::read(Command::new("id").arg(option))?.trim().to_owned())
     };
     let (user, uid, group, gid) = (id("-un")?, id("-u")?, id("-gn")?, id("-g")?);
     let root = root.display();
-    let cluster = match scheduler {
-        Scheduler::Slurm => "slurm = true\n",
-        Scheduler::Own => {
-            "nodes = [\"127.0.0.1\", \"127.0.0.2\"]\n\n[[clusters.partitions]]\nname = \"normal\"\ntime_limit = \"24h\"\n"
-        }
-    };
     Ok(format!(
         "[[users]]\nname = \"{user}\"\nuid = {uid}\ngroups = [{{ name = \"{group}\", id = {gid} }}]\n\
          accounts = [\"a-e2e\"]\nclient_id = \"e2e\"\nclient_secret = \"{SECRET}\"\n\n\
-         [[clusters]]\nname = \"{SYSTEM}\"\n{cluster}\n\
+         [[clusters]]\nname = \"{SYSTEM}\"\nslurm = true\n\n\
          [[systems]]\nname = \"{SYSTEM}\"\n\n\
          [[systems.file_systems]]\npath = \"{root}\"\nshared = true\ndefault_work_dir = true\n"
     ))

@@ -9,12 +9,7 @@ use std::{
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use super::{
-    firecrest::{Firecrest, Scheduler},
-    run::Run,
-    site::Site,
-    sshd::Sshd,
-};
+use super::{firecrest::Firecrest, run::Run, site::Site, sshd::Sshd};
 use crate::{
     e2e::world::{self, World, number, wait_for},
     shell,
@@ -46,8 +41,6 @@ pub(super) struct Terms {
     pub(super) twice: bool,
     /// Further options of the simulator of FirecREST.
     pub(super) firecrest: &'static [&'static str],
-    /// Who carries jobs out behind FirecREST.
-    pub(super) scheduler: Scheduler,
 }
 
 impl Default for Terms {
@@ -63,7 +56,6 @@ impl Default for Terms {
             lines: Vec::new(),
             twice: false,
             firecrest: &[],
-            scheduler: Scheduler::Slurm,
         }
     }
 }
@@ -125,7 +117,6 @@ impl<'a> Scene<'a> {
             &self.site.configuration(),
             port,
             self.terms.firecrest,
-            self.terms.scheduler,
         )?;
         self.firecrest = Some(started);
         Ok(())

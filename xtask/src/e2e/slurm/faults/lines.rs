@@ -1,11 +1,10 @@
 //! What happens on the way to the cluster: FirecREST away, answers cut, tokens expired.
 
-use anyhow::{Context, ensure};
-use serde_json::{Value, json};
+use anyhow::Context;
+use serde_json::json;
 
 use super::{
     super::{
-        firecrest::{SYSTEM, Scheduler},
         scene::{Part, Scene, Terms},
         site::Site,
     },
@@ -23,8 +22,7 @@ fn by_firecrest<'a>(name: &str, site: &'a Site) -> anyhow::Result<Scene<'a>> {
 
 fn order(scene: &Scene<'_>, order: &serde_json::Value) -> anyhow::Result<()> {
     let firecrest = scene.firecrest.as_ref().context("there is no FirecREST")?;
-    firecrest.order("POST", "failures", order)?;
-    Ok(())
+    firecrest.fail(order)
 }
 
 /// Both submissions reach Slurm and their answers are cut: there is one job of each all the same.
@@ -91,50 +89,6 @@ pub(super) fn token_expired(site: &Site, _: Extent) -> anyhow::Result<String> {
     Ok("tokens of 40 s, and two refused: exit 0, all levels".to_owned())
 }
 
-/// Slurm ends the server's job for its memory. Here a scheduler of the simulator does, since Slurm would need control
-/// groups for it.
-pub(super) fn ended_for_memory(site: &Site, _: Extent) -> anyhow::Result<String> {
-    let terms = Terms {
-        way: "firecrest",
-        scheduler: Scheduler::Own,
-        ..Terms::default()
-    };
-    let scene = scene("ended-for-memory", site, terms)?;
-    let mut run = scene.run()?;
-    scene.wait_for_levels(&mut run, 1)?;
-    let firecrest = scene.firecrest.as_ref().context("there is no FirecREST")?;
-    let job = server_job(&firecrest.order("GET", "jobs", &json!({}))?).context("there is no server")?;
-    firecrest.order(
-        "PUT",
-        "job",
-        &json!({"cluster": SYSTEM, "job": job, "state": "OUT_OF_MEMORY"}),
-    )?;
-    let ended = run.end(LONG)?;
-    ended.expect(11)?;
-    let said = ended.expect_said("out-of-memory: the server's job")?;
-    scene.expect_measured(1)?;
-    let living = firecrest.order("GET", "jobs", &json!({}))?;
-    ensure!(
-        !living.contains("RUNNING") && !living.contains("PENDING"),
-        "jobs are left: {living}"
-    );
-    scene.expect_nothing_left()?;
-    let measured = scene.measured()?;
-    scene.close()?;
-    Ok(format!("exit 11, levels kept: {measured}: {said}"))
-}
-
-/// The number of the server's job in what the simulator tells of its jobs.
-fn server_job(answer: &str) -> Option<u64> {
-    let (_, body) = answer.split_once("\r\n\r\n")?;
-    let jobs: Vec<Value> = serde_json::from_str(body).ok()?;
-    let server = jobs.iter().find(|job| {
-        let name = job["name"].as_str();
-        name.is_some_and(|name| name.starts_with("gipfel-d-"))
-    });
-    server?["id"].as_str()?.parse().ok()
-}
-
 /// Downloads are cut in the middle.
 pub(super) fn download_cut(site: &Site, _: Extent) -> anyhow::Result<String> {
     let scene = by_firecrest("download-cut", site)?;
@@ -152,23 +106,4 @@ pub(super) fn download_cut(site: &Site, _: Extent) -> anyhow::Result<String> {
     expect_untouched(&scene)?;
     scene.close()?;
     Ok("four answers of each kind cut, exit 0, all levels".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_servers_job_is_found() {
-        let check = |body: &str, expected| {
-            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{body}");
-            assert_eq!(server_job(&answer), expected, "{body}");
-        };
-        check("[]", None);
-        check(r#"[{"id": "1", "name": "gipfel-2026_m"}]"#, None);
-        check(
-            r#"[{"id": "1", "name": "gipfel-2026_m"}, {"id": "2", "name": "gipfel-d-2026_m"}]"#,
-            Some(2),
-        );
-    }
 }

@@ -31,6 +31,8 @@ struct Fault {
     name: &'static str,
     /// Whether it is one of the short set.
     in_short: bool,
+    /// The Slurm on which it is played.
+    options: Option<SiteOptions>,
     /// Plays it, and says what came of it.
     play: fn(&Site, Extent) -> anyhow::Result<String>,
 }
@@ -40,8 +42,29 @@ const fn fault(
     in_short: bool,
     play: fn(&Site, Extent) -> anyhow::Result<String>,
 ) -> Fault {
-    Fault { name, in_short, play }
+    Fault {
+        name,
+        in_short,
+        options: None,
+        play,
+    }
 }
+
+impl Fault {
+    /// The same on a Slurm of its own.
+    const fn at(self, options: SiteOptions) -> Self {
+        Self {
+            options: Some(options),
+            ..self
+        }
+    }
+}
+
+/// A controller that forgets a job that has ended as soon as it can.
+const FORGETS: SiteOptions = SiteOptions {
+    refuses_beyond_limits: true,
+    remembers: Duration::from_secs(2),
+};
 
 const FAULTS: &[Fault] = &[
     fault("walltime-load", true, jobs::walltime_of_load),
@@ -56,9 +79,8 @@ const FAULTS: &[Fault] = &[
     fault("firecrest-away", true, lines::firecrest_away),
     fault("token-expired", false, lines::token_expired),
     fault("controller-paused", false, cluster::controller_paused),
-    fault("forgotten", false, cluster::forgotten),
+    fault("forgotten", false, cluster::forgotten).at(FORGETS),
     fault("out-of-memory", true, jobs::out_of_memory),
-    fault("ended-for-memory", false, lines::ended_for_memory),
     fault("requeue", false, jobs::requeue),
     fault("download-cut", false, lines::download_cut),
     fault("disk-full", false, cluster::disk_full),
@@ -85,20 +107,19 @@ pub(crate) fn play(named: &[String], short: bool, extent: Extent) -> anyhow::Res
         .collect();
     let name = chosen.first().map_or("none", |fault| fault.name);
     let world = World::new(&format!("slurm-faults-from-{name}"))?;
-    // A controller forgets jobs that have ended so soon that a campaign meets it.
-    let options = SiteOptions {
-        remembers: if name == "forgotten" {
-            Duration::from_secs(2)
-        } else {
-            SiteOptions::default().remembers
-        },
-        ..SiteOptions::default()
-    };
-    let site = Site::start(&world.folder.join("site"), options)?;
+    let mut usual: Option<Site> = None;
     let mut wrong = Vec::new();
     for fault in chosen {
+        let own = fault
+            .options
+            .map(|options| Site::start(&world.folder.join(fault.name), options))
+            .transpose()?;
+        let site = match (&own, &usual) {
+            (Some(site), _) | (None, Some(site)) => site,
+            (None, None) => usual.insert(Site::start(&world.folder.join("site"), SiteOptions::default())?),
+        };
         let begun = Instant::now();
-        let came = (fault.play)(&site, extent);
+        let came = (fault.play)(site, extent);
         let seconds = begun.elapsed().as_secs();
         match came {
             Ok(words) => shell::say(&format!(
@@ -110,7 +131,7 @@ pub(crate) fn play(named: &[String], short: bool, extent: Extent) -> anyhow::Res
                 wrong.push(fault.name);
             }
         }
-        set_right(&site);
+        set_right(site);
     }
     ensure!(wrong.is_empty(), "wrong: {}", wrong.join(", "));
     Ok(())
