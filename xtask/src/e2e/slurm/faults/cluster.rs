@@ -1,6 +1,17 @@
 //! What happens to the cluster: its controller, its memory of jobs, its disk.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::PathBuf,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
 
@@ -70,20 +81,40 @@ impl Mounted {
         Ok(Self(directory))
     }
 
-    /// Writes until nothing more fits.
-    fn fill(&self) -> PathBuf {
-        let file = self.0.join("full");
-        let mut size = 48_u64 << 20;
-        let mut content = Vec::new();
-        while size > 0 {
-            content.resize(usize::try_from(size).unwrap_or(0), 0);
-            let mut old = fs::read(&file).unwrap_or_default();
-            old.append(&mut content);
-            // What does not fit is tried by halves.
-            let _ = fs::write(&file, old);
-            size /= 2;
-        }
-        file
+    /// Takes all the space, also what becomes free, until the value that it gives is dropped.
+    fn fill(&self) -> anyhow::Result<Filler> {
+        let path = self.0.join("full");
+        let mut file = File::create(&path)?;
+        let over = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&over);
+        let writer = std::thread::spawn(move || {
+            while !told.load(Ordering::Relaxed) {
+                // Whatever does not fit is tried again.
+                while file.write_all(&[0; 4096]).is_ok() {}
+                pause(Duration::from_millis(10));
+            }
+        });
+        Ok(Filler {
+            path,
+            over,
+            writer: Some(writer),
+        })
+    }
+}
+
+/// Who takes all the space.
+struct Filler {
+    path: PathBuf,
+    over: Arc<AtomicBool>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        // It writes zeros and nothing else.
+        let _ = self.writer.take().map(JoinHandle::join);
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -111,7 +142,7 @@ pub(super) fn disk_full(site: &Site, _: Extent) -> anyhow::Result<String> {
 fn fill_and_resume(scene: &Scene<'_>, mounted: &Mounted) -> anyhow::Result<String> {
     let mut run = scene.run()?;
     scene.wait_for_levels(&mut run, 1)?;
-    let full = mounted.fill();
+    let full = mounted.fill()?;
     let ended = run.end(LONG)?;
     ended.expect(11)?;
     let said = ended.expect_said("its directory takes no file")?;
@@ -120,7 +151,7 @@ fn fill_and_resume(scene: &Scene<'_>, mounted: &Mounted) -> anyhow::Result<Strin
     scene.expect_nothing_left()?;
     let kept = scene.measured()?;
     ensure!(kept >= 1, "the level that was published is not kept");
-    fs::remove_file(full)?;
+    drop(full);
     scene.resume()?.end(LONG)?.expect(0)?;
     Ok(said)
 }

@@ -89,7 +89,16 @@ fn cancelled(site: &Site, part: Part) -> anyhow::Result<String> {
     ended.expect(11)?;
     let said = ended.expect_said("was cancelled")?;
     scene.expect_jobs(part, 1)?;
-    kept(scene, 1, &said)
+    scene.expect_measured(1)?;
+    scene.expect_nothing_left()?;
+    let measured = scene.measured()?;
+    scene.resume()?.end(LONG)?.expect(0)?;
+    scene.expect_all_measured()?;
+    scene.expect_nothing_left()?;
+    scene.close()?;
+    Ok(format!(
+        "exit 11, levels kept: {measured}, resumed to exit 0 and all levels: {said}"
+    ))
 }
 
 /// The node of the server dies; what was measured is kept.
