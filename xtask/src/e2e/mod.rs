@@ -77,7 +77,10 @@ pub(crate) enum Scenario {
         /// Only these promises, separated by commas; by default all.
         #[arg(long, value_delimiter = ',')]
         only: Vec<String>,
-        /// Only these faults, separated by commas; by default all. Nothing else is played then.
+        /// Only these campaigns, separated by commas; no way is played then that is not named by `--faults`.
+        #[arg(long, value_delimiter = ',')]
+        campaigns: Vec<String>,
+        /// Only these faults, separated by commas; no way is played then that is not named by `--campaigns`.
         #[arg(long, value_delimiter = ',')]
         faults: Vec<String>,
         /// What fits into CI.
@@ -148,14 +151,20 @@ pub(crate) fn run(scenario: &Scenario) -> anyhow::Result<()> {
         Scenario::Slurm {
             ways,
             only,
+            campaigns,
             faults,
             short,
             away,
             kills,
             seed,
         } => slurm::play(&slurm::Choice {
-            ways: if faults.is_empty() { ways } else { &[] },
+            ways: if faults.is_empty() && campaigns.is_empty() {
+                ways
+            } else {
+                &[]
+            },
             only,
+            campaigns,
             faults,
             short: *short,
             extent: slurm::Extent {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 
 use super::{
     scene::{Part, Scene, Terms},
@@ -19,30 +19,64 @@ use crate::{
 
 const LIMIT: Duration = Duration::from_mins(5);
 
-/// Runs campaigns of each form, or those of the short set.
-pub(super) fn play(site: &Site, short: bool) -> anyhow::Result<()> {
-    two_nodes(site)?;
-    secrets::play(site)?;
-    if short {
-        return Ok(());
+/// A campaign's name, whether it is one of the short set, and what plays it.
+type Campaign = (&'static str, bool, fn(&Site) -> anyhow::Result<()>);
+
+const CAMPAIGNS: &[Campaign] = &[
+    ("two-nodes", true, two_nodes),
+    ("secrets", true, secrets::play),
+    ("commands-slurm", false, |site| by(site, "commands", "slurm")),
+    ("commands-same-job", false, |site| {
+        by(site, "commands", "same-job")
+    }),
+    ("ssh-slurm", false, |site| by(site, "ssh", "slurm")),
+    ("ssh-same-job", false, |site| by(site, "ssh", "same-job")),
+    ("firecrest-slurm", false, |site| by(site, "firecrest", "slurm")),
+    ("firecrest-same-job", false, |site| {
+        by(site, "firecrest", "same-job")
+    }),
+    ("two-at-once", false, two_at_once),
+    ("two-ranks", false, two_ranks),
+    ("llamacpp", false, llama),
+];
+
+/// Runs the named campaigns, those of the short set, or all.
+pub(super) fn play(site: &Site, named: &[String], short: bool) -> anyhow::Result<()> {
+    let is_known = |name: &&String| CAMPAIGNS.iter().any(|(known, ..)| known == name);
+    if let Some(unknown) = named.iter().find(|name| !is_known(name)) {
+        let known: Vec<&str> = CAMPAIGNS.iter().map(|(name, ..)| *name).collect();
+        bail!("there is no campaign `{unknown}`, only {}", known.join(", "));
     }
-    for way in ["commands", "ssh", "firecrest"] {
-        for benchmarker in ["slurm", "same-job"] {
-            let terms = Terms {
-                way,
-                benchmarker,
-                ..Terms::default()
-            };
-            measure(&format!("{way}-{benchmarker}"), site, terms, 1)?;
+    for (name, in_short, play) in CAMPAIGNS {
+        let is_chosen = if named.is_empty() {
+            *in_short || !short
+        } else {
+            named.iter().any(|one| one == name)
+        };
+        if is_chosen {
+            play(site)?;
         }
     }
-    let twice = Terms {
+    Ok(())
+}
+
+/// A server and a load generator by this way, the load generator at this place.
+fn by(site: &Site, way: &'static str, benchmarker: &'static str) -> anyhow::Result<()> {
+    let terms = Terms {
+        way,
+        benchmarker,
+        ..Terms::default()
+    };
+    measure(&format!("{way}-{benchmarker}"), site, terms, 1)
+}
+
+/// Two servers live at once, each with a load of its own.
+fn two_at_once(site: &Site) -> anyhow::Result<()> {
+    let terms = Terms {
         twice: true,
         ..Terms::default()
     };
-    measure("two-at-once", site, twice, 2)?;
-    two_ranks(site)?;
-    llama(site)
+    measure("two-at-once", site, terms, 2)
 }
 
 /// The load comes from two nodes.
@@ -85,6 +119,7 @@ fn llama(site: &Site) -> anyhow::Result<()> {
     let terms = Terms {
         backend: "llamacpp",
         rates: &[1, 2],
+        lengths: (8, 8),
         command: Some(format!(
             "[{}, --model, {}, --alias, '{{model}}', --host, '{{host}}', --port, '{{port}}', --threads, '1', \
              --threads-batch, '1', --parallel, '8', --ctx-size, '8192', --metrics]",

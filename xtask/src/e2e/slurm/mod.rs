@@ -37,8 +37,8 @@ const LIVES: &str = "lives";
 /// The way of campaigns that something happens to.
 const FAULTS: &str = "faults";
 
-/// What plays a way that has a Slurm of its own; whole, or only what fits into CI.
-type Play = fn(&Site, bool) -> anyhow::Result<()>;
+/// What plays a way that has a Slurm of its own, as far as is chosen.
+type Play = fn(&Site, &Choice<'_>) -> anyhow::Result<()>;
 
 /// What is played of a Slurm.
 pub(crate) struct Choice<'a> {
@@ -46,6 +46,8 @@ pub(crate) struct Choice<'a> {
     pub(crate) ways: &'a [String],
     /// The promises of the ways; all if it is empty.
     pub(crate) only: &'a [String],
+    /// The campaigns; all if it is empty.
+    pub(crate) campaigns: &'a [String],
     /// The faults; all if it is empty.
     pub(crate) faults: &'a [String],
     /// Only what fits into CI.
@@ -56,7 +58,8 @@ pub(crate) struct Choice<'a> {
 
 /// Plays what was chosen.
 pub(crate) fn play(choice: &Choice<'_>) -> anyhow::Result<()> {
-    let is_named = |way: &str| choice.ways.iter().any(|named| named == way);
+    let with_campaigns = |way: &str| way == CAMPAIGNS && !choice.campaigns.is_empty();
+    let is_named = |way: &str| with_campaigns(way) || choice.ways.iter().any(|named| named == way);
     let promises: Vec<&String> = choice
         .ways
         .iter()
@@ -74,7 +77,9 @@ pub(crate) fn play(choice: &Choice<'_>) -> anyhow::Result<()> {
     let plays: [(&str, Play); 4] = [
         (DOCTOR, |site, _| doctor::play(site)),
         (RENDERED, |site, _| rendered::play(site)),
-        (CAMPAIGNS, campaign::play),
+        (CAMPAIGNS, |site, choice| {
+            campaign::play(site, choice.campaigns, choice.short)
+        }),
         (LIVES, |site, _| lives::play(site)),
     ];
     let with_faults = is_named(FAULTS) || !choice.faults.is_empty();
@@ -84,7 +89,7 @@ pub(crate) fn play(choice: &Choice<'_>) -> anyhow::Result<()> {
     for (way, play) in plays.into_iter().filter(|(way, _)| is_named(way)) {
         let world = World::new(&format!("slurm-{way}"))?;
         let site = Site::start(&world.folder.join("site"), SiteOptions::default())?;
-        play(&site, choice.short)?;
+        play(&site, choice)?;
         site.expect_no_jobs()?;
     }
     if with_faults {

@@ -35,6 +35,8 @@ pub(super) struct Terms {
     pub(super) backend: &'static str,
     /// The server's command; gipfel's simulator unless given.
     pub(super) command: Option<String>,
+    /// The tokens of a request, and of its answer.
+    pub(super) lengths: (u32, u32),
     /// Further lines of the experiment, of the form `key: value`.
     pub(super) lines: Vec<String>,
     /// The same once more, with a server of its own.
@@ -53,6 +55,7 @@ impl Default for Terms {
             load_time: "00:10:00",
             backend: "sim",
             command: None,
+            lengths: (64, 16),
             lines: Vec::new(),
             twice: false,
             firecrest: &[],
@@ -142,10 +145,12 @@ defaults:
   warmup_duration: 1s
   measurement_duration: 5s
   exact_windows: true
-dataset: {{ input_length: 64, output_length: 16 }}
+dataset: {{ input_length: {}, output_length: {} }}
 experiments:
 ",
-            rates.join(", ")
+            rates.join(", "),
+            self.terms.lengths.0,
+            self.terms.lengths.1
         );
         text.push_str(&self.experiment(&[]));
         if self.terms.twice {

@@ -54,7 +54,7 @@ pub(super) fn firecrest_away(site: &Site, extent: Extent) -> anyhow::Result<Stri
     ended.expect(0)?;
     expect_untouched(&scene)?;
     scene.close()?;
-    let told = if ended.said.contains("onnection refused") {
+    let told = if ended.said.contains("the call was not answered") {
         ", which gipfel said"
     } else {
         ""
