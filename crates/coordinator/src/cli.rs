@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 use gipfel_experiment::Retry;
 use gipfel_model::{ApiEndpoint, ArrivalRate, BackendKind, ClusterKind, EndpointSpec, Slo, parse_duration};
 use gipfel_results_analysis::export::Table;
@@ -452,7 +452,7 @@ pub struct CleanArguments {
     #[command(flatten)]
     pub clusters: ClusterArguments,
     /// Only what belongs to this campaign, or to the server or run of this name, or a part of it; its kept servers too.
-    #[arg(long, value_name = "ID", conflicts_with = "all")]
+    #[arg(long, value_name = "ID", conflicts_with = "all", value_parser = NonEmptyStringValueParser::new())]
     pub campaign: Option<String>,
     /// Servers that were kept by `--keep-server`, too.
     #[arg(long)]

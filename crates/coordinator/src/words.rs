@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use gipfel_experiment::{LiveObject, ObjectKind};
+
 use crate::cli::DEFAULT_RESULTS_DIR;
 
 /// A command as it is to be typed for this results directory, in backticks.
@@ -11,6 +13,19 @@ pub(crate) fn command(words: &str, results_dir: &Path) -> String {
     } else {
         format!("`gipfel {words} --results-dir {}`", results_dir.display())
     }
+}
+
+/// What may live: one on a cluster by its job, one of this machine by what its handle says.
+pub(crate) fn live(live: &LiveObject) -> String {
+    let Some(job) = live.handle.as_ref().and_then(gipfel_slurm_backend::job_of) else {
+        return live.to_string();
+    };
+    let kind = match live.kind {
+        ObjectKind::Deployment => "server",
+        ObjectKind::Run => "load generator",
+    };
+    let kept = if live.kept { ", kept" } else { "" };
+    format!("{kind} {} (job {job}){kept}", live.name)
 }
 
 /// `6:12`, or `1:02:03` from an hour on.
@@ -69,6 +84,28 @@ mod tests {
         };
         check("results", "`gipfel resume c-1`");
         check("/tmp/r", "`gipfel resume c-1 --results-dir /tmp/r`");
+    }
+
+    #[test]
+    fn what_lives_on_a_cluster_is_told_by_its_job() {
+        let check = |system: &str, detail: &str, expected: &str| {
+            let handle = gipfel_backend::Handle {
+                system: system.to_owned(),
+                name: "d-1".to_owned(),
+                detail: detail.to_owned(),
+            };
+            let object = LiveObject {
+                kind: ObjectKind::Deployment,
+                name: "d-1".to_owned(),
+                handle: Some(handle),
+                kept: true,
+            };
+            assert_eq!(live(&object), expected);
+        };
+        let detail = r#"{"job":"4711","directory":"/s/d-1","attempt":1,"reach":{"cluster":"commands","firecrest_system":null,
+            "ssh_host":null,"site":null,"scratch_base":null}}"#;
+        check("slurm", detail, "server d-1 (job 4711), kept");
+        check("local", "process 7", "server d-1 (local process 7), kept");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-use firecrest_client::AdoptPolicy;
+use firecrest_client::{AdoptPolicy, JobId};
 use gipfel_backend::{BackendError, Effect, EnsureError, FailureReason, Handle};
 use gipfel_model::{DeploymentId, SlurmReach};
 
@@ -115,6 +115,14 @@ impl SlurmBackend {
         let (index, place) = self.place(&detail.reach)?;
         Ok((index, place, detail))
     }
+}
+
+/// The job of a handle; nothing for one of another system.
+pub fn job_of(handle: &Handle) -> Option<JobId> {
+    let detail: Option<Detail> = handle.detail.parse().ok();
+    detail
+        .filter(|_| handle.system == SYSTEM)
+        .map(|detail| detail.job)
 }
 
 fn handle(name: &str, detail: &Detail) -> Handle {

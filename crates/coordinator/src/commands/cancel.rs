@@ -143,10 +143,13 @@ fn conclude(state: &State, chosen: &Chosen, display: &Display) -> Exit {
     let command = |verb: &str| words::command(&format!("{verb} {}", chosen.files.id), results_dir);
     let living = living(state);
     for live in &living {
-        display.note(&format!("still lives: {live}"));
+        display.note(&format!("still lives: {}", words::live(live)));
     }
     for kept in state.live().iter().filter(|live| live.kept) {
-        display.note(&format!("left running, as it was asked for: {kept}"));
+        display.note(&format!(
+            "left running, as it was asked for: {}",
+            words::live(kept)
+        ));
     }
     let kept = match state.runs().filter(|(_, run)| run.database.is_some()).count() {
         0 => "nothing was measured".to_owned(),

@@ -19,7 +19,8 @@ use crate::{
     },
     exit::Exit,
     failure::Failure,
-    print,
+    occupancy::Occupant,
+    print, words,
 };
 
 /// `gipfel clean`.
@@ -110,6 +111,7 @@ fn end_jobs(
     } else {
         format!("{count} jobs")
     };
+    warn_of_driver(surveyed, &ends, arguments)?;
     if !is_wanted(&format!("End {jobs}?"), arguments.yes)? {
         print("nothing was ended\n")?;
         return Ok(());
@@ -120,6 +122,32 @@ fn end_jobs(
         ended.with_context(what).map_err(Failure::experiment)?;
     }
     print(&format!("ended {jobs}\n"))?;
+    Ok(())
+}
+
+/// A campaign that is driven ends better by its driver, which collects what was measured.
+fn warn_of_driver(
+    surveyed: &[Surveyed],
+    ends: &[(&Place, Vec<JobId>)],
+    arguments: &CleanArguments,
+) -> Result<(), Failure> {
+    let results_dir = &arguments.clusters.results_dir;
+    let Some(driver) = Occupant::find(results_dir) else {
+        return Ok(());
+    };
+    let mut living = surveyed.iter().flat_map(|one| one.living.iter().flatten());
+    let is_driven = living.any(|alive| {
+        let is_ended = ends.iter().any(|(_, jobs)| jobs.contains(&alive.job.id));
+        is_ended && alive.campaign.as_ref() == Some(&driver.campaign)
+    });
+    if is_driven {
+        let cancel = words::command(&format!("cancel {}", driver.campaign), results_dir);
+        print(&format!(
+            "warning: {} drives campaign {}: {cancel} ends it and collects what was measured\n",
+            driver.whereabouts(),
+            driver.campaign
+        ))?;
+    }
     Ok(())
 }
 
@@ -156,11 +184,11 @@ fn remove_files(
         for leftover in &removed {
             print(&format!("is left over: {}\n", leftover.path))?;
         }
-        let question = format!(
-            "Remove {} directories on {}?",
-            removed.len(),
-            survey::title(place)
-        );
+        let count = match removed.len() {
+            1 => "1 directory".to_owned(),
+            count => format!("{count} directories"),
+        };
+        let question = format!("Remove {count} on {}?", survey::title(place));
         if !is_wanted(&question, arguments.yes)? {
             print("nothing was removed\n")?;
             continue;
@@ -170,7 +198,7 @@ fn remove_files(
             done.with_context(|| format!("failed to remove {}", leftover.path))
                 .map_err(Failure::experiment)?;
         }
-        print(&format!("removed {} directories\n", removed.len()))?;
+        print(&format!("removed {count}\n"))?;
     }
     Ok(())
 }

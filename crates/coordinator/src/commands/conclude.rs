@@ -22,7 +22,7 @@ pub(crate) fn conclude(
     let live = state.live();
     let lives: Vec<_> = live.iter().filter(|live| !live.kept).collect();
     for live in &lives {
-        display.note(&format!("still lives: {live}"));
+        display.note(&format!("still lives: {}", words::live(live)));
     }
     for trouble in &finished.not_merged {
         display.note(trouble);

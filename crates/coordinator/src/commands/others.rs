@@ -23,7 +23,7 @@ pub(crate) fn on_this_machine(results_dir: &Path) -> Vec<String> {
     let names = |id: &CampaignId| {
         let campaign = Journal::load(results_dir, id).ok()?;
         let live = campaign.live().into_iter().filter(|live| !is_far(live));
-        let names: Vec<String> = live.map(|live| live.to_string()).collect();
+        let names: Vec<String> = live.map(|live| words::live(&live)).collect();
         (!names.is_empty()).then(|| format!("campaign {id}: {}", names.join(", ")))
     };
     campaigns.iter().filter_map(names).collect()
@@ -33,13 +33,14 @@ pub(crate) fn on_this_machine(results_dir: &Path) -> Vec<String> {
 fn is_far(live: &LiveObject) -> bool {
     live.handle
         .as_ref()
-        .is_some_and(|handle| handle.system == "slurm")
+        .and_then(gipfel_slurm_backend::job_of)
+        .is_some()
 }
 
 fn line(results_dir: &Path, id: &CampaignId) -> Option<String> {
     let campaign = Journal::load(results_dir, id).ok()?;
     let (kept, left): (Vec<_>, Vec<_>) = campaign.live().into_iter().partition(|live| live.kept);
-    let names: Vec<String> = left.iter().map(ToString::to_string).collect();
+    let names: Vec<String> = left.iter().map(words::live).collect();
     if !names.is_empty() {
         let command = |verb: &str| words::command(&format!("{verb} {id}"), results_dir);
         let place = if left.iter().any(is_far) {
@@ -54,6 +55,6 @@ fn line(results_dir: &Path, id: &CampaignId) -> Option<String> {
             command("cancel")
         ));
     }
-    let names: Vec<String> = kept.iter().map(ToString::to_string).collect();
+    let names: Vec<String> = kept.iter().map(words::live).collect();
     (!names.is_empty()).then(|| format!("campaign {id} has kept {}", names.join(", ")))
 }

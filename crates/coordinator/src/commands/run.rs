@@ -7,7 +7,8 @@ use firecrest_client::JobId;
 use gipfel_config::{Plan, TooManyNodeHours, Warning};
 use gipfel_engine::engine;
 use gipfel_experiment::{Command, DriverError, Journal, ServerChoice};
-use gipfel_model::{CampaignId, EndpointSpec, ExperimentSpec, deployment::Placement};
+use gipfel_model::{CampaignId, EndpointSpec, ExperimentSpec, SlurmReach, deployment::Placement};
+use gipfel_slurm_backend::job_of;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -236,10 +237,14 @@ fn servers(
         Some(name) => {
             let borrowed =
                 Journal::find_server(&arguments.output.show.results_dir, name).map_err(Failure::usage)?;
-            Ok(ServerChoice::Borrowed {
-                handle: borrowed.handle,
-                spec: Box::new(borrowed.spec),
-            })
+            match (&borrowed.spec.placement, job_of(&borrowed.handle)) {
+                // The journal does not know what has become of a job since.
+                (Placement::Slurm(slurm), Some(job)) => in_job(&slurm.reach, &job, display),
+                _ => Ok(ServerChoice::Borrowed {
+                    handle: borrowed.handle,
+                    spec: Box::new(borrowed.spec),
+                }),
+            }
         }
     }
 }
@@ -257,8 +262,13 @@ fn on_job(job: &str, experiments: &[ExperimentSpec], display: &Display) -> Resul
             Failure::usage(error).hint("--only chooses experiments; `deployment: slurm` names a cluster")
         );
     };
+    in_job(reach, &job, display)
+}
+
+/// The server in a job of this cluster, which must live.
+fn in_job(reach: &SlurmReach, job: &JobId, display: &Display) -> Result<ServerChoice, Failure> {
     let place = clusters::place(reach.clone()).map_err(Failure::usage)?;
-    let found = results::runtime()?.block_on(place.server_in_job(&job));
+    let found = results::runtime()?.block_on(place.server_in_job(job));
     let found =
         found.map_err(|error| Failure::usage(error).hint("`gipfel ps` says which jobs of ours live"))?;
     if let Some(left) = found.living.time_left() {
@@ -353,7 +363,7 @@ fn given_up(error: anyhow::Error, id: &CampaignId, results_dir: &Path, display: 
     display.clear();
     if let Some(DriverError::Journal { live, .. }) = error.downcast_ref() {
         for live in live {
-            display.note(&format!("still lives: {live}"));
+            display.note(&format!("still lives: {}", words::live(live)));
         }
     }
     let resume = words::command(&format!("resume {id}"), results_dir);

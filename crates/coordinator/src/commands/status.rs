@@ -72,7 +72,7 @@ fn text(chosen: &Chosen, snapshot: &Snapshot, experiments: &[Experiment]) -> Str
     if !live.is_empty() {
         text.push_str("\nlives, as far as the journal knows:\n");
         for live in &live {
-            let _ = writeln!(text, "  {live}");
+            let _ = writeln!(text, "  {}", words::live(live));
         }
     }
     let others = others::may_live(&chosen.files.results_dir, Some(&chosen.files.id));

@@ -104,11 +104,11 @@ pub(crate) async fn survey(places: Vec<Place>) -> Vec<Surveyed> {
 
 fn leave_out_repeated(surveyed: &mut [Surveyed]) {
     for at in 0..surveyed.len() {
-        let door = door(&surveyed[at].place.reach);
+        let door = door(&surveyed[at].place);
         let others: Vec<(usize, JobId, bool)> = surveyed
             .iter()
             .enumerate()
-            .filter(|(place, other)| *place != at && self::door(&other.place.reach) == door)
+            .filter(|(place, other)| *place != at && self::door(&other.place) == door)
             .flat_map(|(place, other)| {
                 let living = other.living.iter().flatten();
                 living.map(move |alive| (place, alive.job.id.clone(), alive.is_signed))
@@ -131,12 +131,8 @@ fn tells_better(one: (bool, usize), other: (bool, usize)) -> bool {
 }
 
 /// What makes two ways lead to one cluster.
-fn door(reach: &SlurmReach) -> (ClusterKind, Option<&str>, Option<&str>) {
-    (
-        reach.cluster,
-        reach.firecrest_system.as_deref(),
-        reach.ssh_host.as_deref(),
-    )
+fn door(place: &Place) -> (ClusterKind, String) {
+    (place.reach.cluster, place.cluster.name().to_owned())
 }
 
 /// `clariden, by FirecREST`.

@@ -108,6 +108,8 @@ fn a_cluster_must_be_known() {
     world.check(&["ps", "here.yaml"], 2, "has no experiment on a Slurm cluster");
     world.check(&["ps", "here.yaml", "--ssh-host", "x"], 2, "not both");
     world.check(&["clean", "--all", "--campaign", "c-1"], 2, "cannot be used with");
+    // A variable of a script that is empty means nothing, and not everything.
+    world.check(&["clean", "--yes", "--campaign", ""], 2, "a value is required");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use super::{scene::load_generator, site::Site, sshd, sshd::Sshd};
+use super::{firecrest, firecrest::Firecrest, scene::load_generator, site::Site, sshd, sshd::Sshd};
 use crate::{
     e2e::world::{self, World, expect_exit, number, query, wait_for},
     shell,
@@ -52,7 +52,7 @@ struct Way {
     /// What options say.
     options: Vec<String>,
     /// The environment of gipfel.
-    variables: Vec<(&'static str, String)>,
+    variables: Vec<(String, String)>,
 }
 
 /// Plays both ways.
@@ -62,11 +62,32 @@ pub(super) fn play(site: &Site) -> anyhow::Result<()> {
     let commands = Way {
         cluster: "commands",
         options: words(&["--cluster", "commands"]),
-        variables: vec![("SLURM_CONF", site.configuration().display().to_string())],
+        variables: vec![(
+            "SLURM_CONF".to_owned(),
+            site.configuration().display().to_string(),
+        )],
     };
     Scene::new(site, commands, &load_generator)?.by_commands()?;
     site.expect_no_jobs()?;
+    by_firecrest(site, &load_generator)?;
     over_ssh(site, &load_generator)
+}
+
+fn by_firecrest(site: &Site, load_generator: &Path) -> anyhow::Result<()> {
+    let way = Way {
+        cluster: "firecrest",
+        options: words(&["--firecrest-system", firecrest::SYSTEM, "--profile", "generic"]),
+        variables: Vec::new(),
+    };
+    let mut scene = Scene::new(site, way, load_generator)?;
+    let firecrest = Firecrest::start(&scene.scratch, &site.configuration())?;
+    scene.way.variables = firecrest.variables.clone().into_iter().collect();
+    let system = ("FIRECREST_SYSTEM".to_owned(), firecrest::SYSTEM.to_owned());
+    scene.way.variables.push(system);
+    let played = scene.through_firecrest();
+    firecrest.stop()?;
+    played?;
+    site.expect_no_jobs()
 }
 
 fn words(words: &[&str]) -> Vec<String> {
@@ -79,7 +100,7 @@ fn over_ssh(site: &Site, load_generator: &Path) -> anyhow::Result<()> {
     let ssh = Way {
         cluster: "ssh",
         options: words(&["--ssh-host", sshd::HOST]),
-        variables: vec![("PATH", path_with_ssh(&folder, &sshd)?)],
+        variables: vec![("PATH".to_owned(), path_with_ssh(&folder, &sshd)?)],
     };
     let played = Scene::new(site, ssh, load_generator)?.by_ssh();
     sshd.stop();
@@ -133,13 +154,14 @@ impl<'a> Scene<'a> {
     }
 
     fn write(&self, benchmarker: &str) -> anyhow::Result<()> {
+        let cluster = match self.way.cluster {
+            "ssh" => format!("ssh\n    ssh_host: {}", sshd::HOST),
+            other => other.to_owned(),
+        };
         let text = CONFIGURATION
             .replace("[20, 30]", "[30]")
             .replace("8s", "5s")
-            .replace(
-                "CLUSTER",
-                &format!("{}\n    ssh_host: {}", self.way.cluster, sshd::HOST),
-            )
+            .replace("CLUSTER", &cluster)
             .replace("SCRATCH", &self.scratch.display().to_string())
             .replace("BENCHMARKER", benchmarker)
             .replace("GIPFEL", &world::program().display().to_string());
@@ -158,6 +180,19 @@ impl<'a> Scene<'a> {
         self.refuses_what_is_not_ours()?;
         let printed = self.succeed(&self.with_way(&["connect", &on, "--print"]))?;
         ensure!(printed.contains("which this machine reaches itself"), "{printed}");
+        self.clean(&job)
+    }
+
+    fn through_firecrest(&self) -> anyhow::Result<()> {
+        let job = self.keep("same-job.yaml")?;
+        self.is_told(&job)?;
+        let on = format!("slurm:{job}");
+        self.run("slurm.yaml", &["--on", &on, "--results-dir", "elsewhere"])?;
+        let named = self.with_way(&["connect", &on]);
+        let said = self.exits(&named, 2)?;
+        ensure!(said.contains("names no `login_host`"), "{said}");
+        let printed = self.succeed(&[named, words(&["--via", "me@login", "--print"])].concat())?;
+        ensure!(printed.contains(" me@login\n"), "{printed}");
         self.clean(&job)
     }
 
