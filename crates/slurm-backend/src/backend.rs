@@ -56,6 +56,8 @@ struct Memory {
     ready: BTreeMap<String, Ready>,
     /// What was looked for and not found yet, by its id.
     searches: BTreeMap<String, Search>,
+    /// How the servers' jobs are called that load generators wait for, by the load generator's job.
+    servers: BTreeMap<JobId, String>,
 }
 
 /// What is known of a server since it answered.

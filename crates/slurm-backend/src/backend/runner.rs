@@ -5,8 +5,10 @@ use std::{
     time::Duration,
 };
 
-use firecrest_client::{Earlier, JobId, RemotePath, Sha256};
-use gipfel_backend::{BackendError, BoxFuture, EnsureError, FailureReason, Handle, LoadRunner, RunStatus};
+use firecrest_client::{Earlier, JobId, PendingReason, RemotePath, Sha256};
+use gipfel_backend::{
+    BackendError, BoxFuture, EnsureError, Failure, FailureReason, Handle, LoadRunner, RunStatus,
+};
 use gipfel_model::{
     DeploymentKind, LoadPlacement, Published, RunConfig, SlurmLoad, SlurmReach, Usage,
     published::PUBLISHED_FILE,
@@ -26,7 +28,11 @@ use super::{
     why,
 };
 use crate::{
-    cluster::{FilePiece, offers::Asked, refusal::JobRole},
+    cluster::{
+        FilePiece, JobFacts,
+        offers::Asked,
+        refusal::{JobRole, Refusal},
+    },
     render::{self, BenchmarkerJob, QueuedRun},
 };
 
@@ -79,6 +85,7 @@ impl SlurmBackend {
         if let Some(job) = &marked.job
             && self.lives(index, job).await.map_err(refuse)?
         {
+            self.remember_server(config, job);
             let detail = detail(&load.reach, &directory, marked.attempt, job.clone());
             return Ok(handle(id, &detail));
         }
@@ -117,6 +124,7 @@ impl SlurmBackend {
         match place.cluster.submit(&request, Earlier::Never).await {
             Ok(job) => {
                 self.forget_list(index);
+                self.remember_server(&config, &job);
                 Ok(handle(id, &of(job)))
             }
             Err(failure) => {
@@ -125,6 +133,26 @@ impl SlurmBackend {
                 Err(not_submitted(id, failure, of, FailureReason::LoadFailed))
             }
         }
+    }
+
+    fn remember_server(&self, config: &RunConfig, job: &JobId) {
+        if config.deployment == DeploymentKind::Slurm {
+            let server = format!("gipfel-{}", config.deployment_id);
+            self.memory().servers.insert(job.clone(), server);
+        }
+    }
+
+    /// Why a load generator waits for ever: only so many jobs of the user may run at once, and its own server, which waits
+    /// for it, is the only one.
+    fn held_up(&self, index: usize, facts: &JobFacts) -> Option<Failure> {
+        let Some(PendingReason::Limit(reason)) = &facts.waits else {
+            return None;
+        };
+        let server = self.memory().servers.get(&facts.id).cloned()?;
+        let running = self.running(index);
+        let is_only = !running.is_empty() && running.iter().all(|name| name.starts_with(&server));
+        let is_of_jobs = Refusal::of_text(reason) == Some(Refusal::RunningJobs);
+        (is_only && is_of_jobs).then(|| why::held_up(facts, reason))
     }
 
     /// The run in the server's job, which looks for it in its queue.
@@ -248,7 +276,13 @@ impl SlurmBackend {
         let progress = progress(place, &detail).await?.map(Box::new);
         let ended_within = detail.within.is_some() && has_ended(place, &detail).await?;
         match standing {
-            Standing::Queued => Ok(RunStatus::Queued),
+            Standing::Queued => match facts.as_ref().and_then(|facts| self.held_up(index, facts)) {
+                Some(failure) => {
+                    place.cluster.cancel(&detail.job).await.map_err(failed)?;
+                    Ok(RunStatus::Failed(failure))
+                }
+                None => Ok(RunStatus::Queued),
+            },
             Standing::Never(reason) => {
                 place.cluster.cancel(&detail.job).await.map_err(failed)?;
                 // The load generator in the server's job waits with that.

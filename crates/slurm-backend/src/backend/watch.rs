@@ -8,7 +8,11 @@ use std::{
 use firecrest_client::{JobId, JobState};
 use gipfel_backend::BackendError;
 
-use super::{SlurmBackend, failed};
+use super::{
+    SlurmBackend,
+    ending::{Standing, standing},
+    failed,
+};
 use crate::cluster::JobFacts;
 
 /// A list serves all who ask within this time.
@@ -48,6 +52,16 @@ impl Watch {
         jobs.iter().find(|job| job.id == *id).cloned()
     }
 
+    /// The names of those that run.
+    fn running(&self) -> Vec<String> {
+        let listed = self.listed.as_ref().map(|(_, jobs)| jobs.as_slice());
+        let running = listed
+            .unwrap_or_default()
+            .iter()
+            .filter(|job| standing(job) == Standing::Runs);
+        running.map(|job| job.name.clone()).collect()
+    }
+
     fn has_changed(&self, facts: &JobFacts) -> bool {
         self.states.get(&facts.id) != Some(&facts.state)
     }
@@ -85,6 +99,11 @@ impl SlurmBackend {
             cluster.job(id).await.map_err(failed)?
         };
         Ok(self.watch(index, |watch| watch.learn(id, facts, Instant::now())))
+    }
+
+    /// The names of the user's jobs that run, as of the last list.
+    pub(super) fn running(&self, index: usize) -> Vec<String> {
+        self.watch(index, |watch| watch.running())
     }
 
     /// The next question is asked anew.

@@ -80,6 +80,21 @@ pub(super) async fn never(
     }
 }
 
+/// The failure of a load generator that waits for a place that its own server holds.
+pub(super) fn held_up(facts: &JobFacts, reason: &str) -> Failure {
+    let partition = facts.partition.as_deref().unwrap_or("its partition");
+    Failure {
+        reason: FailureReason::LoadFailed,
+        message: format!(
+            "Slurm will never start {} {} ({reason}): so many of your jobs run at once in `{partition}`, and the one that \
+             does is the server, which waits for it; it was cancelled",
+            JobRole::Load.words(),
+            facts.id
+        ),
+        log_tail: String::new(),
+    }
+}
+
 async fn because(place: &Place, refusal: Refusal, asked: &Asked<'_>) -> Option<String> {
     let offers = place.cluster.offers().await;
     let known = offers.inspect_err(|error| {

@@ -357,6 +357,48 @@ async fn a_job_that_slurm_has_forgotten_is_over_by_its_own_word() {
 }
 
 #[tokio::test]
+async fn a_load_generator_does_not_wait_for_the_place_of_its_own_server() {
+    let begun = async |reason: &str, other: bool| {
+        let site = Site::new(Life::Wait);
+        let server = server(&site).await;
+        site.cluster.begin(&site.job(&server.name).id, &["nid001001"]);
+        if other {
+            let another = Deployer::ensure(&site.backend, &campaign(), &deployment("2"), &spec()).await;
+            let another = another.expect("it is submitted");
+            site.cluster.begin(&site.job(&another.name).id, &["nid001002"]);
+        }
+        let handle = LoadRunner::ensure(&site.backend, &config(&run("1")), &load())
+            .await
+            .expect("it is submitted");
+        site.cluster.wait(&site.job(&handle.name).id, reason);
+        let status = LoadRunner::observe(&site.backend, &handle)
+            .await
+            .expect("it can be observed");
+        (site, handle, status)
+    };
+    let (site, handle, status) = begun("QOSMaxJobsPerUserLimit", false).await;
+    let RunStatus::Failed(failure) = status else {
+        panic!("{status:?}")
+    };
+    assert!(
+        failure
+            .message
+            .contains("load generator's job 4002 (QOSMaxJobsPerUserLimit)"),
+        "{failure:?}"
+    );
+    assert_eq!(site.job(&handle.name).cancels, 1);
+    // The place may become free where another job holds it, or where something else is waited for.
+    for (reason, other) in [
+        ("QOSMaxJobsPerUserLimit", true),
+        ("QOSGrpNodeLimit", false),
+        ("Priority", false),
+    ] {
+        let (_, _, status) = begun(reason, other).await;
+        assert_eq!(status, RunStatus::Queued, "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_outside_is_reached_through_the_sites_proxy() {
     let check = async |deployment: DeploymentKind, url: &str, expected: Option<&str>| {
         let site = Site::new(Life::Run);
