@@ -25,6 +25,7 @@ mod only;
 mod output;
 pub mod peak;
 mod phase_words;
+mod preflight;
 mod program;
 mod progress_words;
 mod remedy;

@@ -49,7 +49,7 @@ pub(crate) fn run_line(id: &str, label: Option<&str>, phase: &RunPhase) -> Strin
         RunPhase::Waiting => "waits for its server".to_owned(),
         RunPhase::Submitting { .. } => "is being started".to_owned(),
         RunPhase::Settling { .. } => "may have been started; looking for it".to_owned(),
-        RunPhase::Running { queued: true, .. } => "waits in the queue".to_owned(),
+        RunPhase::Running { queued: true, .. } => "waits for its place or its server".to_owned(),
         RunPhase::Running { .. } => "is measuring".to_owned(),
         // What a further load generator makes good is said nowhere else.
         RunPhase::Checking {

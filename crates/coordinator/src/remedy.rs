@@ -54,6 +54,14 @@ const RULES: &[(&[&str], &str)] = &[
         "the proxy does not lead to this server: is `proxy` right, and may it reach the server's port?",
     ),
     (
+        &["no access token"],
+        "are the client's id and secret those of the portal, and is the token's URL right? `gipfel doctor slurm` says more",
+    ),
+    (
+        &["failed to make the directory"],
+        "set `scratch_base` to a directory of the cluster that you may write",
+    ),
+    (
         &["does not list"],
         "choose one of the listed names with `model` (`--model`)",
     ),
@@ -188,6 +196,9 @@ pub(crate) fn of_failure(failure: &Failure, experiment: &ExperimentSpec) -> Stri
         FailureReason::TimeLimit => {
             "`gipfel resume` goes on; `server_time_limit` and `benchmarker_time_limit` allow more".to_owned()
         }
+        FailureReason::ServerFailed if owned && failure.log_tail.is_empty() => {
+            "once it is mended, `gipfel run` again tries what failed".to_owned()
+        }
         FailureReason::ServerFailed if owned => {
             "the last lines above are the server's; once it is mended, `gipfel run` again tries what failed".to_owned()
         }
@@ -296,7 +307,7 @@ mod tests {
         );
         check(
             "the server's job 7 ended; its log says: invalid partition of the key-value cache",
-            "the last lines above",
+            "once it is mended",
         );
     }
 

@@ -90,7 +90,7 @@ pub enum RunPhase {
     Running {
         /// Its load generator.
         handle: Handle,
-        /// It was seen to wait for its place.
+        /// It waits, as far as was seen: for its place, or for its server.
         #[serde(default)]
         queued: bool,
         /// Failed observations in a row.

@@ -545,7 +545,7 @@ fn the_example_for_alps_is_within_its_node_hours() {
     let plan = plan(&text);
     assert!(plan.check_supported().is_empty());
     assert_snapshot!(plan.node_hours(), @"about 3.3, at worst 15.0");
-    assert_snapshot!(warnings(&plan), @"bench.yaml:52:5: experiments[2].backend_config: tensor_parallel_size 16 is more than gpus_per_node 4: the model spans 4 nodes");
+    assert_snapshot!(warnings(&plan), @"bench.yaml:55:5: experiments[2].backend_config: tensor_parallel_size 16 is more than gpus_per_node 4: the model spans 4 nodes");
 }
 
 #[test]

@@ -101,7 +101,10 @@ fn show_failures(finished: &Finished, output: &ShowArguments, display: &Display)
             }
             display.note(&format!("hint: {}", remedy::of_failure(failure, &run.experiment)));
         }
-        if let Some(error) = &run.collect_error {
+        let stopped = run.outcome() == Some(&RunOutcome::Stopped);
+        if stopped && run.collect_error.is_some() && run.database.is_none() {
+            display.note(&format!("{label}: was stopped before anything was measured"));
+        } else if let Some(error) = &run.collect_error {
             display.note(&format!(
                 "{label}: the database of run {} could not be collected: {error}",
                 run.id

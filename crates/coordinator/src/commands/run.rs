@@ -26,7 +26,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     load_generator::LoadGenerator,
-    only, print,
+    only, preflight, print,
     signals::Signals,
     words,
 };
@@ -75,6 +75,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         print(&dry_run::write(&state, &options.results_dir).map_err(Failure::usage)?)?;
         return Ok(Exit::Done);
     }
+    results::runtime()?.block_on(preflight::expect_clusters(&plan.experiments, &display))?;
     let exit = start(plan.experiments, &options, &arguments.output, &display)?;
     Ok(again::with_left_failures(exit, left_failed))
 }

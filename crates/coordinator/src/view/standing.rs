@@ -142,10 +142,10 @@ fn at_work(subject: &Subject<'_>, queued: bool) -> Standing {
     let Some(progress) = subject.progress else {
         return match (queued, server_loads) {
             (true, true) => runs(&format!(
-                "{}; its load generator is in the queue",
+                "{}; its load generator waits for its place",
                 server_words(subject, loading)
             )),
-            (true, false) => runs("its server is ready; its load generator is in the queue"),
+            (true, false) => runs("its server is ready; its load generator waits for its place"),
             (false, true) => runs(&server_words(subject, loading)),
             (false, false) => runs("its load generator is starting"),
         };
@@ -335,7 +335,7 @@ mod tests {
         its server is being ended 1:05
         its load generator is being started
         its load generator may have been started; looking for it
-        its server is ready; its load generator is in the queue
+        its server is ready; its load generator waits for its place
         its load generator is starting
         its load generator does not answer (4 looks); it is still ours and looked for
         its load generator has ended; looking at its server

@@ -327,7 +327,8 @@ fn describe(error: &dyn Error) -> String {
         text.push_str(&error.to_string());
         cause = error.source();
     }
-    text
+    // What a program has said may be several lines.
+    text.trim_end().replace('\n', "; ")
 }
 
 /// The answer in place of one that never came.

@@ -2,6 +2,8 @@
 
 use gipfel_backend::{Effect as StartEffect, Failure, FailureReason, Found, Handle, RunStatus};
 
+use gipfel_model::{Progress, RunState};
+
 use super::Step;
 use crate::{
     event::{Effect, RunEvent, SubmitFailure},
@@ -195,7 +197,7 @@ impl Step<'_> {
         } else {
             run.phase = RunPhase::Running {
                 handle: handle.clone(),
-                queued: false,
+                queued: !run.experiment.load.is_local(),
                 failures: 0,
             };
             let id = run.id.clone();
@@ -250,9 +252,16 @@ impl Step<'_> {
     fn load_observed(&mut self, d: usize, r: usize, handle: Handle, status: RunStatus) {
         let outcome = match status {
             RunStatus::Queued | RunStatus::Running(_) => {
+                let queued = match &status {
+                    RunStatus::Running(progress) => {
+                        let waits = |progress: &Progress| progress.state == RunState::Waiting;
+                        !self.load(d, r).experiment.load.is_local() && progress.as_deref().is_none_or(waits)
+                    }
+                    _ => true,
+                };
                 self.load_mut(d, r).phase = RunPhase::Running {
                     handle,
-                    queued: status == RunStatus::Queued,
+                    queued,
                     failures: 0,
                 };
                 return;

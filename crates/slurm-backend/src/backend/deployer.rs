@@ -265,33 +265,37 @@ async fn server_failure(
     detail: &Detail,
     ending: Ending,
 ) -> Result<Failure, BackendError> {
-    let mut log = String::new();
-    // What the engine writes, then the job's own words.
-    for name in [ENGINE_LOG, JOB_LOG] {
+    let tail = async |name: &str| {
         let path = within(&detail.directory, name)?;
-        log.push_str(
-            &place
-                .cluster
-                .tail(&path, LOG_BYTES)
-                .await
-                .map_err(failed)?
-                .unwrap_or_default(),
-        );
-    }
+        let text = place.cluster.tail(&path, LOG_BYTES).await.map_err(failed)?;
+        Ok::<_, BackendError>(text.unwrap_or_default())
+    };
+    let (engine_log, job_log) = (tail(ENGINE_LOG).await?, tail(JOB_LOG).await?);
     let ended = place
         .text(&within(&detail.directory, "ended.txt")?, ENDPOINT_BYTES)
         .await?;
+    let log = format!("{engine_log}{job_log}");
     let finding = engine_of(id).and_then(|kind| engine(kind).classify_log(&log));
     let said = finding
         .as_ref()
         .map_or_else(String::new, |finding| format!("; its log says: {}", finding.line));
-    let own = ended.map_or_else(String::new, |text| format!(" ({text})"));
+    // Its first word is the exit code, which Slurm tells as well.
+    let own = ended.as_deref().and_then(|text| text.split_once(' '));
+    let own = own.map_or_else(String::new, |(_, what)| format!(" ({what})"));
     let message = format!("the server's job {} {}{own}{said}", detail.job, ending.words);
     let told = finding.map(|finding| log_reason(finding.reason));
     Ok(Failure {
         reason: ending.reason.or(told).unwrap_or(FailureReason::ServerFailed),
         message,
-        log_tail: last_lines(&log, TAIL_LINES),
+        // The job's own words matter where the engine has said nothing.
+        log_tail: last_lines(
+            if engine_log.trim().is_empty() {
+                &job_log
+            } else {
+                &engine_log
+            },
+            TAIL_LINES,
+        ),
     })
 }
 

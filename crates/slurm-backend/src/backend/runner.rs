@@ -347,6 +347,13 @@ impl SlurmBackend {
     async fn stop_run(&self, handle: &Handle) -> Result<(), BackendError> {
         let (index, place, detail) = self.job_of(handle)?;
         place.write(&within(&detail.directory, STOP)?, b"stop\n").await?;
+        // One that has no node yet reads nothing, and has nothing to publish.
+        if detail.within.is_none()
+            && let Known::Facts(facts) = self.known(index, &detail.job).await?
+            && standing(&facts) == Standing::Queued
+        {
+            place.cluster.cancel(&detail.job).await.map_err(failed)?;
+        }
         self.forget_list(index);
         Ok(())
     }

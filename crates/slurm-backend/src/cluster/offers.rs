@@ -6,7 +6,7 @@ use gipfel_model::{DeploymentSpec, SlurmJob, SlurmLoad, SlurmSpec, Walltime};
 
 use super::refusal::{JobRole, Refusal};
 use crate::{
-    render::gpus_of_node,
+    render::{gpu_request, gpus_of_node},
     site::{GpuRequest, Site},
 };
 
@@ -74,7 +74,7 @@ impl<'a> Asked<'a> {
             cluster,
             job: &slurm.job,
             nodes: slurm.nodes(spec.gpus()),
-            gpus: match site.gpu_request {
+            gpus: match gpu_request(spec, site) {
                 GpuRequest::None => 0,
                 GpuRequest::GpusPerNode | GpuRequest::Gres => gpus_of_node(spec, slurm, site),
             },

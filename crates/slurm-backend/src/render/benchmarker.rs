@@ -15,6 +15,9 @@ use crate::site::Site;
 /// The name of the script that starts one process of the load generator.
 const TASK_SCRIPT: &str = "load.sh";
 
+/// Processors of each process where nodes are shared: a thread on each sends.
+const SHARED_CPUS: u32 = 8;
+
 /// A load generator to be started in a job of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct BenchmarkerJob<'a> {
@@ -66,6 +69,8 @@ struct BenchmarkerScript {
     nodes: u32,
     tasks_per_node: u32,
     tasks: u32,
+    /// What `srun` is told of the processors, with a space behind it.
+    cpus: String,
     task_script: String,
     load_generator: String,
     proxy: Option<ProxyWords>,
@@ -136,6 +141,12 @@ fn work(site: &Site, id: &RunId) -> Result<String, RenderError> {
     ))
 }
 
+/// The processors of a process on a node that other jobs share; where a whole node is given, all of them are its own.
+fn cpus_per_task(site: &Site, partition: &str) -> Option<u32> {
+    let partition = site.partitions.get(partition)?;
+    partition.shared.then_some(SHARED_CPUS)
+}
+
 /// Renders a load generator's job.
 pub fn benchmarker(job: &BenchmarkerJob<'_>) -> Result<RenderedJob, RenderError> {
     let BenchmarkerJob {
@@ -145,7 +156,7 @@ pub fn benchmarker(job: &BenchmarkerJob<'_>) -> Result<RenderedJob, RenderError>
         ..
     } = *job;
     let name = job_name(job.id.as_str(), job.attempt)?;
-    let header = Header::new(&Request {
+    let mut header = Header::new(&Request {
         name: &name,
         campaign: job.campaign.as_str(),
         job: &load.job,
@@ -156,6 +167,10 @@ pub fn benchmarker(job: &BenchmarkerJob<'_>) -> Result<RenderedJob, RenderError>
         tasks_per_node: load.tasks_per_node,
         attempt: job.attempt,
     })?;
+    let cpus = cpus_per_task(site, &load.job.partition);
+    header
+        .directives
+        .extend(cpus.map(|cpus| format!("--cpus-per-task={cpus}")));
     let tasks = load.nodes.saturating_mul(load.tasks_per_node);
     let task = TaskScript {
         id: job.id,
@@ -169,6 +184,7 @@ pub fn benchmarker(job: &BenchmarkerJob<'_>) -> Result<RenderedJob, RenderError>
         nodes: load.nodes,
         tasks_per_node: load.tasks_per_node,
         tasks,
+        cpus: cpus.map_or_else(String::new, |cpus| format!("--cpus-per-task={cpus} ")),
         task_script: shell::quote(directory.join(TASK_SCRIPT)?.as_str()),
         load_generator: shell::quote(job.program.as_str()),
         proxy: site.proxy.as_ref().map(ProxyWords::new),

@@ -19,7 +19,7 @@ use crate::site::Site;
 
 pub use benchmarker::{BenchmarkerJob, QueuedRun, benchmarker, queued_run};
 pub use container::image;
-pub(crate) use server::{RANK_SCRIPT, gpus_of_node};
+pub(crate) use server::{RANK_SCRIPT, gpu_request, gpus_of_node};
 pub use server::{ServerJob, server};
 
 /// A job that can be submitted.

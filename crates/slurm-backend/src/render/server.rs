@@ -155,7 +155,7 @@ fn gpu_directives(job: &ServerJob<'_>) -> Vec<String> {
         spec, slurm, site, ..
     } = *job;
     let gpus = gpus_of_node(spec, slurm, site);
-    let request = match site.gpu_request {
+    let request = match gpu_request(spec, site) {
         GpuRequest::None => None,
         GpuRequest::GpusPerNode => Some(format!("--gpus-per-node={gpus}")),
         GpuRequest::Gres => Some(format!("--gres=gpu:{gpus}")),
@@ -164,6 +164,15 @@ fn gpu_directives(job: &ServerJob<'_>) -> Vec<String> {
         .into_iter()
         .chain(is_exclusive(slurm, site).then(|| "--exclusive".to_owned()))
         .collect()
+}
+
+/// How GPUs are asked for, if the engine uses any.
+pub(crate) fn gpu_request(spec: &DeploymentSpec, site: &Site) -> GpuRequest {
+    // Whoever has whole nodes has their GPUs as well, so asking for them costs nothing there.
+    match spec.backend {
+        BackendKind::Sim if !site.exclusive => GpuRequest::None,
+        _ => site.gpu_request,
+    }
 }
 
 fn is_exclusive(slurm: &SlurmSpec, site: &Site) -> bool {
