@@ -76,8 +76,11 @@ fn open_with(
     env_file: &Path,
 ) -> anyhow::Result<(Site, Arc<dyn Cluster>)> {
     let site = Site::load(reach.site())?;
-    let cluster = connect(reach, &site, account, env_file)
-        .with_context(|| format!("failed to prepare the way to the cluster `{}`", site.name))?;
+    let cluster = connect(reach, &site, account, env_file).with_context(|| {
+        let named = reach.firecrest_system.as_deref().or(reach.ssh_host.as_deref());
+        let name = named.unwrap_or(&site.name);
+        format!("failed to prepare the way to the cluster `{name}`")
+    })?;
     Ok((site, cluster))
 }
 

@@ -1,10 +1,16 @@
 //! Whether the clusters of a plan answer, before a campaign exists that would have to be taken up again.
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+use anyhow::anyhow;
 
 use gipfel_model::{ClusterKind, ExperimentSpec, LoadPlacement, SlurmReach, deployment::Placement};
 
 use crate::{clusters, display::Display, failure::Failure};
+
+/// How long a cluster may take to say who the user is.
+const ANSWER: Duration = Duration::from_secs(45);
+const HINT: &str = "nothing was started; `gipfel doctor slurm FILE` looks at each part of the way";
 
 /// Asks each cluster who the user is. What is suspicious is a warning; a cluster that does not answer is a failure, and
 /// nothing was started.
@@ -14,10 +20,16 @@ pub(crate) async fn expect_clusters(
 ) -> Result<(), Failure> {
     for reach in clusters::reaches_of(experiments) {
         let place = clusters::place(reach.clone()).map_err(Failure::usage)?;
-        let facts = place.cluster.facts().await.map_err(|error| {
-            Failure::experiment(error)
-                .hint("nothing was started; `gipfel doctor slurm FILE` looks at each part of the way")
-        })?;
+        let asked = tokio::time::timeout(ANSWER, place.cluster.facts()).await;
+        let facts = match asked {
+            Ok(Ok(facts)) => facts,
+            Ok(Err(error)) => return Err(Failure::experiment(error).hint(HINT)),
+            Err(_) => {
+                let (name, seconds) = (place.cluster.name(), ANSWER.as_secs());
+                let error = anyhow!("{name} did not answer within {seconds} s");
+                return Err(Failure::experiment(error).hint(HINT));
+            }
+        };
         if reach.cluster == ClusterKind::Firecrest && is_open(Path::new(clusters::ENV_FILE)) {
             display.note("warning: others of this machine can read `.env`: `chmod 600 .env`");
         }
