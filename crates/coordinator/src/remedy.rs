@@ -58,6 +58,10 @@ const RULES: &[(&[&str], &str)] = &[
         "are the client's id and secret those of the portal, and is the token's URL right? `gipfel doctor slurm` says more",
     ),
     (
+        &["charged to an account"],
+        "set `account`: files as large as this one are brought by jobs",
+    ),
+    (
         &["failed to make the directory"],
         "set `scratch_base` to a directory of the cluster that you may write",
     ),

@@ -14,6 +14,11 @@ use anyhow::{Context, ensure};
 
 use crate::{e2e::world::wait_for, shell};
 
+/// A load generator of this machine's release profile is larger than a bundle's; it is brought directly all the same.
+const MOST_DIRECT: u64 = 10 * 1024 * 1024;
+
+/// The account that jobs are charged to.
+pub(super) const ACCOUNT: &str = "a-e2e";
 /// The system's name.
 pub(super) const SYSTEM: &str = "alps";
 
@@ -133,7 +138,8 @@ fn site(root: &Path) -> anyhow::Result<String> {
     let root = root.display();
     Ok(format!(
         "[[users]]\nname = \"{user}\"\nuid = {uid}\ngroups = [{{ name = \"{group}\", id = {gid} }}]\n\
-         accounts = [\"a-e2e\"]\nclient_id = \"e2e\"\nclient_secret = \"{SECRET}\"\n\n\
+         accounts = [\"{ACCOUNT}\"]\nclient_id = \"e2e\"\nclient_secret = \"{SECRET}\"\n\n\
+         [limits]\nops_bytes = {MOST_DIRECT}\n\n\
          [[clusters]]\nname = \"{SYSTEM}\"\nslurm = true\n\n\
          [[systems]]\nname = \"{SYSTEM}\"\n\n\
          [[systems.file_systems]]\npath = \"{root}\"\nshared = true\ndefault_work_dir = true\n"

@@ -171,6 +171,7 @@ experiments:
     backend: {backend}
     cluster: {way}
     site: generic
+    account: {account}
     scratch_base: {scratch}
     partition: normal
     server_time_limit: {server_time}
@@ -182,6 +183,7 @@ experiments:
 ",
             backend = terms.backend,
             way = terms.way,
+            account = super::firecrest::ACCOUNT,
             scratch = self.scratch().display(),
             server_time = terms.server_time,
             benchmarker = terms.benchmarker,
@@ -409,7 +411,7 @@ pub(super) fn load_generator() -> anyhow::Result<PathBuf> {
         "--package",
         "gipfel-loadgen",
     ]))?;
-    // Without its symbols it fits, packed, into one direct upload, as that of a bundle does.
+    // That of a bundle is smaller still.
     let small = shell::target().join("e2e/gipfel-loadgen");
     std::fs::copy(shell::target().join("release/gipfel-loadgen"), &small)?;
     shell::run(Command::new("strip").arg(&small))?;
