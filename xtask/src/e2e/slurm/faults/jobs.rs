@@ -13,6 +13,10 @@ use crate::shell;
 
 /// More than fits into a job of a minute.
 const LONG_RATES: &[u32] = &[20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30];
+/// More than two minutes of levels: Slurm looks at the time of jobs once a minute.
+const LONGER_RATES: &[u32] = &[
+    20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44,
+];
 
 /// The load generator leaves before its job's walltime, and another job goes on with the rest.
 pub(super) fn walltime_of_load(site: &Site, _: Extent) -> anyhow::Result<String> {
@@ -40,7 +44,7 @@ pub(super) fn walltime_of_load(site: &Site, _: Extent) -> anyhow::Result<String>
 /// The server's job is ended by Slurm; what was measured is kept.
 pub(super) fn walltime_of_server(site: &Site, _: Extent) -> anyhow::Result<String> {
     let terms = Terms {
-        rates: LONG_RATES,
+        rates: LONGER_RATES,
         server_time: "00:01:00",
         ..Terms::default()
     };
