@@ -27,6 +27,22 @@ fn runs_of_one_server_go_one_after_another_and_then_it_ends() {
 }
 
 #[test]
+fn a_load_generator_that_waits_by_itself_is_started_while_its_server_loads() {
+    check(
+        &mut samples::campaign(vec![samples::two_jobs("m")], false),
+        "
+        start: submit d-1 => d-1 submitting r-1 waiting
+        d-1 submitted: look d-1 => d-1 starting r-1 waiting
+        # Its job is in the queue: the other one would only wait for it.
+        d-1 queued: => d-1 starting r-1 waiting
+        d-1 starting: submit r-1 => d-1 starting r-1 submitting
+        r-1 submitted: look r-1 => d-1 starting r-1 running
+        d-1 ready: => d-1 ready r-1 running
+        ",
+    );
+}
+
+#[test]
 fn only_so_many_deployments_live_at_once() {
     let experiments = ["m", "n"]
         .map(|model| samples::experiment(model, samples::local()))

@@ -449,3 +449,21 @@ async fn the_load_generator_is_stored_once_under_its_checksum() {
         Some(0o600)
     );
 }
+
+#[tokio::test]
+async fn a_load_generator_without_a_node_is_taken_back() {
+    let site = Site::new(Life::Wait);
+    let handle = LoadRunner::ensure(&site.backend, &config(&run("1")), &load())
+        .await
+        .expect("it is submitted");
+    LoadRunner::stop(&site.another(), &handle)
+        .await
+        .expect("it is asked");
+    let status = LoadRunner::observe(&site.another(), &handle)
+        .await
+        .expect("it can be observed");
+    let RunStatus::Failed(failure) = status else {
+        panic!("{status:?}")
+    };
+    assert_eq!(failure.reason, FailureReason::Cancelled, "{failure:?}");
+}
