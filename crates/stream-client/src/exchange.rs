@@ -24,7 +24,8 @@ pub struct Limits {
 /// The clock points of a running exchange, readable by the thread's other tasks at any moment.
 ///
 /// An exchange that is dropped half-way leaves everything here that it had seen. Times are nanoseconds on
-/// the clock; those of received bytes are taken right after the read from the socket.
+/// the clock; those of received bytes are when the kernel received them where it tells, else when the read from the
+/// socket returned.
 #[derive(Debug)]
 pub struct Watch {
     /// The request's first byte was handed to the socket.
@@ -35,6 +36,10 @@ pub struct Watch {
     pub first_chunk_ns: Cell<i64>,
     /// First chunk with text, reasoning, a refusal or a tool call.
     pub first_token_ns: Cell<i64>,
+    /// When the read that brought the first token returned: later than the first token by as much as the reader lagged.
+    pub first_token_read_ns: Cell<i64>,
+    /// Whether more came in the read that brought the first token: its stamp may be that of what came after it.
+    pub first_token_coalesced: Cell<bool>,
     /// First chunk with text, a refusal or a tool call: the first that is not reasoning.
     pub first_output_ns: Cell<i64>,
     /// The latest chunk that carried tokens.
@@ -55,6 +60,8 @@ impl Watch {
             header_ns: Cell::new(NOT_YET),
             first_chunk_ns: Cell::new(NOT_YET),
             first_token_ns: Cell::new(NOT_YET),
+            first_token_read_ns: Cell::new(NOT_YET),
+            first_token_coalesced: Cell::new(false),
             first_output_ns: Cell::new(NOT_YET),
             last_token_ns: Cell::new(NOT_YET),
             itl_max_ns: Cell::new(0),
