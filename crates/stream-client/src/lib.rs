@@ -42,6 +42,11 @@ mod form;
 mod io;
 mod lines;
 mod pool;
+#[cfg(target_os = "linux")]
+mod reactor;
+mod refusal;
+#[cfg(target_os = "linux")]
+mod response;
 mod run;
 mod scanner;
 mod session;
@@ -58,6 +63,8 @@ pub use clock::Clock;
 pub use errors::{ClientError, GetError, TargetError};
 pub use exchange::{Ending, Exchange, Limits, NOT_YET, Watch};
 pub use form::AnswerForm;
+#[cfg(target_os = "linux")]
+pub use reactor::{GapSink, Reactor, Sockets};
 pub use scanner::Scanner;
 pub use skim::{Facts, skim};
 pub use sse::{EventSplitter, EventTooLong};
