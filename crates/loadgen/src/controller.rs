@@ -23,6 +23,7 @@ use crate::{
     guard::Guard,
     health::Probe,
     ledger::Ledger,
+    leisure,
     lookout::Lookout,
     numbers::Numbers,
     pace::Pace,
@@ -160,7 +161,9 @@ async fn carry_out(
 ) -> anyhow::Result<Ending> {
     let shelf = Shelf::find(config, options)?;
     let prompts = Prompts::load(&config.workload)?;
-    let (db, run, earlier) = Earlier::open(&shelf.database, config).await?;
+    let (path, known) = (shelf.database.clone(), config.clone());
+    let opening = leisure::at_leisure(async move || Earlier::open(&path, &known).await);
+    let (db, run, earlier) = opening.await.context("failed to start a thread")??;
     let publication = shelf.publish(&db).await?;
     if let Some(publication) = &publication {
         watcher.follow(publication.status());
@@ -407,6 +410,7 @@ async fn measure(
     let mut crew = Crew::hire(&job, worker_count(config))
         .context("failed to start the workers")
         .map_err(StopReason::from)?;
+    leisure::give_way();
     if let Some(mut company) = company {
         company.start(&job.model, &config.endpoint.url)?;
         crew.join(company);

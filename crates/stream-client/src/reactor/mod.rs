@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, epoll, poll};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
@@ -263,13 +263,17 @@ impl<G: GapSink> Reactor<G> {
         }
         let now_ns = self.clock.now_ns();
         let wait_ns = until_ns - now_ns;
-        let wait = timespec(if wait_ns > SHORT_NS { wait_ns } else { 0 });
+        if wait_ns > SHORT_NS {
+            // Not by epoll itself, whose timeouts are milliseconds before Linux 5.11.
+            let mut epoll = [PollFd::new(&self.epoll, PollFlags::IN)];
+            let _ = poll(&mut epoll, Some(&timespec(wait_ns)));
+        }
         self.events.clear();
         self.seen = 0;
         match epoll::wait(
             &self.epoll,
             rustix::buffer::spare_capacity(&mut self.events),
-            Some(&wait),
+            Some(&timespec(0)),
         ) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
