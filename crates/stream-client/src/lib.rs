@@ -44,6 +44,8 @@ mod lines;
 mod pool;
 #[cfg(target_os = "linux")]
 mod reactor;
+#[cfg(target_os = "linux")]
+mod received;
 mod refusal;
 #[cfg(target_os = "linux")]
 mod response;

@@ -146,10 +146,9 @@ impl<G: GapSink> Course<G> {
         self.last_ns = at_ns;
         let had_token = self.watch.first_token_ns.get() != NOT_YET;
         let over = self.take_parts(&mut bytes, at_ns);
-        if !had_token && self.watch.first_token_ns.get() != NOT_YET {
-            self.watch.first_token_read_ns.set(read_ns);
-            let more = self.watch.chunks.get() > 1 || self.answer.finish_reason().is_some();
-            self.watch.first_token_coalesced.set(more);
+        if !had_token {
+            self.watch
+                .note_first_token(read_ns, self.answer.finish_reason().is_some());
         }
         match over {
             None => Turn::Goes,

@@ -8,7 +8,7 @@
 mod course;
 mod server;
 mod slots;
-pub(crate) mod socket;
+mod socket;
 
 use std::fmt;
 use std::io;
@@ -26,13 +26,13 @@ use crate::clock::Clock;
 use crate::dial::out_of_sockets;
 use crate::errors::ClientError;
 use crate::exchange::{Ending, Exchange, Limits, Watch};
+use crate::received::{KernelClock, StampRoom, receive};
 use crate::response::ResponseReader;
 use crate::run::chain;
 use crate::target::Target;
 use course::{Afterwards, Course, Skipped, Turn, skip};
 use server::{Dial, Server};
 use slots::{SlotKey, Slots};
-use socket::{KernelClock, StampRoom};
 
 /// What one read takes at most.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -313,7 +313,7 @@ impl<G: GapSink> Reactor<G> {
             let Some(connection) = self.connections.get(key) else {
                 return self.looked_ns;
             };
-            let received = socket::receive(&connection.socket, &mut self.buffer, &mut self.stamp_room);
+            let received = receive(&connection.socket, &mut self.buffer, &mut self.stamp_room);
             let read_ns = self.clock.now_ns();
             match received {
                 Ok((0, _)) => {
