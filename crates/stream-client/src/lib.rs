@@ -42,6 +42,7 @@ mod form;
 mod io;
 mod lines;
 mod pool;
+pub mod replay;
 mod run;
 mod scanner;
 mod session;
