@@ -47,6 +47,7 @@ mod reactor;
 #[cfg(target_os = "linux")]
 mod received;
 mod refusal;
+pub mod replay;
 #[cfg(target_os = "linux")]
 mod response;
 mod run;

@@ -15,8 +15,10 @@ pub struct EventTooLong;
 /// Lines end with `\n`, `\r\n` or `\r`, events with an empty line. Comments and all fields but `data` are
 /// skipped. An event that lies within one piece of the stream is handed on without a copy. What the stream's
 /// end leaves open is no event.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EventSplitter {
+    /// The longest event that is kept.
+    limit: usize,
     /// The line that the last piece left open.
     line: Vec<u8>,
     /// The data of an event that spans pieces or lines.
@@ -32,7 +34,18 @@ pub struct EventSplitter {
 impl EventSplitter {
     /// At the start of a stream.
     pub fn new() -> Self {
-        Self::default()
+        Self::with_limit(MAX_EVENT_BYTES)
+    }
+
+    fn with_limit(limit: usize) -> Self {
+        Self {
+            limit,
+            line: Vec::new(),
+            data: Vec::new(),
+            open: false,
+            skip_line_feed: false,
+            started: false,
+        }
     }
 
     /// Takes the next piece of the stream and hands on each event that it completes.
@@ -46,7 +59,8 @@ impl EventSplitter {
         while let Some(end) = memchr2(b'\n', b'\r', rest) {
             let line = &rest[..end];
             rest = self.after_line_end(rest, end);
-            if line.len() + self.line.len() + self.data.len() > MAX_EVENT_BYTES {
+            let held = whole.map_or(self.data.len(), <[u8]>::len);
+            if line.len() + self.line.len() + held > self.limit {
                 return Err(EventTooLong);
             }
             if !self.line.is_empty() {
@@ -76,7 +90,7 @@ impl EventSplitter {
         if let Some(data) = whole {
             self.append(data);
         }
-        if rest.len() + self.line.len() + self.data.len() > MAX_EVENT_BYTES {
+        if rest.len() + self.line.len() + self.data.len() > self.limit {
             return Err(EventTooLong);
         }
         self.line.extend_from_slice(rest);
@@ -138,6 +152,12 @@ impl EventSplitter {
             self.data.clear();
             self.open = false;
         }
+    }
+}
+
+impl Default for EventSplitter {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -249,6 +269,25 @@ mod tests {
             cuts.sort_unstable();
             let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
             prop_assert_eq!(events(pieces), events([bytes]));
+        }
+
+        #[test]
+        fn the_limit_is_the_same_wherever_the_stream_is_cut(
+            stream in "(data:[ab]{0,9}|:[a]{0,9}|\r|\n|\r\n|\n\n|\u{feff}){0,12}",
+        ) {
+            let outcome = |pieces: &[&[u8]]| {
+                let mut splitter = EventSplitter::with_limit(16);
+                let mut events = Vec::new();
+                let fed = pieces.iter().try_for_each(|piece| splitter.feed(piece, |data| events.push(data.to_vec())));
+                (fed, events)
+            };
+            let bytes = stream.as_bytes();
+            let single: Vec<&[u8]> = bytes.chunks(1).collect();
+            let expected = outcome(&single);
+            for at in 0..=bytes.len() {
+                let (left, right) = bytes.split_at(at);
+                prop_assert_eq!(&outcome(&[left, right]), &expected, "cut at {}", at);
+            }
         }
     }
 }
