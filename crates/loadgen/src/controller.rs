@@ -71,7 +71,16 @@ pub(crate) async fn control(
     let mut watcher = Watcher::new(options.directory.clone(), config.run_id.clone())
         .context("failed to start the thread that writes progress.json")?;
     tokio::task::spawn_local(Lookout::new(options, stopper.clone()).run());
-    let outcome = carry_out(&config, options, place, plan, (&stopper, &stop), &mut watcher).await;
+    // In a box, since it is large and the futures of its callers hold it.
+    let outcome = Box::pin(carry_out(
+        &config,
+        options,
+        place,
+        plan,
+        (&stopper, &stop),
+        &mut watcher,
+    ))
+    .await;
     match &outcome {
         Ok(ending) => watcher.state(ending.state, ending.reason.clone()),
         Err(error) => watcher.state(RunState::Failed, Some(format!("{error:#}"))),

@@ -24,9 +24,7 @@ where
         .name("leisure".to_owned())
         .spawn(move || {
             give_way();
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             // Whoever asked may have left.
             let _ = done.send(runtime.map(|runtime| runtime.block_on(work())));
         })?;
@@ -42,7 +40,9 @@ mod tests {
     #[tokio::test]
     async fn the_work_is_done_elsewhere() {
         let here = std::thread::current().id();
-        let there = at_leisure(async || std::thread::current().id()).await.expect("a thread");
+        let there = at_leisure(async || std::thread::current().id())
+            .await
+            .expect("a thread");
         assert_ne!(here, there);
     }
 }

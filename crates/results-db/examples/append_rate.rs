@@ -34,7 +34,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for records in records.chunks(batch.max(1)) {
         db.append(run, records, &[]).await?;
     }
-    let (seconds, used) = (started.elapsed().as_secs_f64(), processor_time()?.saturating_sub(used));
+    let (seconds, used) = (
+        started.elapsed().as_secs_f64(),
+        processor_time()?.saturating_sub(used),
+    );
     let mut gap_bytes = 0;
     for level in 0..=(rows - 1) / common::LEVEL_ROWS {
         let histogram = gaps(level)?;

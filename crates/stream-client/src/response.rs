@@ -29,10 +29,7 @@ pub(crate) enum Malformed {
 impl Malformed {
     /// Whether it was found before the body began.
     pub(crate) fn is_of_the_head(self) -> bool {
-        matches!(
-            self,
-            Self::Head(_) | Self::LongHead | Self::Length | Self::Coding
-        )
+        matches!(self, Self::Head(_) | Self::LongHead | Self::Length | Self::Coding)
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::answer::{Answer, End};
 use crate::exchange::{Ending, Exchange, Limits, NOT_YET, Watch};
 use crate::form::AnswerForm;
-use crate::reactor::{GapSink, socket};
+use crate::reactor::{GapSink, Outgoing, socket};
 use crate::refusal::{MAX_REFUSAL_BYTES, Refusal};
 use crate::response::{AtClose, Part, ResponseReader};
 
@@ -85,16 +85,13 @@ pub(super) enum Turn {
 }
 
 impl<G: GapSink> Course<G> {
-    pub(super) fn new(
-        key: u64,
-        path: usize,
-        body: Bytes,
-        limits: Limits,
-        watch: Rc<Watch>,
-        form: AnswerForm,
-        gaps: G,
-        now_ns: i64,
-    ) -> Self {
+    pub(super) fn new(outgoing: Outgoing, path: usize, form: AnswerForm, gaps: G, now_ns: i64) -> Self {
+        let Outgoing {
+            key,
+            body,
+            limits,
+            watch,
+        } = outgoing;
         Self {
             key,
             path,
@@ -166,7 +163,10 @@ impl<G: GapSink> Course<G> {
                 Ok(Some(part)) => part,
                 Ok(None) => return None,
                 Err(error) if error.is_of_the_head() => {
-                    return Some((self.ended(Ending::ParseError, Some(error.to_string())), Afterwards::Close));
+                    return Some((
+                        self.ended(Ending::ParseError, Some(error.to_string())),
+                        Afterwards::Close,
+                    ));
                 }
                 Err(error) => return Some((self.broken(&error.to_string()), Afterwards::Close)),
             };

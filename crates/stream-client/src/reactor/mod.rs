@@ -57,6 +57,19 @@ pub trait GapSink {
     fn record(&mut self, gap_ns: i64);
 }
 
+/// A request for a reactor to send.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Names the exchange.
+    pub key: u64,
+    /// The request's body.
+    pub body: Bytes,
+    /// When it is given up.
+    pub limits: Limits,
+    /// Where its clock points appear.
+    pub watch: Rc<Watch>,
+}
+
 /// The connections of a reactor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {
@@ -170,10 +183,7 @@ impl<G: GapSink> Reactor<G> {
     /// The connections.
     pub fn sockets(&mut self) -> Sockets {
         let open = self.connections.len();
-        let told = Sockets {
-            open,
-            ..self.sockets
-        };
+        let told = Sockets { open, ..self.sockets };
         self.sockets = Sockets {
             open,
             most: open,
@@ -182,27 +192,17 @@ impl<G: GapSink> Reactor<G> {
         told
     }
 
-    /// Sends `body` to `path` of a server and reads the answer in the turns that follow; `key` names the exchange.
+    /// Sends a request to `path` of a server and reads the answer in the turns that follow.
     ///
-    /// It leaves at once if a connection is free. Its clock points appear in `watch` while it runs.
-    #[expect(clippy::too_many_arguments, reason = "each of them belongs to the request alone")]
-    pub fn start(
-        &mut self,
-        server: usize,
-        path: &str,
-        key: u64,
-        body: Bytes,
-        limits: Limits,
-        watch: Rc<Watch>,
-        gaps: G,
-    ) {
+    /// It leaves at once if a connection is free. Its clock points appear in its watch while it runs.
+    pub fn start(&mut self, server: usize, path: &str, outgoing: Outgoing, gaps: G) {
         let now_ns = self.clock.now_ns();
         let to = &mut self.servers[server];
         let head = to.head_of(path);
-        let course = Course::new(key, head, body, limits, watch, to.form, gaps, now_ns);
+        let course = Course::new(outgoing, head, to.form, gaps, now_ns);
         let (due_ns, ending) = course.due();
         if due_ns <= now_ns {
-            self.over.push((key, course.timed_out(ending, now_ns)));
+            self.over.push((course.key, course.timed_out(ending, now_ns)));
             return;
         }
         match self.take_idle(server) {
@@ -218,9 +218,9 @@ impl<G: GapSink> Reactor<G> {
             server.waiting.retain(|course| !is_meant(course.key));
         }
         for key in self.connections.keys() {
-            let meant = self.connections.get(key).is_some_and(|connection| {
-                matches!(&connection.state, State::Busy(course) if is_meant(course.key))
-            });
+            let meant = self.connections.get(key).is_some_and(
+                |connection| matches!(&connection.state, State::Busy(course) if is_meant(course.key)),
+            );
             if meant {
                 self.close(key);
             }
@@ -288,8 +288,8 @@ impl<G: GapSink> Reactor<G> {
         let Some(connection) = self.connections.get(key) else {
             return self.looked_ns;
         };
-        let ends = flags
-            .intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR);
+        let ends =
+            flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR);
         if let State::Dialling(dial) = connection.state {
             if ends || flags.contains(epoll::EventFlags::OUT) {
                 let outcome = socket::connected(&connection.socket);
@@ -516,10 +516,8 @@ impl<G: GapSink> Reactor<G> {
         }
         self.not_due_before[key.index()] = dial.until_ns;
         self.sockets.most = self.sockets.most.max(self.connections.len());
-        let flags = epoll::EventFlags::IN
-            | epoll::EventFlags::OUT
-            | epoll::EventFlags::RDHUP
-            | epoll::EventFlags::ET;
+        let flags =
+            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         let Some(connection) = self.connections.get(key) else {
             return Ok(());
         };

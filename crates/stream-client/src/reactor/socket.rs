@@ -55,6 +55,10 @@ mod tests {
     use std::time::Duration;
 
     #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the reader is to be late by a known time"
+    )]
     fn what_came_before_the_reader_is_stamped_when_it_came() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let socket = dial(listener.local_addr().expect("an address")).expect("a socket");
@@ -81,6 +85,9 @@ mod tests {
                 best = best.min((kernel_clock.received_ns(stamp, read_ns) - sent_ns).abs());
             }
         }
-        assert!(best < 5_000_000, "the reader came 20 ms late, the best stamp {best} ns");
+        assert!(
+            best < 5_000_000,
+            "the reader came 20 ms late, the best stamp {best} ns"
+        );
     }
 }

@@ -11,7 +11,7 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
             match reader.next(&mut piece) {
                 Ok(Some(Part::Head(status, content_type))) => {
                     let content_type = content_type.map(|text| String::from_utf8_lossy(&text).into_owned());
-                    said += &format!("{status} {}", content_type.unwrap_or("-".to_owned()));
+                    said = format!("{status} {}", content_type.unwrap_or("-".to_owned()));
                 }
                 Ok(Some(Part::Piece(bytes))) => {
                     assert!(!bytes.is_empty());
@@ -29,7 +29,11 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
             }
         }
     }
-    format!("{said} {:?} {:?}", String::from_utf8_lossy(&body), reader.at_close())
+    format!(
+        "{said} {:?} {:?}",
+        String::from_utf8_lossy(&body),
+        reader.at_close()
+    )
 }
 
 /// Whole, at each cut into two, and byte by byte.
@@ -93,8 +97,14 @@ fn what_the_end_of_the_connection_cuts() {
 fn what_is_malformed() {
     check("SSH-2.0-x\r\n", " \"\" invalid HTTP version");
     let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-    check(&format!("{head}g\r\n"), "200 - \"\" the size of a chunk is no number");
-    check(&format!("{head}\r\n"), "200 - \"\" the size of a chunk is no number");
+    check(
+        &format!("{head}g\r\n"),
+        "200 - \"\" the size of a chunk is no number",
+    );
+    check(
+        &format!("{head}\r\n"),
+        "200 - \"\" the size of a chunk is no number",
+    );
     check(
         &format!("{head}11112222333344445\r\n"),
         "200 - \"\" the size of a chunk is no number",
