@@ -209,7 +209,14 @@ impl Load {
         self.account(in_flight, record, in_flight.dispatch_delay_ns());
     }
 
+    /// Whether nothing is in flight.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
     /// The keys of what was cancelled and has no task of its own.
+    #[cfg(target_os = "linux")]
     pub(crate) fn take_cancelled(&mut self) -> HashSet<u64> {
         std::mem::take(&mut self.cancelled)
     }

@@ -73,8 +73,10 @@ pub struct Outgoing {
 /// The connections of a reactor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {
-    /// Open now.
+    /// Open now, those that are being made included.
     pub open: usize,
+    /// Open, and without a request.
+    pub free: usize,
     /// Open at one time, at most, since this was last asked for.
     pub most: usize,
     /// Made, or tried to, since this was last asked for.
@@ -176,18 +178,21 @@ impl<G: GapSink> Reactor<G> {
 
     /// Keeps so many connections to a server free for what comes, as far as there is room.
     pub fn keep_free(&mut self, server: usize, connections: usize) {
-        self.servers[server].spare = connections;
+        self.servers[server].keep_free(connections);
         self.dial_wanted(server);
     }
 
     /// The connections.
     pub fn sockets(&mut self) -> Sockets {
         let open = self.connections.len();
-        let told = Sockets { open, ..self.sockets };
-        self.sockets = Sockets {
+        let told = Sockets {
             open,
+            free: self.servers.iter().map(Server::free).sum(),
+            ..self.sockets
+        };
+        self.sockets = Sockets {
             most: open,
-            dialled: 0,
+            ..Sockets::default()
         };
         told
     }
@@ -408,6 +413,10 @@ impl<G: GapSink> Reactor<G> {
                 let turn = course.connection_ended(was_used, now_ns, error);
                 self.turned(key, turn, now_ns);
             }
+            State::Idle if !was_used => {
+                self.servers[connection.server].closed_unused();
+                self.close(key);
+            }
             _ => self.close(key),
         }
     }
@@ -573,7 +582,7 @@ impl<G: GapSink> Reactor<G> {
             self.over.push((course.key, exchange));
         } else {
             // Nobody waits: what cannot be dialled ahead is dialled when it is needed.
-            to.spare = 0;
+            to.not_made_ahead();
         }
     }
 
