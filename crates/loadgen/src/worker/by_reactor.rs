@@ -48,7 +48,8 @@ pub(super) fn serve(setup: WorkerSetup, mut reactor: Reactor<GapTap>) -> anyhow:
         let deadline_ns = sender.next_deadline().unwrap_or(i64::MAX);
         sender.render_ahead(deadline_ns, &mut rendering_ns);
         let order_ns = sender.clock.now_ns() + sender.order_interval_ns();
-        reactor.turn(deadline_ns.min(report_ns).min(order_ns), &mut over)?;
+        let other_ns = report_ns.min(order_ns);
+        reactor.turn(deadline_ns.min(other_ns), deadline_ns <= other_ns, &mut over)?;
         let mut load = sender.load.borrow_mut();
         for (key, exchange) in over.drain(..) {
             load.finish(key, exchange);

@@ -102,7 +102,7 @@ impl Bench {
         while !holds(self) {
             assert!(begin.elapsed() < PATIENCE, "it takes too long");
             let soon = self.clock.now_ns() + 1_000_000;
-            self.reactor.turn(soon, &mut self.over).unwrap();
+            self.reactor.turn(soon, false, &mut self.over).unwrap();
         }
     }
 
