@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     dataset::Prompts,
+    descriptors,
     messages::{Append, Order, Report, Source},
     ranks::Company,
     reach::Reach,
@@ -41,6 +42,7 @@ impl Job<'_> {
         index: usize,
         orders: mpsc::UnboundedReceiver<Order>,
         reports: mpsc::UnboundedSender<Report>,
+        max_connections: usize,
     ) -> WorkerSetup {
         WorkerSetup {
             index,
@@ -61,6 +63,7 @@ impl Job<'_> {
             orders,
             reports,
             rows: self.rows.clone(),
+            max_connections,
         }
     }
 }
@@ -91,9 +94,10 @@ impl Crew {
             threads: Vec::new(),
             company: None,
         };
+        let max_connections = descriptors::for_connections() / (workers as usize).max(1);
         for worker in 0..workers {
             let (order, orders) = mpsc::unbounded_channel();
-            let setup = job.setup(worker as usize, orders, report.clone());
+            let setup = job.setup(worker as usize, orders, report.clone(), max_connections);
             let thread = thread::Builder::new()
                 .name(format!("worker-{worker}"))
                 .spawn(move || worker::run(setup))?;

@@ -22,6 +22,7 @@ mod controller;
 mod cpu;
 mod crew;
 pub mod dataset;
+mod descriptors;
 mod earlier;
 mod endpoint_file;
 mod exposition;

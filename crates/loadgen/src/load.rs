@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     rc::Rc,
 };
 
@@ -30,6 +30,8 @@ pub(crate) struct Load {
     in_flight: HashMap<u64, InFlight>,
     /// Rows that the writer has not been given yet.
     pub(crate) records: Rows,
+    /// What was cancelled, for whoever drives the exchanges to give up.
+    cancelled: HashSet<u64>,
 }
 
 /// A level of which something is in flight, or may still be sent.
@@ -115,6 +117,7 @@ impl Load {
             next_key: 0,
             in_flight: HashMap::new(),
             records: Vec::new(),
+            cancelled: HashSet::new(),
         }
     }
 
@@ -182,25 +185,33 @@ impl Load {
     pub(crate) fn shed_waiting(&mut self, now_ns: i64) {
         let waits = |_: &u64, one: &mut InFlight| one.waits();
         let waiting: Vec<_> = self.in_flight.extract_if(waits).collect();
-        for (_, in_flight) in waiting {
-            self.cancel(&in_flight, now_ns);
+        for (key, in_flight) in waiting {
+            self.cancel(key, &in_flight, now_ns);
         }
     }
 
     /// Cancels and records what is in flight.
     pub(crate) fn shed_all(&mut self, now_ns: i64) {
-        for (_, in_flight) in std::mem::take(&mut self.in_flight) {
-            self.cancel(&in_flight, now_ns);
+        for (key, in_flight) in std::mem::take(&mut self.in_flight) {
+            self.cancel(key, &in_flight, now_ns);
         }
     }
 
-    fn cancel(&mut self, in_flight: &InFlight, now_ns: i64) {
-        if let Some(abort) = &in_flight.abort {
-            abort.abort();
+    fn cancel(&mut self, key: u64, in_flight: &InFlight, now_ns: i64) {
+        match &in_flight.abort {
+            Some(abort) => abort.abort(),
+            None => {
+                self.cancelled.insert(key);
+            }
         }
         let record = compose::shed(&in_flight.planned, &in_flight.watch, now_ns);
         // How long it took to connect is not known of a cancelled exchange.
         self.account(in_flight, record, in_flight.dispatch_delay_ns());
+    }
+
+    /// The keys of what was cancelled and has no task of its own.
+    pub(crate) fn take_cancelled(&mut self) -> HashSet<u64> {
+        std::mem::take(&mut self.cancelled)
     }
 
     /// Whether a request's task is over without having said how: it panicked.

@@ -5,6 +5,8 @@ use std::{fs, sync::Arc, time::Duration};
 use gipfel_engine::Framing;
 use gipfel_model::{Access, EndpointSpec, Secret};
 use gipfel_stream_client::{AnswerForm, Client, ClientError, ClientOptions, Clock, Target};
+#[cfg(target_os = "linux")]
+use gipfel_stream_client::{GapSink, Reactor};
 
 /// Where the servers are, and what opens them.
 #[derive(Clone)]
@@ -45,6 +47,29 @@ impl Reach {
     pub(crate) fn clients(&self, clock: Clock, max_idle: usize) -> Result<Vec<Client>, ClientError> {
         let client = |target: &Target| Client::new(clock, target.clone(), self.options(max_idle));
         self.targets.iter().map(client).collect()
+    }
+
+    /// A reactor that reaches all servers in their order, for one thread; none where only clients reach them.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn reactor<G: GapSink>(
+        &self,
+        clock: Clock,
+        max_idle: usize,
+        max_connections: usize,
+    ) -> anyhow::Result<Option<Reactor<G>>> {
+        let options = self.options(max_idle);
+        if !self
+            .targets
+            .iter()
+            .all(|target| Reactor::<G>::reaches(target, &options))
+        {
+            return Ok(None);
+        }
+        let mut reactor = Reactor::new(clock, max_connections)?;
+        for target in &self.targets {
+            reactor.add_server(target.clone(), &options)?;
+        }
+        Ok(Some(reactor))
     }
 
     fn options(&self, max_idle: usize) -> ClientOptions {

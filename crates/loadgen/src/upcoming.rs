@@ -77,6 +77,12 @@ impl Upcoming {
         if due { self.ready.pop_front() } else { None }
     }
 
+    /// Whether no request is ready.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn is_unprepared(&self) -> bool {
+        self.ready.is_empty()
+    }
+
     /// Whether one more request should be rendered when there is time.
     pub(crate) fn wants_more(&self) -> bool {
         self.ready.len() < LOOKAHEAD && (self.current.is_some() || !self.pieces.is_empty())

@@ -9,12 +9,16 @@ use tokio::{sync::mpsc, task::LocalSet, time::MissedTickBehavior};
 use crate::{
     board::nanos,
     cpu,
+    compose::Planned,
     load::Load,
-    messages::{Order, Report, Source},
+    messages::{Gaps, Order, Report, Rows, Source},
     reach::Reach,
     upcoming::{Prepared, Renderer, Upcoming},
     writer::WriterMessage,
 };
+
+#[cfg(target_os = "linux")]
+mod by_reactor;
 
 /// Tasks that are polled before the sockets and the timer are looked at again; tokio's 61 would hold a due request back.
 const EVENT_INTERVAL: u32 = 8;
@@ -38,27 +42,43 @@ pub(crate) struct WorkerSetup {
     pub(crate) orders: mpsc::UnboundedReceiver<Order>,
     pub(crate) reports: mpsc::UnboundedSender<Report>,
     pub(crate) rows: mpsc::Sender<WriterMessage>,
+    /// So many connections may be open at one time.
+    pub(crate) max_connections: usize,
 }
 
 /// Runs the worker until nobody orders anything any more.
 pub(crate) fn run(setup: WorkerSetup) {
     let alarm = PanicAlarm(setup.reports.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .event_interval(EVENT_INTERVAL)
-        .build();
-    let outcome = runtime.and_then(|runtime| {
-        let outcome = runtime.block_on(LocalSet::new().run_until(serve(setup)));
-        // Not by dropping it, which would wait for a name server that does not answer.
-        runtime.shutdown_background();
-        outcome
-    });
+    let outcome = send(setup);
     if let Err(error) = outcome {
         // The controller has left if nobody listens.
         let _ = alarm
             .0
-            .send(Report::Failed(format!("a worker could not start: {error}")));
+            .send(Report::Failed(format!("a worker could not go on: {error:#}")));
     }
+}
+
+/// By a reactor where one reaches the servers, which costs less and keeps time better; else by tasks of a runtime.
+fn send(setup: WorkerSetup) -> anyhow::Result<()> {
+    #[cfg(target_os = "linux")]
+    if let Some(reactor) = setup
+        .reach
+        .reactor(setup.clock, MAX_IDLE_CONNECTIONS, setup.max_connections)?
+    {
+        return by_reactor::serve(setup, reactor);
+    }
+    Ok(send_by_tasks(setup)?)
+}
+
+fn send_by_tasks(setup: WorkerSetup) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .event_interval(EVENT_INTERVAL)
+        .build()?;
+    let outcome = runtime.block_on(LocalSet::new().run_until(serve(setup)));
+    // Not by dropping it, which would wait for a name server that does not answer.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Reports a panic of its thread, so that nobody waits for a worker that is gone.
@@ -73,34 +93,14 @@ impl Drop for PanicAlarm {
 }
 
 async fn serve(setup: WorkerSetup) -> io::Result<()> {
-    let WorkerSetup {
-        index,
-        clock,
-        reach,
-        renderer,
-        slos,
-        timeouts,
-        mut orders,
-        reports,
-        rows,
-    } = setup;
-    let clients = reach
-        .clients(clock, MAX_IDLE_CONNECTIONS)
+    let clients = setup
+        .reach
+        .clients(setup.clock, MAX_IDLE_CONNECTIONS)
         .map_err(io::Error::other)?;
-    let mut timer = DeadlineTimer::new(clock)?;
+    let mut timer = DeadlineTimer::new(setup.clock)?;
     let mut ticker = tokio::time::interval(REPORT_INTERVAL);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sender = Sender {
-        index,
-        clock,
-        clients,
-        upcoming: Upcoming::new(&renderer.workload),
-        load: Rc::new(RefCell::new(Load::new(slos.into()))),
-        timeouts,
-        reports,
-        rows,
-        renderer,
-    };
+    let (mut sender, mut orders) = Sender::new(setup);
     loop {
         let deadline = sender.next_deadline();
         tokio::select! {
@@ -111,8 +111,12 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
             },
             // Before the timer: a worker that is always behind must still say so.
             _ = ticker.tick() => sender.report(),
-            () = timer.until(deadline.unwrap_or(0)), if deadline.is_some() => sender.send_due(),
-            () = std::future::ready(()), if sender.upcoming.wants_more() => sender.prepare_one().await,
+            () = timer.until(deadline.unwrap_or(0)), if deadline.is_some() => sender.send_due(&clients),
+            () = std::future::ready(()), if sender.upcoming.wants_more() => {
+                sender.prepare_one();
+                // Rendering must not keep the readers of the same thread waiting.
+                tokio::task::yield_now().await;
+            }
         }
     }
 }
@@ -120,8 +124,6 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
 struct Sender {
     index: usize,
     clock: Clock,
-    /// In the order of the endpoints.
-    clients: Vec<Client>,
     renderer: Renderer,
     timeouts: Timeouts,
     reports: mpsc::UnboundedSender<Report>,
@@ -131,7 +133,32 @@ struct Sender {
 }
 
 impl Sender {
+    fn new(setup: WorkerSetup) -> (Self, mpsc::UnboundedReceiver<Order>) {
+        let sender = Self {
+            index: setup.index,
+            clock: setup.clock,
+            upcoming: Upcoming::new(&setup.renderer.workload),
+            load: Rc::new(RefCell::new(Load::new(setup.slos.into()))),
+            timeouts: setup.timeouts,
+            reports: setup.reports,
+            rows: setup.rows,
+            renderer: setup.renderer,
+        };
+        (sender, setup.orders)
+    }
+
     async fn obey(&mut self, order: Order) {
+        if let Some(flush) = self.begin_order(order) {
+            if !flush.records.is_empty() {
+                // An error means that the writer has failed, which it reports itself.
+                let _ = self.rows.send(WriterMessage::Requests(flush.records)).await;
+            }
+            self.tell_all(flush.reports);
+        }
+    }
+
+    /// Carries out an order, but for what is left to hand over after a cut.
+    fn begin_order(&mut self, order: Order) -> Option<Flush> {
         match order {
             Order::Append(piece, share) => {
                 self.load.borrow_mut().expect(&piece);
@@ -142,8 +169,9 @@ impl Sender {
                 let gaps = self.load.borrow_mut().close(self.index, level);
                 self.tell(gaps);
             }
-            Order::Cut => self.cut().await,
+            Order::Cut => return Some(self.cut()),
         }
+        None
     }
 
     /// The controller has left if nobody listens; the worker's orders end then too.
@@ -155,24 +183,30 @@ impl Sender {
         self.upcoming.next_deadline(&self.renderer)
     }
 
-    async fn prepare_one(&mut self) {
+    fn prepare_one(&mut self) {
         self.upcoming.prepare(&self.renderer);
-        // Rendering must not keep the readers of the same thread waiting.
-        tokio::task::yield_now().await;
     }
 
-    fn send_due(&mut self) {
+    fn send_due(&mut self, clients: &[Client]) {
         let now = self.clock.now_ns();
-        while let Some(prepared) = self.upcoming.pop_due(now) {
-            let overslept = now - prepared.planned.scheduled_ns > OVERSLEPT_NS;
+        while let Some(prepared) = self.next_due(now) {
+            self.dispatch(prepared, clients);
+        }
+    }
+
+    /// Takes the next request that is due.
+    fn next_due(&mut self, now_ns: i64) -> Option<Prepared> {
+        loop {
+            let prepared = self.upcoming.pop_due(now_ns)?;
+            let overslept = now_ns - prepared.planned.scheduled_ns > OVERSLEPT_NS;
             if self.renderer.rank == 0 || !overslept {
-                self.dispatch(prepared);
+                return Some(prepared);
             }
         }
     }
 
-    fn dispatch(&mut self, prepared: Prepared) {
-        let Prepared { planned, body } = prepared;
+    /// Enters a request that is being sent.
+    fn admit(&mut self, planned: Planned) -> Admitted {
         let watch = Rc::new(Watch::default());
         let limits = Limits {
             scheduled_ns: planned.scheduled_ns,
@@ -182,19 +216,35 @@ impl Sender {
         };
         let now_ns = self.clock.now_ns();
         let (key, gaps) = self.load.borrow_mut().admit(planned, Rc::clone(&watch), now_ns);
-        let client = self.clients[planned.endpoint as usize].clone();
-        let load = Rc::clone(&self.load);
-        let path = self
-            .renderer
+        Admitted {
+            key,
+            watch,
+            limits,
+            gaps: GapTap {
+                gaps: (planned.phase == Phase::Measured).then_some(gaps),
+            },
+        }
+    }
+
+    fn path(&self) -> &'static str {
+        self.renderer
             .engine
-            .api_path(self.renderer.workload.requests.endpoint);
+            .api_path(self.renderer.workload.requests.endpoint)
+    }
+
+    fn dispatch(&mut self, prepared: Prepared, clients: &[Client]) {
+        let Prepared { planned, body } = prepared;
+        let Admitted {
+            key,
+            watch,
+            limits,
+            mut gaps,
+        } = self.admit(planned);
+        let client = clients[planned.endpoint as usize].clone();
+        let load = Rc::clone(&self.load);
+        let path = self.path();
         let task = tokio::task::spawn_local(async move {
-            let measured = planned.phase == Phase::Measured;
-            let on_gap = move |gap_ns: i64| {
-                if measured {
-                    gaps.borrow_mut().saturating_record(gap_ns.max(0) as u64);
-                }
-            };
+            let on_gap = move |gap_ns| gaps.take(gap_ns);
             let exchange = client.stream(path, body, limits, watch, on_gap).await;
             load.borrow_mut().finish(key, exchange);
         });
@@ -229,29 +279,51 @@ impl Sender {
         }
     }
 
-    /// Cancels what is in flight, and hands everything over before it says so.
-    async fn cut(&mut self) {
+    /// Cancels what is in flight. Its records go to the writer before the reports go out.
+    fn cut(&mut self) -> Flush {
         self.upcoming.clear();
-        let (news, records, lost, gaps) = {
-            let mut load = self.load.borrow_mut();
-            let lost = load.has_lost_a_task();
-            load.shed_all(self.clock.now_ns());
-            let news = self.news(&mut load);
-            let records = std::mem::take(&mut load.records);
-            (news, records, lost, load.take_over(self.index, true))
-        };
-        if !records.is_empty() {
-            // An error means that the writer has failed, which it reports itself.
-            let _ = self.rows.send(WriterMessage::Requests(records)).await;
+        let mut load = self.load.borrow_mut();
+        let lost = load.has_lost_a_task();
+        load.shed_all(self.clock.now_ns());
+        let mut reports = vec![self.news(&mut load)];
+        let records = std::mem::take(&mut load.records);
+        reports.extend(lost.then(lost_task));
+        reports.extend(load.take_over(self.index, true));
+        reports.push(Report::Flushed(Source::Worker(self.index)));
+        Flush { records, reports }
+    }
+
+    fn tell_all(&self, reports: Vec<Report>) {
+        for report in reports {
+            self.tell(report);
         }
-        self.tell(news);
-        if lost {
-            self.tell(lost_task());
+    }
+}
+
+/// What is handed over after a cut, the records first.
+struct Flush {
+    records: Rows,
+    reports: Vec<Report>,
+}
+
+/// A request that the load knows of, and what its exchange needs.
+struct Admitted {
+    key: u64,
+    watch: Rc<Watch>,
+    limits: Limits,
+    gaps: GapTap,
+}
+
+/// Where the gaps of a request go: nowhere unless it is measured.
+struct GapTap {
+    gaps: Option<Rc<RefCell<Gaps>>>,
+}
+
+impl GapTap {
+    fn take(&mut self, gap_ns: i64) {
+        if let Some(gaps) = &self.gaps {
+            gaps.borrow_mut().saturating_record(gap_ns.max(0) as u64);
         }
-        for gaps in gaps {
-            self.tell(gaps);
-        }
-        self.tell(Report::Flushed(Source::Worker(self.index)));
     }
 }
 

@@ -114,9 +114,7 @@ impl Client {
             return Err(ClientError::ProxyScheme);
         }
         let get_headers = headers(&target, &options)?;
-        let mut stream_headers = get_headers.clone();
-        stream_headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        stream_headers.insert(ACCEPT, HeaderValue::from_static(options.form.media_type()));
+        let stream_headers = stream_headers(&target, &options)?;
         let dialer = Dialer::new(clock, &target, &options)?;
         let pool = Pool::new(clock, options.max_idle);
         let whole_urls = options.http2 || (options.proxy.is_some() && !target.is_tls());
@@ -258,6 +256,14 @@ fn request(method: Method, uri: &Uri, headers: &HeaderMap, body: Bytes) -> Reque
     *request.uri_mut() = uri.clone();
     *request.headers_mut() = headers.clone();
     request
+}
+
+/// The fields of a request whose answer is a completion, but for the body's length.
+pub(crate) fn stream_headers(target: &Target, options: &ClientOptions) -> Result<HeaderMap, ClientError> {
+    let mut headers = headers(target, options)?;
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static(options.form.media_type()));
+    Ok(headers)
 }
 
 fn headers(target: &Target, options: &ClientOptions) -> Result<HeaderMap, ClientError> {

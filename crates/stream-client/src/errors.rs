@@ -69,6 +69,15 @@ pub enum ClientError {
     /// A proxy that is itself spoken to by TLS.
     #[error("the proxy's address begins with `https://`; only proxies behind `http://` are used")]
     ProxyScheme,
+    /// The server's name has no address.
+    #[error("could not look up `{host}`")]
+    Lookup {
+        /// The host of the target.
+        host: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// The key has characters that no HTTP header can carry.
     #[error("the API key has characters that an HTTP header cannot carry (a line break at its end?)")]
     Key,

@@ -4,6 +4,9 @@ use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
+use crate::deadline::after;
+use crate::form::AnswerForm;
+
 /// The value of a clock point that has not been reached.
 pub const NOT_YET: i64 = -1;
 
@@ -19,6 +22,26 @@ pub struct Limits {
     pub between_tokens: Duration,
     /// The stream must have ended by then.
     pub total_ns: i64,
+}
+
+impl Limits {
+    /// The limit that comes next for an exchange that stands so, and the ending once it is reached.
+    pub(crate) fn next(&self, form: AnswerForm, watch: &Watch) -> (i64, Ending) {
+        if form == AnswerForm::Whole {
+            return (self.total_ns, Ending::TimeoutTotal);
+        }
+        let token = if watch.first_token_ns.get() == NOT_YET {
+            (self.first_token_ns, Ending::TimeoutFirstToken)
+        } else {
+            let due_ns = after(watch.last_token_ns.get(), self.between_tokens);
+            (due_ns, Ending::TimeoutBetweenTokens)
+        };
+        if self.total_ns <= token.0 {
+            (self.total_ns, Ending::TimeoutTotal)
+        } else {
+            token
+        }
+    }
 }
 
 /// The clock points of a running exchange, readable by the thread's other tasks at any moment.

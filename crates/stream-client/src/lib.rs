@@ -42,7 +42,12 @@ mod form;
 mod io;
 mod lines;
 mod pool;
+#[cfg(target_os = "linux")]
+mod reactor;
+mod refusal;
 pub mod replay;
+#[cfg(target_os = "linux")]
+mod response;
 mod run;
 mod scanner;
 mod session;
@@ -59,6 +64,8 @@ pub use clock::Clock;
 pub use errors::{ClientError, GetError, TargetError};
 pub use exchange::{Ending, Exchange, Limits, NOT_YET, Watch};
 pub use form::AnswerForm;
+#[cfg(target_os = "linux")]
+pub use reactor::{GapSink, Reactor, Sockets};
 pub use scanner::Scanner;
 pub use skim::{Facts, skim};
 pub use sse::{EventSplitter, EventTooLong};

@@ -6,20 +6,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
 
-use crate::answer::{Answer, End, server_message};
+use crate::answer::{Answer, End};
 use crate::client::Inner;
 use crate::connection::{Connection, RequestBody};
 use crate::deadline::{Deadline, after};
 use crate::dial::{Dialled, out_of_sockets};
 use crate::exchange::{Ending, Limits, NOT_YET, Watch};
-use crate::form::AnswerForm;
-
-/// As much of the body of a refusal is read.
-const MAX_REFUSAL_BYTES: usize = 64 << 10;
+use crate::refusal::{MAX_REFUSAL_BYTES, Refusal};
 
 /// So long the rest of a body may take once its exchange is decided, for the connection to be used again.
 const REUSE_WITHIN: Duration = Duration::from_millis(250);
@@ -67,7 +64,8 @@ impl<'a> Run<'a> {
             Ok(head) => head,
             Err(failure) => return self.failed(&failure),
         };
-        let refusal = Refusal::of(&response, self.client.form);
+        let content_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let refusal = Refusal::of(response.status().as_u16(), content_type, self.client.form);
         let mut body = response.into_body();
         if let Some(refusal) = refusal {
             let text = self.read_refusal(&mut connection, &mut body).await;
@@ -246,20 +244,7 @@ impl<'a> Run<'a> {
 
     /// The limit that comes next.
     fn due(&self) -> (i64, Ending) {
-        if self.client.form == AnswerForm::Whole {
-            return (self.limits.total_ns, Ending::TimeoutTotal);
-        }
-        let token = if self.watch.first_token_ns.get() == NOT_YET {
-            (self.limits.first_token_ns, Ending::TimeoutFirstToken)
-        } else {
-            let due_ns = after(self.watch.last_token_ns.get(), self.limits.between_tokens);
-            (due_ns, Ending::TimeoutBetweenTokens)
-        };
-        if self.limits.total_ns <= token.0 {
-            (self.limits.total_ns, Ending::TimeoutTotal)
-        } else {
-            token
-        }
+        self.limits.next(self.client.form, self.watch)
     }
 
     fn failed(&self, failure: &Failure) -> (Ending, i64, Option<String>) {
@@ -274,57 +259,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// An answer that is no completion in the form that was asked for.
-enum Refusal {
-    Status(u16),
-    ContentType { found: String, wanted: &'static str },
-}
-
-impl Refusal {
-    fn of(response: &Response<Incoming>, form: AnswerForm) -> Option<Self> {
-        let status = response.status().as_u16();
-        if status != 200 {
-            return Some(Self::Status(status));
-        }
-        let content_type = response.headers().get(CONTENT_TYPE)?.as_bytes();
-        let media_type = content_type
-            .split(|byte| *byte == b';')
-            .next()
-            .unwrap_or_default()
-            .trim_ascii();
-        let wanted = form.media_type();
-        (!media_type.eq_ignore_ascii_case(wanted.as_bytes())).then(|| Self::ContentType {
-            found: String::from_utf8_lossy(media_type).into_owned(),
-            wanted,
-        })
-    }
-
-    fn ending(&self) -> Ending {
-        match self {
-            Self::Status(_) => Ending::HttpError,
-            Self::ContentType { .. } => Ending::ParseError,
-        }
-    }
-
-    fn describe(&self, body: &[u8]) -> String {
-        let message = server_message(body);
-        let what = match self {
-            Self::Status(_) if !message.is_empty() => return message,
-            Self::Status(status) => return format!("HTTP {status} without a text"),
-            Self::ContentType { found, wanted } => {
-                format!("the answer is `{found}`, not the `{wanted}` that was asked for")
-            }
-        };
-        if message.is_empty() {
-            what
-        } else {
-            format!("{what}: {message}")
-        }
-    }
-}
-
 /// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -137,7 +137,7 @@ fn acceptor(protocol: Protocol) -> TlsAcceptor {
 }
 
 fn run_local(test: impl Future<Output = ()>) {
-    run(async { LocalSet::new().run_until(test).await });
+    run_client(async { LocalSet::new().run_until(test).await });
 }
 
 fn trusting() -> ClientOptions {

@@ -8,12 +8,12 @@ use crate::*;
 /// One exchange whose answer comes whole, byte by byte, and in pieces of 7; then the server closes.
 fn check(bytes: impl Into<Vec<u8>>, expected: &str) {
     let bytes = bytes.into();
-    run(async {
+    run(async || {
         for size in [bytes.len().max(1), 1, 7] {
             let pieces = bytes.chunks(size).map(<[u8]>::to_vec).collect();
             let server = play(vec![vec![Step::Request, Step::Send(pieces)]]).await;
             let outcome = Caller::new(&server.url()).stream().await;
-            assert_eq!(show(&outcome), expected, "in pieces of {size}");
+            assert_eq!(show(&outcome), in_its_words(expected), "in pieces of {size}");
             server.seen().await;
         }
     });
@@ -23,7 +23,7 @@ const ALL: &str = "[sent head chunk token output]";
 
 #[test]
 fn a_complete_exchange() {
-    run(async {
+    run(async || {
         let server = play(vec![vec![
             Step::Request,
             send(chunked(&answer())),
@@ -184,7 +184,7 @@ fn refusals() {
 
 #[test]
 fn a_long_refusal_is_not_read_whole() {
-    run(async {
+    run(async || {
         let body = "x".repeat(1 << 20);
         let server = play(vec![vec![
             Step::Request,
@@ -218,8 +218,8 @@ fn what_is_no_stream() {
         vec![b'x'; 1 << 20],
     ]
     .concat();
-    run(async move {
-        let server = play(vec![vec![Step::Request, send(long), Step::UntilClosed]]).await;
+    run(async move || {
+        let server = play(vec![vec![Step::Request, send(long.clone()), Step::UntilClosed]]).await;
         let outcome = Caller::new(&server.url()).stream().await;
         let expected = "parse_error 200 [sent head] 0: an event of the stream is longer than 1048576 bytes";
         assert_eq!(show(&outcome), expected);
@@ -228,8 +228,8 @@ fn what_is_no_stream() {
 
 /// What comes of this answer in this form, its first token due at once.
 fn check_form(form: AnswerForm, answer: Vec<u8>, expected: &str) {
-    run(async move {
-        let server = play(vec![vec![Step::Request, send(answer)]]).await;
+    run(async move || {
+        let server = play(vec![vec![Step::Request, send(answer.clone())]]).await;
         let caller = Caller::with(&server.url(), ClientOptions { form, ..options() });
         let limits = match form {
             AnswerForm::Whole => Limits {
@@ -238,7 +238,7 @@ fn check_form(form: AnswerForm, answer: Vec<u8>, expected: &str) {
             },
             AnswerForm::Events | AnswerForm::Lines => caller.limits(),
         };
-        assert_eq!(show(&caller.stream_within(limits).await), expected);
+        assert_eq!(show(&caller.stream_within(limits).await), in_its_words(expected));
         drop(caller);
         let accept = server.seen().await[0].requests[0].clone();
         let media_type = match form {

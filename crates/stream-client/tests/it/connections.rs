@@ -12,7 +12,7 @@ const OK: &str = "ok 200 [sent head chunk token output] 2";
 
 #[test]
 fn a_finished_exchange_gives_its_connection_back() {
-    run(async {
+    run(async || {
         let exchange = [Step::Request, send(chunked(&answer()))];
         let server = play(vec![
             [&exchange[..], &exchange, &exchange, &[Step::UntilClosed]].concat(),
@@ -23,7 +23,7 @@ fn a_finished_exchange_gives_its_connection_back() {
             let outcome = caller.stream().await;
             assert_eq!(show(&outcome), OK);
             assert_eq!(outcome.0.connect_ns.is_some(), round == 0);
-            assert_eq!(caller.client.open_connections(), 1);
+            assert_eq!(caller.open_connections(), 1);
         }
         drop(caller);
         let seen = server.seen().await;
@@ -33,7 +33,7 @@ fn a_finished_exchange_gives_its_connection_back() {
 
 #[test]
 fn the_most_recently_used_connection_goes_first() {
-    run(async {
+    run(async || {
         let one = vec![Step::Request, send(chunked(&answer())), Step::UntilClosed];
         let three = [&one[..2], &one[..2], &one[..]].concat();
         // The second connection is the last to be given back, so the later exchanges take it.
@@ -45,7 +45,7 @@ fn the_most_recently_used_connection_goes_first() {
         };
         let (first, second) = tokio::join!(caller.stream(), second);
         assert_eq!((show(&first), show(&second)), (OK.to_owned(), OK.to_owned()));
-        assert_eq!(caller.client.open_connections(), 2);
+        assert_eq!(caller.open_connections(), 2);
         for _ in 0..2 {
             assert_eq!(caller.stream().await.0.connect_ns, None);
         }
@@ -63,7 +63,7 @@ fn the_most_recently_used_connection_goes_first() {
 
 #[test]
 fn no_more_than_max_idle_are_kept() {
-    run(async {
+    run(async || {
         let one = vec![Step::Request, send(chunked(&answer())), Step::UntilClosed];
         let server = play(vec![one.clone(), one]).await;
         let caller = Caller::with(
@@ -75,7 +75,7 @@ fn no_more_than_max_idle_are_kept() {
         );
         for _ in 0..2 {
             assert!(caller.stream().await.0.connect_ns.is_some());
-            assert_eq!(caller.client.open_connections(), 0);
+            assert_eq!(caller.open_connections(), 0);
         }
         assert!(server.seen().await.iter().all(|seen| seen.closed_by_client));
     });
@@ -83,7 +83,7 @@ fn no_more_than_max_idle_are_kept() {
 
 #[test]
 fn connection_close_is_respected() {
-    run(async {
+    run(async || {
         let answer = answer();
         let closing = head(&format!(
             "connection: close\r\ncontent-length: {}\r\n",
@@ -100,7 +100,7 @@ fn connection_close_is_respected() {
             let outcome = caller.stream().await;
             assert_eq!(show(&outcome), OK);
             assert!(outcome.0.connect_ns.is_some());
-            assert_eq!(caller.client.open_connections(), 0);
+            assert_eq!(caller.open_connections(), 0);
         }
         server.seen().await;
     });
@@ -108,7 +108,7 @@ fn connection_close_is_respected() {
 
 #[test]
 fn a_refusal_keeps_the_connection_too() {
-    run(async {
+    run(async || {
         let refusal = send(plain("503 Busy", "application/json", "{}"));
         let server = play(vec![vec![
             Step::Request,
@@ -127,7 +127,7 @@ fn a_refusal_keeps_the_connection_too() {
 /// The server takes the second request on the kept connection and dies before it answers.
 #[test]
 fn a_connection_that_dies_before_the_answer_is_replaced() {
-    run(async {
+    run(async || {
         let answered = [Step::Request, send(chunked(&answer()))];
         let first = [&answered[..], &[Step::Request]].concat();
         let server = play(vec![first, answered.to_vec()]).await;
@@ -148,7 +148,7 @@ fn a_connection_that_dies_before_the_answer_is_replaced() {
 
 #[test]
 fn the_replacement_is_not_replaced() {
-    run(async {
+    run(async || {
         let first = vec![Step::Request, send(chunked(&answer())), Step::Request];
         let server = play(vec![first, vec![Step::Request]]).await;
         let caller = Caller::new(&server.url());
@@ -158,14 +158,14 @@ fn the_replacement_is_not_replaced() {
             show(&outcome),
             "stream_cut - [sent] 0: connection closed before message completed"
         );
-        assert_eq!(caller.client.open_connections(), 0);
+        assert_eq!(caller.open_connections(), 0);
     });
 }
 
 /// With a byte of the answer there, sending again would count one request twice.
 #[test]
 fn an_answer_that_has_begun_is_not_asked_for_again() {
-    run(async {
+    run(async || {
         let first = vec![
             Step::Request,
             send(chunked(&answer())),
@@ -181,7 +181,7 @@ fn an_answer_that_has_begun_is_not_asked_for_again() {
 
 #[test]
 fn a_closed_idle_connection_is_found_out() {
-    run(async {
+    run(async || {
         let one = vec![Step::Request, send(chunked(&answer()))];
         let server = play(vec![one.clone(), one]).await;
         let caller = Caller::new(&server.url());
@@ -196,7 +196,7 @@ fn a_closed_idle_connection_is_found_out() {
 
 #[test]
 fn dropping_the_exchange_closes_the_connection() {
-    run(async {
+    run_client(async {
         let stream = [head("connection: keep-alive\r\n"), [ROLE, TOKEN].concat().into()].concat();
         let server = play(vec![vec![Step::Request, send(stream), Step::UntilClosed]]).await;
         let caller = Caller::new(&server.url());
@@ -215,9 +215,9 @@ fn dropping_the_exchange_closes_the_connection() {
                 }
             })
             .await;
-            assert_eq!(caller.client.open_connections(), 1);
+            assert_eq!(caller.open_connections(), 1);
         }
-        assert_eq!(caller.client.open_connections(), 0);
+        assert_eq!(caller.open_connections(), 0);
         assert!(watch.send_ns.get() > 0 && watch.first_token_ns.get() >= watch.header_ns.get());
         assert!(server.seen().await[0].closed_by_client);
     });
@@ -225,7 +225,7 @@ fn dropping_the_exchange_closes_the_connection() {
 
 #[test]
 fn nobody_listens() {
-    run(async {
+    run(async || {
         let server = play(vec![]).await;
         let url = server.url();
         server.seen().await;
@@ -246,7 +246,7 @@ fn nobody_listens() {
 
 #[test]
 fn a_host_by_name_is_looked_up() {
-    run(async {
+    run(async || {
         let one = vec![Step::Request, send(chunked(&answer()))];
         let server = play(vec![one]).await;
         let caller = Caller::new(&format!("http://localhost:{}", server.address.port()));
@@ -256,7 +256,7 @@ fn a_host_by_name_is_looked_up() {
 
 #[test]
 fn gets() {
-    run(async {
+    run(async || {
         let get = |body: &str| [Step::Request, send(plain("200 OK", "text/plain", body))];
         let script = [
             &get("fine")[..],
@@ -273,7 +273,7 @@ fn gets() {
             Err(GetError::TooLong { max_bytes: 10, .. })
         ));
         assert!(matches!(get("health").await, Err(GetError::Path { .. })));
-        assert_eq!(caller.client.open_connections(), 0);
+        assert_eq!(caller.open_connections(), 0);
         let seen = server.seen().await;
         assert!(
             seen[0].requests[2].starts_with("GET /llm/metrics HTTP/1.1\r\n"),

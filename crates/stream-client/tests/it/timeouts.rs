@@ -10,8 +10,8 @@ const MILLISECOND: i64 = 1_000_000;
 /// One exchange with a server that sends this much and then nothing; the limits are in milliseconds.
 fn check(bytes: impl Into<Vec<u8>>, [first, between, total]: [i64; 3], expected: &str) {
     let bytes = bytes.into();
-    run(async {
-        let server = play(vec![vec![Step::Request, send(bytes), Step::UntilClosed]]).await;
+    run(async || {
+        let server = play(vec![vec![Step::Request, send(bytes.clone()), Step::UntilClosed]]).await;
         let caller = Caller::new(&server.url());
         let now = caller.clock.now_ns();
         let limits = Limits {
@@ -27,7 +27,7 @@ fn check(bytes: impl Into<Vec<u8>>, [first, between, total]: [i64; 3], expected:
             took >= [first, between, total].into_iter().min().unwrap() * MILLISECOND,
             "{took}"
         );
-        assert_eq!(caller.client.open_connections(), 0);
+        assert_eq!(caller.open_connections(), 0);
         assert!(server.seen().await[0].closed_by_client);
     });
 }
@@ -85,7 +85,7 @@ fn the_whole() {
 /// A limit that has passed before the exchange begins.
 #[test]
 fn too_late_to_begin() {
-    run(async {
+    run(async || {
         let server = play(vec![]).await;
         let caller = Caller::new(&server.url());
         let limits = Limits {
@@ -103,7 +103,7 @@ fn too_late_to_begin() {
 
 #[test]
 fn each_token_moves_the_limit() {
-    run(async {
+    run(async || {
         let (listener, url) = listen().await;
         let server = tokio::spawn(async move {
             use tokio::io::AsyncWriteExt;
@@ -130,7 +130,7 @@ fn each_token_moves_the_limit() {
 /// A peer that never takes part in the TLS handshake.
 #[test]
 fn connecting() {
-    run(async {
+    run(async || {
         let (listener, url) = listen().await;
         let url = url.replace("http:", "https:");
         let options = ClientOptions {
@@ -146,14 +146,14 @@ fn connecting() {
             ..caller.limits()
         };
         assert_eq!(show(&caller.stream_within(limits).await), "timeout_total - [] 0");
-        assert_eq!(caller.client.open_connections(), 0);
+        assert_eq!(caller.open_connections(), 0);
         drop(listener);
     });
 }
 
 #[test]
 fn a_get() {
-    run(async {
+    run(async || {
         let server = play(vec![vec![Step::Request, Step::UntilClosed]]).await;
         let caller = Caller::new(&server.url());
         let error = caller

@@ -1,0 +1,122 @@
+//! A worker whose thread drives its exchanges itself.
+
+use std::time::Duration;
+
+use gipfel_stream_client::{GapSink, Reactor};
+use tokio::sync::mpsc::{UnboundedReceiver, error::TryRecvError};
+
+use super::{Admitted, GapTap, REPORT_INTERVAL, Sender, WorkerSetup};
+use crate::{
+    board::nanos,
+    messages::{Append, Order},
+    upcoming::Prepared,
+    writer::WriterMessage,
+};
+
+/// Orders are looked for at least so often; pieces of the schedule come much earlier than they are due.
+const ORDER_INTERVAL_NS: i64 = 5_000_000;
+/// Requests that are sent before the sockets are read again, when the worker is late.
+const SENDS_IN_A_ROW: usize = 8;
+/// So long before a deadline no further request is rendered.
+const RENDER_MARGIN_NS: i64 = 60_000;
+/// So long requests are rendered before the sockets are read again.
+const RENDER_TIME_NS: i64 = 40_000;
+/// Free connections are kept for what arrives within this time.
+const SPARE_FOR: Duration = Duration::from_millis(20);
+const MAX_SPARE: f64 = 64.0;
+
+impl GapSink for GapTap {
+    fn record(&mut self, gap_ns: i64) {
+        self.take(gap_ns);
+    }
+}
+
+/// Sends until nobody orders anything any more.
+pub(super) fn serve(setup: WorkerSetup, mut reactor: Reactor<GapTap>) -> anyhow::Result<()> {
+    let (mut sender, mut orders) = Sender::new(setup);
+    let mut over = Vec::new();
+    let mut report_ns = sender.clock.now_ns();
+    while sender.obey_all(&mut orders, &mut reactor) {
+        if sender.clock.now_ns() >= report_ns {
+            sender.report();
+            report_ns = sender.clock.now_ns() + nanos(REPORT_INTERVAL);
+        }
+        sender.start_due(&mut reactor);
+        let deadline_ns = sender.next_deadline().unwrap_or(i64::MAX);
+        sender.render_ahead(deadline_ns);
+        let order_ns = sender.clock.now_ns() + ORDER_INTERVAL_NS;
+        reactor.turn(deadline_ns.min(report_ns).min(order_ns), &mut over)?;
+        let mut load = sender.load.borrow_mut();
+        for (key, exchange) in over.drain(..) {
+            load.finish(key, exchange);
+        }
+    }
+    Ok(())
+}
+
+impl Sender {
+    /// Carries out what was ordered; false once nobody orders any more.
+    fn obey_all(&mut self, orders: &mut UnboundedReceiver<Order>, reactor: &mut Reactor<GapTap>) -> bool {
+        loop {
+            let order = match orders.try_recv() {
+                Ok(order) => order,
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            };
+            if let Order::Append(piece, share) = &order {
+                self.keep_free(piece, share.of, reactor);
+            }
+            let flush = self.begin_order(order);
+            let cancelled = self.load.borrow_mut().take_cancelled();
+            if !cancelled.is_empty() {
+                reactor.cancel(|key| cancelled.contains(&key));
+            }
+            if let Some(flush) = flush {
+                if !flush.records.is_empty() {
+                    // An error means that the writer has failed, which it reports itself.
+                    let _ = self.rows.blocking_send(WriterMessage::Requests(flush.records));
+                }
+                self.tell_all(flush.reports);
+            }
+        }
+    }
+
+    /// Has connections made ahead for the rate of a piece, of which this worker sends one part of `of`.
+    fn keep_free(&self, piece: &Append, of: u32, reactor: &mut Reactor<GapTap>) {
+        let Some(segment) = &piece.segment else { return };
+        let arrivals = segment.rate.get() * SPARE_FOR.as_secs_f64();
+        let shares = f64::from(of) * f64::from(self.renderer.endpoints);
+        let spare = (arrivals / shares).ceil().clamp(1.0, MAX_SPARE) as usize;
+        for server in 0..self.renderer.endpoints as usize {
+            reactor.keep_free(server, spare);
+        }
+    }
+
+    fn start_due(&mut self, reactor: &mut Reactor<GapTap>) {
+        for _ in 0..SENDS_IN_A_ROW {
+            let Some(Prepared { planned, body }) = self.next_due(self.clock.now_ns()) else {
+                return;
+            };
+            let Admitted {
+                key,
+                watch,
+                limits,
+                gaps,
+            } = self.admit(planned);
+            let server = planned.endpoint as usize;
+            reactor.start(server, self.path(), key, body, limits, watch, gaps);
+            if self.upcoming.is_unprepared() {
+                self.prepare_one();
+            }
+        }
+    }
+
+    /// Renders requests while there is time before the next one is due.
+    fn render_ahead(&mut self, deadline_ns: i64) {
+        let begin_ns = self.clock.now_ns();
+        let until_ns = (deadline_ns - RENDER_MARGIN_NS).min(begin_ns + RENDER_TIME_NS);
+        while self.upcoming.wants_more() && self.clock.now_ns() < until_ns {
+            self.prepare_one();
+        }
+    }
+}
