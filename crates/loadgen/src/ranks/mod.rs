@@ -4,14 +4,18 @@
 //! other rank appends what it has to say to a file of its own. The threads of all ranks are one crew: thread w of n takes
 //! the arrivals whose index modulo n is w, so that any split sends the same requests.
 //!
-//! Times travel on rank 0's axis. Each process knows the wall-clock time of its own monotonic anchor, and the difference
-//! of the two anchors' wall-clock times is all that converts one axis into the other.
+//! Times travel on rank 0's axis. The difference of the processes' wall clocks converts one axis into the other, unless
+//! what they write for each other proves it wrong ([`clocks`]).
+//!
+//! The directory may be slow: nobody waits for it but threads that do nothing else ([`post`]).
 
+mod clocks;
 mod company;
 mod lines;
 mod member;
 mod part;
 mod place;
+mod post;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +24,9 @@ pub(crate) use company::{Company, Terms, say_that_it_is_over};
 pub(crate) use member::serve;
 pub(crate) use part::{TakenParts, take_parts};
 pub(crate) use place::Place;
+
+/// The fact among a run's provenance that says how well the clocks of its ranks agree.
+pub(crate) const CLOCKS: &str = "rank_clocks";
 
 /// Where the ranks of a run meet.
 fn meeting(directory: &Path) -> PathBuf {
