@@ -1,6 +1,6 @@
 //! The adaptive search, carried out: its directives become orders to the workers and records in the database.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use gipfel_model::{
     ArrivalRate, Evidence, LevelRecord, LevelState, SearchProgress, Stage, Verdict, progress::LevelSummary,
@@ -28,6 +28,8 @@ pub(crate) trait Strategy {
     fn invalidate(&mut self, level: u32);
     /// Where it stands.
     fn progress(&self) -> SearchProgress;
+    /// The same, whose orders take so long to reach everybody.
+    fn with_lead(self: Box<Self>, lead: Duration) -> Box<dyn Strategy>;
 }
 
 impl Strategy for AdaptiveSearch {
@@ -41,6 +43,10 @@ impl Strategy for AdaptiveSearch {
 
     fn progress(&self) -> SearchProgress {
         AdaptiveSearch::progress(self)
+    }
+
+    fn with_lead(self: Box<Self>, lead: Duration) -> Box<dyn Strategy> {
+        Box::new(AdaptiveSearch::with_lead(*self, lead))
     }
 }
 

@@ -16,10 +16,12 @@ pub struct Arguments {
     /// Where the database, `progress.json` and the log are written.
     #[arg(long, value_name = "DIRECTORY")]
     pub directory: Option<PathBuf>,
-    /// Which of several processes on one run directory this one is, from 0; Slurm's `SLURM_PROCID` unless `--of` is given.
+    /// Which of several processes on one run directory this one is, from 0; unless `--of` is 1, Slurm's `SLURM_PROCID`,
+    /// else an indexed Job's `JOB_COMPLETION_INDEX`.
     #[arg(long, value_name = "RANK")]
     pub rank: Option<u32>,
-    /// How many processes send together, each with `--rank` of its own; Slurm's `SLURM_NTASKS`, else 1.
+    /// How many processes send together, each with `--rank` of its own; Slurm's `SLURM_NTASKS`, else in an indexed Job
+    /// `GIPFEL_RANKS`, else 1.
     #[arg(long, value_name = "PROCESSES")]
     pub of: Option<u32>,
     /// Write the database in this directory of the machine itself and publish it into `--directory`, which may be on a

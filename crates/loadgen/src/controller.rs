@@ -24,6 +24,7 @@ use crate::{
     health::Probe,
     ledger::Ledger,
     leisure,
+    level::wall_offset_ns,
     lookout::Lookout,
     numbers::Numbers,
     pace::Pace,
@@ -41,8 +42,6 @@ use crate::{
 
 /// The time between the decision for a piece of load and its first request.
 const LEAD: Duration = Duration::from_millis(200);
-/// The same when the order must reach other machines through files.
-const RANKS_LEAD: Duration = Duration::from_secs(1);
 /// Even when the job's time is up, one attempt is made to publish the results.
 const LEAST_FAREWELL: Duration = Duration::from_secs(5);
 /// Idle connections of the controller: for scrapes and probes.
@@ -62,7 +61,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<RunState> {
 pub(crate) async fn control(
     options: &Options,
     place: Place,
-    plan: impl FnOnce(&RunConfig, &Earlier, Place) -> Plan,
+    plan: impl FnOnce(&RunConfig, &Earlier) -> Plan,
 ) -> anyhow::Result<RunState> {
     let (stopper, stop) = Stop::on_signals().context("failed to listen for signals")?;
     let config = setup::read_config(&options.config)?;
@@ -96,10 +95,6 @@ struct Ending {
     reason: Option<String>,
 }
 
-fn lead(place: Place) -> Duration {
-    if place.is_alone() { LEAD } else { RANKS_LEAD }
-}
-
 /// What decides which load comes next.
 pub(crate) enum Plan {
     Levels(LevelSearch),
@@ -108,23 +103,25 @@ pub(crate) enum Plan {
 
 impl Plan {
     /// The plan that goes on after the levels of earlier processes.
-    fn resume(config: &RunConfig, earlier: &Earlier, place: Place) -> Self {
+    fn resume(config: &RunConfig, earlier: &Earlier) -> Self {
         match &config.schedule.rates {
             Rates::Search(spec) => {
                 let (levels, next) = (earlier.levels(), earlier.next_level());
                 let search = AdaptiveSearch::resume(spec, &config.slos, levels, next, earlier.spent());
-                // Alone, the search's own lead is enough.
-                let search = if place.is_alone() {
-                    search
-                } else {
-                    search.with_lead(lead(place))
-                };
                 Self::Search(Box::new(search))
             }
             Rates::Listed(_) | Rates::Doubling { .. } => {
                 let completed: Vec<LevelRecord> = earlier.completed().cloned().collect();
                 Self::Levels(LevelSearch::resume(&config.schedule, &completed))
             }
+        }
+    }
+
+    /// The same plan, whose orders must reach other machines through files. Alone, the search's own lead is enough.
+    fn with_lead(self, lead: Duration) -> Self {
+        match self {
+            Self::Search(search) => Self::Search(search.with_lead(lead)),
+            levels @ Self::Levels(_) => levels,
         }
     }
 
@@ -164,7 +161,7 @@ async fn carry_out(
     config: &RunConfig,
     options: &Options,
     place: Place,
-    plan: impl FnOnce(&RunConfig, &Earlier, Place) -> Plan,
+    plan: impl FnOnce(&RunConfig, &Earlier) -> Plan,
     (stopper, stop): (&Stopper, &Stop),
     watcher: &mut Watcher,
 ) -> anyhow::Result<Ending> {
@@ -182,7 +179,7 @@ async fn carry_out(
     if publication.is_none() {
         taken.remove()?;
     }
-    let plan = plan(config, &earlier, place);
+    let plan = plan(config, &earlier);
     watcher.plan(plan.levels(), earlier.summaries(&db, run).await?);
     if plan.is_over(&earlier) {
         tracing::info!("the search was over already");
@@ -342,7 +339,8 @@ impl Start<'_> {
             node,
             build,
             config,
-            anchor_unix_ns: self.clock.anchor_unix_ns(),
+            clock: self.clock,
+            wall_offset_ns: wall_offset_ns(self.clock),
             shift_ns: self.shift_ns,
         };
         Company::gather(&self.options.directory, &terms).await.map(Some)
@@ -365,14 +363,13 @@ impl Start<'_> {
 async fn measure(
     start: &Start<'_>,
     earlier: &Earlier,
-    plan: Plan,
+    mut plan: Plan,
     stop: &Stop,
     watcher: &mut Watcher,
     rows: &mpsc::Sender<WriterMessage>,
 ) -> Result<(), StopReason> {
     let Start {
         config,
-        place,
         clock,
         prompts,
         used,
@@ -387,6 +384,8 @@ async fn measure(
     let workers = company.as_ref().map_or(worker_count(config), Company::workers);
     let mut facts = setup::provenance(workers, company.as_ref().map_or(&[], Company::nodes));
     setup::add_prompts(&mut facts, config, prompts);
+    let clocks = company.as_ref().map_or(&[][..], Company::clocks);
+    facts.set(ranks::CLOCKS, clocks.join("; "));
     if start.options.endpoint_file.is_some() {
         facts.set(Provenance::ENDPOINT, &config.endpoint.url);
     }
@@ -420,7 +419,10 @@ async fn measure(
         .context("failed to start the workers")
         .map_err(StopReason::from)?;
     leisure::give_way();
+    let mut lead = LEAD;
     if let Some(mut company) = company {
+        lead = company.lead();
+        plan = plan.with_lead(lead);
         company.start(&job.model, &config.endpoint.url)?;
         crew.join(company);
     }
@@ -453,7 +455,7 @@ async fn measure(
         guard: Guard::default(),
         pace: Pace::new(config.workload.seed, config.workload.arrivals),
         numbers: Numbers::new(&config.workload, prompts.count(), used),
-        lead_ns: nanos(lead(place)),
+        lead_ns: nanos(lead),
         spent: earlier.spent(),
     };
     let outcome = plan.carry_out(&mut session).await;

@@ -73,9 +73,11 @@ pub struct Options {
     pub config: PathBuf,
     /// Where the database, `progress.json` and the log are written.
     pub directory: PathBuf,
-    /// Which of several processes on one run directory this one is, from 0; Slurm's `SLURM_PROCID` unless `of` is given.
+    /// Which of several processes on one run directory this one is, from 0; unless `of` is 1, Slurm's `SLURM_PROCID`,
+    /// else an indexed Job's `JOB_COMPLETION_INDEX`.
     pub rank: Option<u32>,
-    /// How many processes send together, each with a `rank` of its own; Slurm's `SLURM_NTASKS`, else 1.
+    /// How many processes send together, each with a `rank` of its own; Slurm's `SLURM_NTASKS`, else in an indexed Job
+    /// `GIPFEL_RANKS`, else 1.
     pub of: Option<u32>,
     /// A directory of this machine that the database is written in; it is published into `directory` then.
     pub work: Option<PathBuf>,

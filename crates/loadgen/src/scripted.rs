@@ -91,6 +91,10 @@ impl Strategy for Script {
             budget_s: 1.0,
         }
     }
+
+    fn with_lead(self: Box<Self>, _: Duration) -> Box<dyn Strategy> {
+        self
+    }
 }
 
 /// A server of four places for requests of 0.1 s, which cuts each seventh stream.
@@ -319,7 +323,7 @@ fn a_script_is_carried_out_to_the_letter() {
         .enable_all()
         .build()
         .expect("a runtime");
-    let run = control(&options, alone, |_, _, _| Plan::Search(Box::new(script)));
+    let run = control(&options, alone, |_, _| Plan::Search(Box::new(script)));
     let state = runtime.block_on(LocalSet::new().run_until(run)).expect("a run");
     assert_eq!(state, RunState::Completed);
     runtime.block_on(check(directory.path(), &heard.borrow(), &config.slos));

@@ -15,6 +15,12 @@ use crate::scanner::Scanner;
 use crate::skim::{self, Facts};
 use crate::sse::EventSplitter;
 
+#[cfg(target_os = "linux")]
+pub use response::{ResponseMismatch, ResponseReading, check_response_cuts};
+
+#[cfg(target_os = "linux")]
+mod response;
+
 /// What is seen of an answer. A point is the number of bytes that had come when it was reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {

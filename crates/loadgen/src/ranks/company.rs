@@ -1,7 +1,6 @@
 //! The other ranks, seen from rank 0.
 
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
@@ -10,12 +9,16 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use tokio::{sync::mpsc, task::JoinHandle, time::MissedTickBehavior};
+use gipfel_stream_client::Clock;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     Place,
-    lines::{LineReader, LineWriter, publish, published},
-    meeting, roll, session_directory,
+    clocks::{Agreement, Ways, agree},
+    lines::{LineWriter, publish, published},
+    meeting,
+    post::{Inbox, Look, Outbox, Silence},
+    roll, session_directory,
     wire::{Command, Hello, Roll, WireAppend, Word},
 };
 use crate::{
@@ -27,12 +30,25 @@ use crate::{
 const GATHERING: Duration = Duration::from_mins(2);
 /// How often the files are looked at.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// A rank without a sign of life for so long is lost.
-const SILENCE: Duration = Duration::from_secs(5);
+/// How often they are while the clocks are compared.
+pub(super) const COMPARING_INTERVAL: Duration = Duration::from_millis(10);
+/// For how long the clocks are compared once every rank has answered.
+const COMPARING: Duration = Duration::from_secs(1);
+/// How long a rank may take to answer when its clock is to be compared.
+pub(super) const COMPARED_BY: Duration = Duration::from_mins(1);
+/// The time between the decision for a piece of load and its first request, on a directory that is as quick as most.
+const LEAST_LEAD: Duration = Duration::from_secs(1);
+/// The same on the slowest directory that is waited for.
+const MOST_LEAD: Duration = Duration::from_mins(1);
+/// A rank without a sign of life for so long is lost, and without rank 0's for so long a rank leaves. A file system may
+/// stall for ten seconds, or show others only after a while what was written.
+pub(super) const SILENCE: Duration = Duration::from_secs(20);
 /// How often rank 0 gives a sign of life.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the ranks may take to close their parts once it is over.
-const FAREWELL: Duration = Duration::from_secs(30);
+const FAREWELL: Duration = Duration::from_secs(60);
+/// How long the last line to them may take.
+const LAST_WORD: Duration = Duration::from_secs(30);
 
 /// What rank 0 tells the others of itself.
 pub(crate) struct Terms {
@@ -43,8 +59,9 @@ pub(crate) struct Terms {
     /// The sha256 of its program and of its run configuration.
     pub(crate) build: String,
     pub(crate) config: String,
-    /// The wall-clock time of its anchor.
-    pub(crate) anchor_unix_ns: i64,
+    pub(crate) clock: Clock,
+    /// Wall clock minus monotonic clock.
+    pub(crate) wall_offset_ns: i64,
     /// What it adds to its times, so that the run has one axis.
     pub(crate) shift_ns: i64,
 }
@@ -54,7 +71,10 @@ pub(crate) struct Company {
     /// The threads of rank 0 and of the ranks that are not lost.
     workers: BTreeMap<u32, u32>,
     nodes: Vec<String>,
-    orders: Rc<RefCell<LineWriter<Command>>>,
+    lead: Duration,
+    /// What the comparison of the clocks has shown, in words.
+    clocks: Vec<String>,
+    orders: Rc<Outbox<Command>>,
     reports: mpsc::UnboundedReceiver<Report>,
     listening: JoinHandle<()>,
 }
@@ -75,43 +95,57 @@ impl Company {
             Ok(Err(error)) => return Err(refuse(directory, error)),
             Err(_) => return Err(refuse(directory, anyhow!(absent(directory, &own)))),
         };
-        let session = format!("session-{}-{}", terms.anchor_unix_ns, std::process::id());
+        let session = format!("session-{}-{}", terms.clock.anchor_unix_ns(), std::process::id());
         let session_directory = session_directory(directory, &session);
         fs::create_dir_all(&session_directory)
             .with_context(|| format!("failed to create `{}`", session_directory.display()))?;
-        let orders = LineWriter::create(&session_directory.join("orders.jsonl"))
+        let mut post = Post::open(&session_directory, &hellos, terms)
             .with_context(|| format!("failed to write in `{}`", session_directory.display()))?;
         let answer = Roll {
             session,
             processes: hellos.iter().map(|hello| hello.process.clone()).collect(),
             refused: Vec::new(),
             over: false,
-            anchor_unix_ns: terms.anchor_unix_ns,
+            wall_offset_ns: terms.wall_offset_ns,
             shift_ns: terms.shift_ns,
         };
         publish(&roll(directory), &answer)
             .with_context(|| format!("failed to write in `{}`", meeting.display()))?;
         tracing::info!(ranks = terms.place.of, "all ranks are there");
-        Ok(Self::new(terms, &hellos, orders, &session_directory))
+        let agreements = post.compare_clocks(&hellos).await?;
+        Ok(Self::new(terms, &hellos, post, &agreements))
     }
 
-    fn new(terms: &Terms, hellos: &[Hello], orders: LineWriter<Command>, session_directory: &Path) -> Self {
+    fn new(terms: &Terms, hellos: &[Hello], post: Post, agreements: &BTreeMap<u32, Agreement>) -> Self {
         let (report, reports) = mpsc::unbounded_channel();
-        let orders = Rc::new(RefCell::new(orders));
+        let orders = Rc::new(post.orders);
         let mut workers = BTreeMap::from([(terms.place.rank, terms.workers)]);
         workers.extend(hellos.iter().map(|hello| (hello.rank, hello.workers)));
+        let now = Instant::now();
         let listener = Listener {
-            ranks: hellos
+            silences: hellos
                 .iter()
-                .map(|hello| Heard::new(session_directory, hello.rank))
+                .map(|hello| (hello.rank, Silence::since(now)))
                 .collect(),
+            words: post.words,
             orders: Rc::clone(&orders),
             report,
         };
-        let nodes = hellos.iter().map(|hello| hello.node.clone()).collect();
+        let mut clocks = Vec::new();
+        for hello in hellos {
+            if let Some(agreement) = agreements.get(&hello.rank) {
+                let words = agreement.in_words(hello.rank, &hello.node);
+                if agreement.wall_is_off_ns.is_some() {
+                    tracing::warn!("{words}");
+                }
+                clocks.push(words);
+            }
+        }
         Self {
             workers,
-            nodes,
+            nodes: hellos.iter().map(|hello| hello.node.clone()).collect(),
+            lead: lead(agreements.values()),
+            clocks,
             orders,
             reports,
             listening: tokio::task::spawn_local(listener.run()),
@@ -126,6 +160,16 @@ impl Company {
     /// The machines of the other ranks.
     pub(crate) fn nodes(&self) -> &[String] {
         &self.nodes
+    }
+
+    /// The time between the decision for a piece of load and its first request.
+    pub(crate) fn lead(&self) -> Duration {
+        self.lead
+    }
+
+    /// How well the ranks' clocks agree, in words.
+    pub(crate) fn clocks(&self) -> &[String] {
+        &self.clocks
     }
 
     /// The ranks that are not lost, without rank 0.
@@ -144,7 +188,7 @@ impl Company {
 
     /// Tells the ranks that the server answers, and where.
     pub(crate) fn start(&mut self, model: &str, endpoint: &str) -> Result<(), StopReason> {
-        self.command(&Command::Start {
+        self.command(Command::Start {
             model: model.to_owned(),
             endpoint: endpoint.to_owned(),
         })
@@ -158,7 +202,7 @@ impl Company {
             first.push((*rank, of));
             of += workers;
         }
-        self.command(&Command::Append(WireAppend::new(piece, first, of)))
+        self.command(Command::Append(WireAppend::new(piece, first, of)))
     }
 
     /// Orders the ranks the same.
@@ -166,20 +210,20 @@ impl Company {
         match order {
             // Each has a share of its own.
             Order::Append(piece, _) => self.append(piece),
-            Order::Shed => self.command(&Command::Shed),
-            Order::Close(level) => self.command(&Command::Close(*level)),
-            Order::Cut => self.command(&Command::Cut),
+            Order::Shed => self.command(Command::Shed),
+            Order::Close(level) => self.command(Command::Close(*level)),
+            Order::Cut => self.command(Command::Cut),
         }
     }
 
     /// Gives a rank up: the others share what is appended from now on.
     pub(crate) fn lose(&mut self, rank: u32) -> Result<(), StopReason> {
         self.workers.remove(&rank);
-        self.command(&Command::Lost(rank))
+        self.command(Command::Lost(rank))
     }
 
-    fn command(&mut self, command: &Command) -> Result<(), StopReason> {
-        let written = self.orders.borrow_mut().write(command);
+    fn command(&mut self, command: Command) -> Result<(), StopReason> {
+        let written = self.orders.write(command);
         written.map_err(|error| {
             StopReason::Failed(format!(
                 "the orders to the other ranks cannot be written: {error}"
@@ -189,7 +233,7 @@ impl Company {
 
     /// Sends the ranks away and waits until they have closed their parts, or are lost.
     pub(crate) async fn dismiss(mut self) {
-        if self.command(&Command::Leave).is_ok() {
+        if self.command(Command::Leave).is_ok() {
             // What is reported meanwhile is known from the cut.
             let left = async { while self.reports.recv().await.is_some() {} };
             if tokio::time::timeout(FAREWELL, left).await.is_err() {
@@ -203,7 +247,11 @@ impl Drop for Company {
     fn drop(&mut self) {
         self.listening.abort();
         // Without it they leave when they have heard nothing for a while.
-        let _ = self.orders.borrow_mut().write(&Command::Leave);
+        if self.orders.write(Command::Leave).is_ok() && !self.orders.settle(LAST_WORD) {
+            tracing::warn!(
+                "the shared directory does not answer; the other ranks could not be told to leave"
+            );
+        }
     }
 }
 
@@ -304,82 +352,202 @@ fn absent(directory: &Path, own: &Hello) -> String {
     )
 }
 
-/// What one rank says.
-struct Heard {
-    rank: u32,
-    words: LineReader<Word>,
-    last: Instant,
-}
-
-impl Heard {
-    fn new(session_directory: &Path, rank: u32) -> Self {
-        Self {
-            rank,
-            words: LineReader::new(words(session_directory, rank)),
-            last: Instant::now(),
-        }
-    }
-}
-
 /// The file to which a rank appends what it says.
 pub(super) fn words(session_directory: &Path, rank: u32) -> PathBuf {
     session_directory.join(format!("rank{rank}.jsonl"))
 }
 
+/// The file to which rank 0 appends its orders.
+pub(super) fn orders(session_directory: &Path) -> PathBuf {
+    session_directory.join("orders.jsonl")
+}
+
+/// How long before its first request a piece of load is decided on, for it to be known everywhere in time.
+fn lead<'a>(agreements: impl Iterator<Item = &'a Agreement>) -> Duration {
+    let longest_way = agreements.map(|agreement| agreement.longest_way).max();
+    let usual = 2 * POLL_INTERVAL;
+    let slow = longest_way
+        .map(|way| 2 * way.saturating_sub(usual))
+        .unwrap_or_default();
+    (LEAST_LEAD + slow).min(MOST_LEAD)
+}
+
+/// What goes to the other ranks and comes from them.
+struct Post {
+    words: Inbox<Word>,
+    orders: Outbox<Command>,
+}
+
+/// What the comparison with a rank has shown so far.
+#[derive(Default)]
+struct Compared {
+    by_wall_clock_ns: i64,
+    here: Option<Ways>,
+    there: Option<Ways>,
+}
+
+impl Post {
+    fn open(session_directory: &Path, hellos: &[Hello], terms: &Terms) -> io::Result<Self> {
+        let mut files = Vec::with_capacity(hellos.len());
+        for hello in hellos {
+            let path = words(session_directory, hello.rank);
+            // A network file system may believe for half a minute that a file is not there which it did not find once.
+            fs::write(&path, b"")?;
+            files.push((hello.rank, path));
+        }
+        let writer = LineWriter::create(&orders(session_directory))?;
+        Ok(Self {
+            words: Inbox::follow(files, COMPARING_INTERVAL, terms.clock)?,
+            orders: Outbox::new(writer, terms.clock)?,
+        })
+    }
+
+    /// Compares the clocks and tells every rank what is settled. One that does not answer is lost soon enough.
+    async fn compare_clocks(&mut self, hellos: &[Hello]) -> anyhow::Result<BTreeMap<u32, Agreement>> {
+        let mut compared: BTreeMap<u32, Compared> = hellos
+            .iter()
+            .map(|hello| (hello.rank, Compared::default()))
+            .collect();
+        let give_up = Instant::now() + COMPARED_BY;
+        let mut enough = give_up;
+        let mut ticker = tokio::time::interval(COMPARING_INTERVAL);
+        while Instant::now() < enough {
+            tokio::select! {
+                look = self.words.look() => {
+                    let look = look.context("the thread that reads what the ranks say has panicked")?;
+                    take_look(&mut compared, look)?;
+                    let answered = compared.values().all(|one| one.here.is_some() && one.there.is_some());
+                    if answered && enough == give_up {
+                        enough = give_up.min(Instant::now() + COMPARING);
+                    }
+                }
+                _ = ticker.tick() => self.orders.write(Command::Beat).context("the orders to the other ranks cannot be written")?,
+            }
+        }
+        let agreements: BTreeMap<u32, Agreement> = compared
+            .into_iter()
+            .filter_map(|(rank, one)| Some((rank, agree(one.by_wall_clock_ns, one.here?, one.there?))))
+            .collect();
+        let agreed = agreements
+            .iter()
+            .map(|(rank, one)| (*rank, one.ahead_ns))
+            .collect();
+        self.orders
+            .write(Command::Agreed(agreed))
+            .context("the orders to the other ranks cannot be written")?;
+        self.words.set_pace(POLL_INTERVAL);
+        Ok(agreements)
+    }
+}
+
+fn take_look(compared: &mut BTreeMap<u32, Compared>, look: Look<Word>) -> anyhow::Result<()> {
+    let rank = look.rank;
+    let lines = look
+        .lines
+        .with_context(|| format!("what rank {rank} says cannot be read"))?;
+    let Some(one) = compared.get_mut(&rank) else {
+        return Ok(());
+    };
+    for line in lines {
+        match line.value {
+            Word::Compared {
+                by_wall_clock_ns,
+                ways,
+            } => {
+                one.here = Some(Ways::add(one.here, look.read_ns - line.at_ns));
+                one.by_wall_clock_ns = by_wall_clock_ns;
+                one.there = ways.or(one.there);
+            }
+            Word::Failed(message) => bail!("rank {rank}: {message}"),
+            Word::Gone => bail!("rank {rank} has left before the run began"),
+            Word::News(_) | Word::Flushed => {}
+        }
+    }
+    Ok(())
+}
+
 /// Reads what the ranks say, until all of them have gone.
 struct Listener {
-    ranks: Vec<Heard>,
-    orders: Rc<RefCell<LineWriter<Command>>>,
+    silences: BTreeMap<u32, Silence>,
+    words: Inbox<Word>,
+    orders: Rc<Outbox<Command>>,
     report: mpsc::UnboundedSender<Report>,
 }
 
 impl Listener {
     async fn run(mut self) {
-        let mut ticker = tokio::time::interval(POLL_INTERVAL);
-        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut beaten = Instant::now();
-        while !self.ranks.is_empty() {
-            ticker.tick().await;
-            let report = &self.report;
-            self.ranks.retain_mut(|heard| listen(heard, report));
-            if beaten.elapsed() >= BEAT_INTERVAL {
-                beaten = Instant::now();
+        let mut beats = tokio::time::interval(BEAT_INTERVAL);
+        while !self.silences.is_empty() {
+            tokio::select! {
+                look = self.words.look() => match look {
+                    Some(look) => self.take(look),
+                    None => return self.report(Report::Failed("what the ranks say is not read any more".to_owned())),
+                },
                 // An order that cannot be written is noticed by whoever gives it.
-                let _ = self.orders.borrow_mut().write(&Command::Beat);
+                _ = beats.tick() => drop(self.orders.write(Command::Beat)),
             }
         }
+    }
+
+    /// Reports what a rank has said since the last time.
+    fn take(&mut self, look: Look<Word>) {
+        let rank = look.rank;
+        // One that has gone is not listened to.
+        let Some(silence) = self.silences.get_mut(&rank) else {
+            return;
+        };
+        let lines = match look.lines {
+            Ok(lines) => lines,
+            Err(error) => {
+                self.silences.remove(&rank);
+                return self.report(Report::Failed(format!(
+                    "what rank {rank} says cannot be read: {error}"
+                )));
+            }
+        };
+        if silence.after_look(!lines.is_empty(), Instant::now()) > SILENCE {
+            self.silences.remove(&rank);
+            return self.report(Report::RankLost(rank));
+        }
+        for line in lines {
+            match line.value {
+                Word::News(news) => self.report(Report::News(Source::Rank(rank), news)),
+                Word::Flushed => self.report(Report::Flushed(Source::Rank(rank))),
+                Word::Failed(message) => self.report(Report::Failed(format!("rank {rank}: {message}"))),
+                Word::Compared { .. } => {}
+                Word::Gone => {
+                    self.silences.remove(&rank);
+                    self.report(Report::RankLost(rank));
+                }
+            }
+        }
+    }
+
+    fn report(&self, report: Report) {
+        // Rank 0 has left if nobody listens.
+        let _ = self.report.send(report);
     }
 }
 
-/// Reports what a rank has said since the last time; whether there is more to hear of it.
-fn listen(heard: &mut Heard, report: &mpsc::UnboundedSender<Report>) -> bool {
-    let rank = heard.rank;
-    let words = match heard.words.read() {
-        Ok(words) => words,
-        Err(error) => {
-            let message = format!("what rank {rank} says cannot be read: {error}");
-            let _ = report.send(Report::Failed(message));
-            return false;
-        }
-    };
-    if !words.is_empty() {
-        heard.last = Instant::now();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lead_grows_with_the_directory() {
+        let check = |way_ms: u64, lead_ms: u64| {
+            let agreement = Agreement {
+                ahead_ns: 0,
+                within_ns: 0,
+                wall_is_off_ns: None,
+                longest_way: Duration::from_millis(way_ms),
+            };
+            assert_eq!(lead([agreement].iter()), Duration::from_millis(lead_ms));
+        };
+        check(12, 1_000);
+        check(700, 2_000);
+        check(3_200, 7_000);
+        check(120_000, 60_000);
+        assert_eq!(lead([].iter()), LEAST_LEAD);
     }
-    for word in words {
-        // Rank 0 has left if nobody listens.
-        let _ = report.send(match word {
-            Word::News(news) => Report::News(Source::Rank(rank), news),
-            Word::Flushed => Report::Flushed(Source::Rank(rank)),
-            Word::Failed(message) => Report::Failed(format!("rank {rank}: {message}")),
-            Word::Gone => {
-                let _ = report.send(Report::RankLost(rank));
-                return false;
-            }
-        });
-    }
-    let lost = heard.last.elapsed() > SILENCE;
-    if lost {
-        let _ = report.send(Report::RankLost(rank));
-    }
-    !lost
 }

@@ -9,10 +9,17 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Appends one JSON value a line.
+/// A value, and when it was appended by the writer's clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stamped<T> {
+    pub(super) at_ns: i64,
+    pub(super) value: T,
+}
+
+/// Appends one value a line, with its time.
 #[derive(Debug)]
 pub(super) struct LineWriter<T> {
-    file: File,
+    path: PathBuf,
     line: Vec<u8>,
     values: PhantomData<fn(T)>,
 }
@@ -20,20 +27,27 @@ pub(super) struct LineWriter<T> {
 impl<T: Serialize> LineWriter<T> {
     /// Begins a file.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().append(true).create_new(true).open(path)?;
-        Ok(Self {
-            file,
+        OpenOptions::new().append(true).create_new(true).open(path)?;
+        Ok(Self::to(path.to_owned()))
+    }
+
+    /// Goes on with a file, or begins it.
+    pub(super) fn to(path: PathBuf) -> Self {
+        Self {
+            path,
             line: Vec::new(),
             values: PhantomData,
-        })
+        }
     }
 
     /// Appends a line in one write, so that a reader sees all of it or the begin of it.
-    pub(super) fn write(&mut self, value: &T) -> io::Result<()> {
+    pub(super) fn write(&mut self, at_ns: i64, value: &T) -> io::Result<()> {
         self.line.clear();
-        serde_json::to_writer(&mut self.line, value)?;
+        serde_json::to_writer(&mut self.line, &(at_ns, value))?;
         self.line.push(b'\n');
-        self.file.write_all(&self.line)
+        // Opened anew each time: a network file system hands on what was written when the file is closed.
+        let mut file = OpenOptions::new().append(true).create(true).open(&self.path)?;
+        file.write_all(&self.line)
     }
 }
 
@@ -55,7 +69,7 @@ impl<T: DeserializeOwned> LineReader<T> {
     }
 
     /// The complete lines since the last time.
-    pub(super) fn read(&mut self) -> io::Result<Vec<T>> {
+    pub(super) fn read(&mut self) -> io::Result<Vec<Stamped<T>>> {
         // Opened anew each time: only then does a network file system ask its server for what is new.
         let mut file = match File::open(&self.path) {
             Ok(file) => file,
@@ -70,7 +84,12 @@ impl<T: DeserializeOwned> LineReader<T> {
         };
         self.offset += end as u64 + 1;
         let lines = text[..end].split(|byte| *byte == b'\n');
-        lines.map(|line| Ok(serde_json::from_slice(line)?)).collect()
+        lines
+            .map(|line| {
+                let (at_ns, value) = serde_json::from_slice(line)?;
+                Ok(Stamped { at_ns, value })
+            })
+            .collect()
     }
 }
 
@@ -99,18 +118,26 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("lines");
         let mut reader = LineReader::<u32>::new(path.clone());
-        assert_eq!(reader.read().expect("no file yet"), [0; 0]);
+        let mut read = move || -> io::Result<Vec<(i64, u32)>> {
+            let lines = reader.read()?;
+            Ok(lines.into_iter().map(|line| (line.at_ns, line.value)).collect())
+        };
+        let append = |text: &[u8]| {
+            let mut file = OpenOptions::new().append(true).open(&path).expect("a file");
+            file.write_all(text).expect("half a line");
+        };
+        assert_eq!(read().expect("no file yet"), []);
         let mut writer = LineWriter::create(&path).expect("a file");
-        writer.write(&1).expect("a line");
-        writer.write(&2).expect("a line");
-        assert_eq!(reader.read().expect("lines"), [1, 2]);
-        assert_eq!(reader.read().expect("nothing new"), [0; 0]);
-        writer.file.write_all(b"3").expect("half a line");
-        assert_eq!(reader.read().expect("nothing complete"), [0; 0]);
-        writer.file.write_all(b"4\n5").expect("half a line");
-        assert_eq!(reader.read().expect("a line"), [34]);
-        writer.file.write_all(b"\nx\n").expect("a line");
-        reader.read().expect_err("no number");
+        writer.write(10, &1).expect("a line");
+        writer.write(20, &2).expect("a line");
+        assert_eq!(read().expect("lines"), [(10, 1), (20, 2)]);
+        assert_eq!(read().expect("nothing new"), []);
+        append(b"[30,3");
+        assert_eq!(read().expect("nothing complete"), []);
+        append(b"4]\n[5");
+        assert_eq!(read().expect("a line"), [(30, 34)]);
+        append(b"\nx\n");
+        read().expect_err("no line");
         LineWriter::<u32>::create(&path).expect_err("it is there");
     }
 

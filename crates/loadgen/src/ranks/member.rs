@@ -19,10 +19,13 @@ use tokio::{
 
 use super::{
     Place,
-    company::{POLL_INTERVAL, words},
+    clocks::Ways,
+    company::{COMPARED_BY, COMPARING_INTERVAL, POLL_INTERVAL, SILENCE, orders, words},
     hello,
-    lines::{LineReader, LineWriter, publish, published},
-    meeting, part, roll, session_directory,
+    lines::{LineWriter, Stamped, publish, published},
+    meeting, part,
+    post::{Inbox, Look, Outbox, Silence},
+    roll, session_directory,
     wire::{Command, Hello, Roll, Word},
 };
 use crate::{
@@ -45,9 +48,8 @@ const HELLO_INTERVAL: Duration = Duration::from_secs(1);
 const WORD_INTERVAL: Duration = Duration::from_millis(200);
 /// A signal that comes to all ranks is answered by rank 0; one that rank 0 knows nothing of is obeyed after this time.
 const OBEDIENCE: Duration = Duration::from_secs(10);
-/// Without an order or a sign of life for so long, rank 0 is gone, or has given this rank up for the same reason: what it
-/// sends from then on would disturb levels that do not count it.
-const SILENCE: Duration = Duration::from_secs(5);
+/// How long the last line to rank 0 may take.
+const LAST_WORD: Duration = Duration::from_secs(30);
 
 /// Takes part in the run until rank 0 says that it is over.
 pub(crate) async fn serve(options: &Options, place: Place) -> anyhow::Result<RunState> {
@@ -66,12 +68,19 @@ pub(crate) async fn serve(options: &Options, place: Place) -> anyhow::Result<Run
         return Ok(RunState::Completed);
     }
     let session = session_directory(&options.directory, &roll.session);
-    let ahead_ns = clock.anchor_unix_ns() - roll.anchor_unix_ns;
     let path = part::path(&session, &config.run_id, place.rank);
     let db = ResultsDb::create(&path)
         .await
         .with_context(|| format!("failed to create `{}`", path.display()))?;
     let run = db.upsert_run(&config).await?;
+    let mut post = Post::open(&session, place.rank, clock)
+        .with_context(|| format!("failed to write in `{}`", session.display()))?;
+    let by_wall_clock_ns = wall_offset_ns(clock) - roll.wall_offset_ns;
+    let ahead_ns = match post.compare_clocks(place.rank, by_wall_clock_ns, &stop).await {
+        Ok(Some(ahead_ns)) => ahead_ns,
+        Ok(None) | Err(StopReason::Told | StopReason::TimeUp(_)) => return Ok(RunState::Stopped),
+        Err(StopReason::Failed(message)) => bail!(message),
+    };
     let (rows, rows_in) = mpsc::channel(writer::QUEUE);
     let writing = tokio::task::spawn_local(writer::run(db, run, roll.shift_ns + ahead_ns, None, rows_in));
     let mut member = Member {
@@ -80,10 +89,9 @@ pub(crate) async fn serve(options: &Options, place: Place) -> anyhow::Result<Run
         clock,
         rank: place.rank,
         ahead_ns,
-        orders: LineReader::new(session.join("orders.jsonl")),
-        heard: Instant::now(),
-        words: LineWriter::create(&words(&session, place.rank))
-            .with_context(|| format!("failed to write in `{}`", session.display()))?,
+        orders: post.orders,
+        silence: Silence::since(Instant::now()),
+        words: post.words,
         rows,
         crew: None,
         gaps: GapsBook::new(own.workers as usize),
@@ -91,18 +99,100 @@ pub(crate) async fn serve(options: &Options, place: Place) -> anyhow::Result<Run
         unsaid: Unsaid::default(),
     };
     let outcome = member.follow(&stop).await;
-    let mut farewell = member.leave().await;
+    let farewell = member.leave().await;
     let written = writing.await.context("the database writer panicked")?;
     // After the part is closed, so that rank 0 may take it.
     farewell
-        .write(&Word::Gone)
+        .write(Word::Gone)
         .context("failed to take leave of rank 0")?;
+    if !farewell.settle(LAST_WORD) {
+        bail!("failed to take leave of rank 0: the shared directory does not answer");
+    }
     written.context("failed to write the part of the result database")?;
     match outcome {
         Ok(()) => Ok(RunState::Completed),
         Err(StopReason::Told | StopReason::TimeUp(_)) => Ok(RunState::Stopped),
         Err(StopReason::Failed(message)) => Err(anyhow!(message)),
     }
+}
+
+/// What goes to rank 0 and comes from it.
+struct Post {
+    orders: Inbox<Command>,
+    words: Outbox<Word>,
+}
+
+impl Post {
+    fn open(session: &Path, rank: u32, clock: Clock) -> std::io::Result<Self> {
+        Ok(Self {
+            orders: Inbox::follow(vec![(0, orders(session))], COMPARING_INTERVAL, clock)?,
+            words: Outbox::new(LineWriter::to(words(session, rank)), clock)?,
+        })
+    }
+
+    /// Compares the clocks until rank 0 has settled how much later than its own this rank's axis begins; nothing if it
+    /// has left before.
+    async fn compare_clocks(
+        &mut self,
+        rank: u32,
+        by_wall_clock_ns: i64,
+        stop: &Stop,
+    ) -> Result<Option<i64>, StopReason> {
+        let mut ticker = tokio::time::interval(COMPARING_INTERVAL);
+        let mut silence = Silence::since(Instant::now());
+        let mut ways = None;
+        let mut first = true;
+        loop {
+            tokio::select! {
+                look = self.orders.look() => {
+                    let look = new_orders(look, &mut silence, COMPARED_BY)?;
+                    for line in &look.0 {
+                        match &line.value {
+                            Command::Agreed(agreed) => {
+                                self.orders.set_pace(POLL_INTERVAL);
+                                let own = agreed.iter().find(|(known, _)| *known == rank);
+                                return Ok(Some(own.map_or(by_wall_clock_ns, |(_, ahead_ns)| *ahead_ns)));
+                            }
+                            Command::Leave => return Ok(None),
+                            // What was there before this rank looked has waited for it.
+                            _ if first => {}
+                            _ => ways = Some(Ways::add(ways, look.1 - line.at_ns)),
+                        }
+                    }
+                    first &= look.0.is_empty();
+                }
+                _ = ticker.tick() => {
+                    stop.check()?;
+                    let word = Word::Compared { by_wall_clock_ns, ways };
+                    self.words.write(word).map_err(unsaid)?;
+                }
+            }
+        }
+    }
+}
+
+/// The orders that a look has shown and when; an error when rank 0 has said nothing for longer than `limit`.
+fn new_orders(
+    look: Option<Look<Command>>,
+    silence: &mut Silence,
+    limit: Duration,
+) -> Result<(Vec<Stamped<Command>>, i64), StopReason> {
+    let look =
+        look.ok_or_else(|| StopReason::Failed("the orders of rank 0 are not read any more".to_owned()))?;
+    let lines = look
+        .lines
+        .map_err(|error| StopReason::Failed(format!("the orders of rank 0 cannot be read: {error}")))?;
+    if silence.after_look(!lines.is_empty(), Instant::now()) > limit {
+        let seconds = limit.as_secs();
+        return Err(StopReason::Failed(format!(
+            "rank 0 has said nothing for {seconds} s: it is gone"
+        )));
+    }
+    Ok((lines, look.read_ns))
+}
+
+fn unsaid(error: std::io::Error) -> StopReason {
+    StopReason::Failed(format!("rank 0 cannot be told anything: {error}"))
 }
 
 fn own_hello(options: &Options, config: &RunConfig, place: Place, clock: Clock) -> anyhow::Result<Hello> {
@@ -211,9 +301,9 @@ struct Member<'a> {
     rank: u32,
     /// How much later than rank 0's this process's axis begins.
     ahead_ns: i64,
-    orders: LineReader<Command>,
-    heard: Instant,
-    words: LineWriter<Word>,
+    orders: Inbox<Command>,
+    silence: Silence,
+    words: Outbox<Word>,
     rows: mpsc::Sender<WriterMessage>,
     crew: Option<Crew>,
     gaps: GapsBook,
@@ -225,8 +315,8 @@ struct Member<'a> {
 impl Member<'_> {
     /// Does what rank 0 orders, until it says that it is over.
     async fn follow(&mut self, stop: &Stop) -> Result<(), StopReason> {
-        let mut orders = tokio::time::interval(POLL_INTERVAL);
-        orders.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut signals = tokio::time::interval(POLL_INTERVAL);
+        signals.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut words = tokio::time::interval(WORD_INTERVAL);
         words.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told: Option<Instant> = None;
@@ -239,14 +329,16 @@ impl Member<'_> {
             };
             tokio::select! {
                 report = reports => self.take(report).await?,
-                _ = orders.tick() => {
+                look = self.orders.look() => {
+                    if self.obey_new(look)? {
+                        return Ok(());
+                    }
+                }
+                _ = signals.tick() => {
                     if let Err(reason) = stop.check()
                         && told.get_or_insert_with(Instant::now).elapsed() > OBEDIENCE
                     {
                         return Err(reason);
-                    }
-                    if self.obey_new()? {
-                        return Ok(());
                     }
                 }
                 _ = words.tick() => self.say_news()?,
@@ -255,21 +347,10 @@ impl Member<'_> {
     }
 
     /// Does what is new among the orders; whether it is over.
-    fn obey_new(&mut self) -> Result<bool, StopReason> {
-        let commands = self
-            .orders
-            .read()
-            .map_err(|error| StopReason::Failed(format!("the orders of rank 0 cannot be read: {error}")))?;
-        if !commands.is_empty() {
-            self.heard = Instant::now();
-        } else if self.heard.elapsed() > SILENCE {
-            let seconds = SILENCE.as_secs();
-            return Err(StopReason::Failed(format!(
-                "rank 0 has said nothing for {seconds} s: it is gone"
-            )));
-        }
-        for command in commands {
-            if self.obey(command)? {
+    fn obey_new(&mut self, look: Option<Look<Command>>) -> Result<bool, StopReason> {
+        let (lines, _) = new_orders(look, &mut self.silence, SILENCE)?;
+        for line in lines {
+            if self.obey(line.value)? {
                 return Ok(true);
             }
         }
@@ -284,7 +365,7 @@ impl Member<'_> {
                 let message = format!("rank 0 has given rank {rank} up, since it had heard nothing of it");
                 return Err(StopReason::Failed(message));
             }
-            Command::Beat | Command::Lost(_) => {}
+            Command::Beat | Command::Agreed(_) | Command::Lost(_) => {}
             Command::Append(wire) => {
                 let piece = wire.piece(self.ahead_ns).map_err(anyhow::Error::from)?;
                 if let Some(crew) = &mut self.crew {
@@ -356,13 +437,13 @@ impl Member<'_> {
                         .map_err(|_| part_failed())?;
                     committed.await.map_err(|_| part_failed())?;
                     self.say_news()?;
-                    self.say(&Word::Flushed)?;
+                    self.say(Word::Flushed)?;
                 }
             }
             // It has no ranks of its own.
             Some(Report::RankLost(_)) => {}
             Some(Report::Failed(message)) => {
-                self.say(&Word::Failed(message.clone()))?;
+                self.say(Word::Failed(message.clone()))?;
                 return Err(StopReason::Failed(message));
             }
             None => return Err(StopReason::Failed("every worker has left".to_owned())),
@@ -374,7 +455,7 @@ impl Member<'_> {
     fn say_news(&mut self) -> Result<(), StopReason> {
         if self.rows.is_closed() {
             let error = part_failed();
-            self.say(&Word::Failed(
+            self.say(Word::Failed(
                 "its part of the result database cannot be written".to_owned(),
             ))?;
             return Err(error);
@@ -383,16 +464,15 @@ impl Member<'_> {
             wall_offset_ns: Some(wall_offset_ns(self.clock)),
             ..self.unsaid.take(self.ahead_ns)
         };
-        self.say(&Word::News(news))
+        self.say(Word::News(news))
     }
 
-    fn say(&mut self, word: &Word) -> Result<(), StopReason> {
-        let written = self.words.write(word);
-        written.map_err(|error| StopReason::Failed(format!("rank 0 cannot be told anything: {error}")))
+    fn say(&mut self, word: Word) -> Result<(), StopReason> {
+        self.words.write(word).map_err(unsaid)
     }
 
     /// Cancels what is in flight and sends the workers away; what is left is to say that this rank is gone.
-    async fn leave(mut self) -> LineWriter<Word> {
+    async fn leave(mut self) -> Outbox<Word> {
         if let Some(mut crew) = self.crew.take() {
             crew.order_workers(&Order::Cut);
             crew.leave().await;
@@ -404,4 +484,74 @@ impl Member<'_> {
 /// The writer itself says why.
 fn part_failed() -> StopReason {
     StopReason::Failed("its part of the result database cannot be written".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ranks::{Company, Terms};
+
+    /// Two ranks of one process, so that their clocks are known; the other one's wall clock is wrong by so much.
+    async fn check(wall_is_off: Duration, ahead: bool) -> Vec<String> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Clock::start();
+        let terms = Terms {
+            place: Place { rank: 0, of: 2 },
+            workers: 1,
+            node: "here".to_owned(),
+            build: "b".to_owned(),
+            config: "c".to_owned(),
+            clock,
+            wall_offset_ns: wall_offset_ns(clock),
+            shift_ns: 0,
+        };
+        let (_stopper, stop) = Stop::new();
+        let theirs = Clock::start();
+        let member = async {
+            let own = Hello {
+                process: "there-1".to_owned(),
+                rank: 1,
+                of: 2,
+                workers: 1,
+                node: "there".to_owned(),
+                build: "b".to_owned(),
+                config: "c".to_owned(),
+            };
+            let roll = answer(directory.path(), &own, &stop).await.expect("an answer");
+            let session = session_directory(directory.path(), &roll.session);
+            let mut post = Post::open(&session, 1, theirs).expect("files");
+            let off_ns = wall_is_off.as_nanos() as i64 * if ahead { 1 } else { -1 };
+            let by_wall_clock_ns = wall_offset_ns(theirs) + off_ns - roll.wall_offset_ns;
+            let ahead_ns = post.compare_clocks(1, by_wall_clock_ns, &stop).await;
+            ahead_ns.expect("an agreement").expect("rank 0 is there")
+        };
+        let (company, ahead_ns) = tokio::join!(Company::gather(directory.path(), &terms), member);
+        let company = company.expect("a company");
+        // Both are clocks of this process: their wall-clock readings tell the truth.
+        let truth_ns = wall_offset_ns(theirs) - wall_offset_ns(clock);
+        let error_ns = (ahead_ns - truth_ns).abs();
+        assert!(error_ns < 20_000_000, "{error_ns}: {:?}", company.clocks());
+        company.clocks().to_vec()
+    }
+
+    #[tokio::test]
+    async fn a_wrong_wall_clock_is_found_and_corrected() {
+        let local = tokio::task::LocalSet::new();
+        local
+            .run_until(async {
+                let right = check(Duration::ZERO, true).await;
+                assert!(right[0].contains("by the wall clock, proven within"), "{right:?}");
+                let ahead = check(Duration::from_secs(1), true).await;
+                assert!(
+                    ahead[0].contains("ms ahead of that of rank 0; corrected"),
+                    "{ahead:?}"
+                );
+                let behind = check(Duration::from_secs(3600), false).await;
+                assert!(
+                    behind[0].contains("ms behind that of rank 0; corrected"),
+                    "{behind:?}"
+                );
+            })
+            .await;
+    }
 }

@@ -4,6 +4,7 @@ use gipfel_model::{ArrivalRate, Phase};
 use gipfel_workload::{Segment, SegmentEnd, Share};
 use serde::{Deserialize, Serialize};
 
+use super::clocks::Ways;
 use crate::messages::{Append, News};
 
 /// A rank says that it is there, and what it is.
@@ -58,8 +59,8 @@ pub(super) struct Roll {
     pub(super) refused: Vec<(String, String)>,
     /// The run is complete: nobody is needed.
     pub(super) over: bool,
-    /// The wall-clock time of rank 0's anchor.
-    pub(super) anchor_unix_ns: i64,
+    /// Wall clock minus monotonic clock of rank 0.
+    pub(super) wall_offset_ns: i64,
     /// What rank 0 adds to its times, so that the run has one axis.
     pub(super) shift_ns: i64,
 }
@@ -149,6 +150,8 @@ impl WireAppend {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Command {
+    /// How much later than rank 0's the axis of each rank begins.
+    Agreed(Vec<(u32, i64)>),
     /// The server answers at this URL, and this is the name that requests carry.
     Start { model: String, endpoint: String },
     /// Send your share of this piece after those before it.
@@ -171,6 +174,11 @@ pub(super) enum Command {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Word {
+    /// How much later than rank 0's its axis begins by the wall clocks, and how long rank 0's lines have seemed to take.
+    Compared {
+        by_wall_clock_ns: i64,
+        ways: Option<Ways>,
+    },
     /// How the load stands, on rank 0's axis; also a sign of life.
     News(News),
     /// Everything is handed over, as the cut asked.

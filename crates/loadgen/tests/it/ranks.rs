@@ -1,6 +1,11 @@
 //! Several processes that send as one.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use gipfel_model::{
     ArrivalProcess, ArrivalRate, LengthDistribution, LevelState, Phase, Provenance, Rates, RunConfig,
@@ -69,6 +74,184 @@ fn four_ranks_send_the_requests_of_one() {
         let measured = four.of_phase(Phase::Measured).len() as u64;
         assert_eq!(four.record.attainment[0].decided, measured);
     }
+}
+
+/// Each rank's sends against the schedule, and against one clock that all of them share.
+#[test]
+fn four_ranks_begin_as_the_schedule_says() {
+    let sim = Sim::fast();
+    let mut config = config(&sim.url, &[80.0], LENIENT);
+    config.schedule.measured = Duration::from_secs(4);
+    let directory = RunDirectory::new(config);
+    for mut process in start_all(&directory, 4) {
+        assert_eq!(process.exit().code(), Some(0));
+    }
+    let results = directory.results();
+    let level = &results.levels[0];
+    let clocks = &results.provenance.0["rank_clocks"];
+    assert_eq!(
+        clocks.matches("by the wall clock, proven within").count(),
+        3,
+        "{clocks}"
+    );
+    for rank in 0..4 {
+        let of_rank = || level.requests.iter().filter(|one| one.rank == rank);
+        let late = of_rank().filter_map(|one| one.send_ns);
+        // The others may have waited for a core.
+        let least = late.min().expect("requests");
+        assert!(
+            (0..1_000_000).contains(&least),
+            "rank {rank} sends {least} ns late"
+        );
+        // Constant arrivals: on one axis all ranks' requests are evenly apart.
+        for one in of_rank() {
+            let at_ns = one.scheduled_ns - level.record.start_ns;
+            let off_ns = at_ns.rem_euclid(12_500_000);
+            let off_ns = off_ns.min(12_500_000 - off_ns);
+            assert!(
+                off_ns < 1_000_000,
+                "rank {rank} has a request {off_ns} ns beside the schedule"
+            );
+        }
+    }
+}
+
+/// Copies what one of two directories holds of the ranks' meeting into the other one, as late as a network file system whose
+/// clients ask only now and then.
+struct Relay<'a> {
+    from: &'a RunDirectory,
+    to: &'a RunDirectory,
+    delay: Duration,
+    /// Which files, by the begin of their names.
+    names: &'a [&'a str],
+    /// What was seen when, and is on its way.
+    seen: Vec<(Instant, PathBuf, Vec<u8>)>,
+    last: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+impl<'a> Relay<'a> {
+    fn new(from: &'a RunDirectory, to: &'a RunDirectory, names: &'a [&'a str], delay: Duration) -> Self {
+        Self {
+            from,
+            to,
+            delay,
+            names,
+            seen: Vec::new(),
+            last: BTreeMap::new(),
+        }
+    }
+
+    fn turn(&mut self) {
+        let mut directories = vec![self.from.path().join("ranks")];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    directories.push(path);
+                    continue;
+                }
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let is_whole = !name.contains(".tmp") && !name.ends_with("-wal") && !name.ends_with("-shm");
+                if !is_whole || !self.names.iter().any(|begin| name.starts_with(begin)) {
+                    continue;
+                }
+                let Ok(text) = fs::read(&path) else { continue };
+                if self.last.get(&path) != Some(&text) {
+                    self.last.insert(path.clone(), text.clone());
+                    self.seen.push((Instant::now(), path, text));
+                }
+            }
+        }
+        let due = self
+            .seen
+            .iter()
+            .take_while(|(since, ..)| since.elapsed() >= self.delay)
+            .count();
+        for (_, path, text) in self.seen.drain(..due) {
+            let target = self
+                .to
+                .path()
+                .join(path.strip_prefix(self.from.path()).expect("below it"));
+            fs::create_dir_all(target.parent().expect("a directory")).expect("a directory");
+            let temporary = target.with_extension("relayed");
+            fs::write(&temporary, text).expect("a file");
+            fs::rename(temporary, target).expect("a file");
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_shows_everything_late_costs_no_level() {
+    let delay = Duration::from_secs(2);
+    let sim = Sim::fast();
+    let run = || mixed(&sim.url, &[40.0, 60.0]);
+    let (here, there) = (RunDirectory::new(run()), RunDirectory::new(run()));
+    let mut orders = Relay::new(&here, &there, &["roll", "orders"], delay);
+    let mut words = Relay::new(&there, &here, &["hello", "rank1", "run_"], delay);
+    let mut zero = start(&here, 0, 2);
+    let mut one = start(&there, 1, 2);
+    wait_for("both ranks to end", || {
+        orders.turn();
+        words.turn();
+        (zero.has_ended() && one.has_ended()).then_some(())
+    });
+    assert_eq!(zero.exit().code(), Some(0));
+    assert_eq!(one.exit().code(), Some(0));
+    let results = here.results();
+    let verdicts: Vec<_> = results.levels.iter().map(Level::verdict).collect();
+    assert_eq!(
+        verdicts,
+        [Some("accept"), Some("accept")],
+        "{:?}",
+        results.levels[0].record.validity
+    );
+    for level in &results.levels {
+        assert_eq!(ranks(level), BTreeSet::from([0, 1]));
+        sent(level);
+    }
+}
+
+/// All ranks wait for a file system that answers nothing for longer than a rank may be silent.
+#[test]
+fn ranks_that_have_all_waited_go_on() {
+    let sim = Sim::fast();
+    let mut config = mixed(&sim.url, &[40.0, 60.0]);
+    config.schedule.measured = Duration::from_secs(3);
+    let directory = RunDirectory::new(config);
+    let mut processes = start_all(&directory, 2);
+    directory.wait_for_phase(0, Phase::Measured);
+    for process in &processes {
+        process.signal(Signal::STOP);
+    }
+    let stopped = Instant::now();
+    wait_for("longer than a rank may be silent", || {
+        (stopped.elapsed() > Duration::from_secs(22)).then_some(())
+    });
+    for process in &processes {
+        process.signal(Signal::CONT);
+    }
+    for process in &mut processes {
+        assert_eq!(process.exit().code(), Some(0));
+    }
+    let results = directory.results();
+    let lost = |level: &Level| {
+        let faults = &level.record.validity.faults;
+        faults
+            .iter()
+            .any(|fault| matches!(fault, ValidityFault::RankLost { .. }))
+    };
+    assert!(
+        !results.levels.iter().any(lost),
+        "{:?}",
+        results.levels[0].record.validity
+    );
+    assert_eq!(
+        results.levels[0].verdict(),
+        Some("invalid"),
+        "it was not sent as scheduled"
+    );
+    assert_eq!(results.levels[1].verdict(), Some("accept"));
+    assert_eq!(ranks(&results.levels[1]), BTreeSet::from([0, 1]));
 }
 
 /// Rank 1 of three gets a signal in the second of three levels.

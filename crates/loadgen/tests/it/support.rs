@@ -306,6 +306,10 @@ impl Process {
         }
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.try_wait().expect("a child").is_some()
+    }
+
     pub(crate) fn exit(&mut self) -> ExitStatus {
         wait_for("the process to end", || self.0.try_wait().expect("a child"))
     }
