@@ -240,12 +240,7 @@ impl<G: GapSink> Reactor<G> {
     ///
     /// # Errors
     /// The system's own; the reactor is of no further use then.
-    pub fn turn(
-        &mut self,
-        until_ns: i64,
-        is_due: bool,
-        over: &mut Vec<(u64, Exchange)>,
-    ) -> io::Result<()> {
+    pub fn turn(&mut self, until_ns: i64, is_due: bool, over: &mut Vec<(u64, Exchange)>) -> io::Result<()> {
         let now_ns = self.clock.now_ns();
         if now_ns - self.swept_ns >= SWEEP_NS {
             self.sweep(now_ns);
