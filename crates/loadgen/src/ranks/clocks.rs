@@ -119,7 +119,7 @@ mod tests {
     /// rank 0 and 1 to 6 ms from it.
     fn check(wall_ms: i64, ahead_ms: f64, expected: &str) {
         let agreement = agree((100 + wall_ms) * MS, ways(102, 108), ways(-99, -94));
-        assert_eq!(agreement.ahead_ns as f64 / 1e6, ahead_ms, "{wall_ms}");
+        assert_eq!(agreement.ahead_ns, (ahead_ms * 1e6) as i64, "{wall_ms}");
         assert_eq!(agreement.in_words(3, "nid7"), expected);
         assert!(agreement.longest_way >= Duration::from_millis(7), "{agreement:?}");
     }

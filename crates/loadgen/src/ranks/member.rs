@@ -33,6 +33,7 @@ use crate::{
     crew::{Crew, Job, worker_count},
     dataset::Prompts,
     gaps::GapsBook,
+    leisure,
     level::wall_offset_ns,
     messages::{InFlightCount, LevelNews, News, Order, Report, Source, ThreadTime},
     setup::{self, Identity},
@@ -69,8 +70,10 @@ pub(crate) async fn serve(options: &Options, place: Place) -> anyhow::Result<Run
     }
     let session = session_directory(&options.directory, &roll.session);
     let path = part::path(&session, &config.run_id, place.rank);
-    let db = ResultsDb::create(&path)
+    let new = path.clone();
+    let db = leisure::at_leisure(async move || ResultsDb::create(&new).await)
         .await
+        .context("failed to start a thread")?
         .with_context(|| format!("failed to create `{}`", path.display()))?;
     let run = db.upsert_run(&config).await?;
     let mut post = Post::open(&session, place.rank, clock)
@@ -404,6 +407,7 @@ impl Member<'_> {
             prompts: &self.prompts,
         };
         let crew = Crew::hire(&job, worker_count(self.config)).context("failed to start the workers");
+        leisure::give_way();
         crew.map_err(StopReason::from)
     }
 
@@ -546,7 +550,7 @@ mod tests {
                     ahead[0].contains("ms ahead of that of rank 0; corrected"),
                     "{ahead:?}"
                 );
-                let behind = check(Duration::from_secs(3600), false).await;
+                let behind = check(Duration::from_hours(1), false).await;
                 assert!(
                     behind[0].contains("ms behind that of rank 0; corrected"),
                     "{behind:?}"
