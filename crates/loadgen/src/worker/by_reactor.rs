@@ -10,7 +10,6 @@ use crate::{
     board::nanos,
     messages::{Append, Order},
     upcoming::Prepared,
-    writer::WriterMessage,
 };
 
 /// Orders are looked for at least so often while there is load; pieces of the schedule come much earlier than they are due.
@@ -70,17 +69,10 @@ impl Sender {
             if let Order::Append(piece, share) = &order {
                 self.keep_free(piece, share.of, reactor);
             }
-            let flush = self.begin_order(order);
+            self.obey(order);
             let cancelled = self.load.borrow_mut().take_cancelled();
             if !cancelled.is_empty() {
                 reactor.cancel(|key| cancelled.contains(&key));
-            }
-            if let Some(flush) = flush {
-                if !flush.records.is_empty() {
-                    // An error means that the writer has failed, which it reports itself.
-                    let _ = self.rows.blocking_send(WriterMessage::Requests(flush.records));
-                }
-                self.tell_all(flush.reports);
             }
         }
     }
