@@ -62,6 +62,8 @@ pub(crate) fn shed(planned: &Planned, watch: &Watch, now_ns: i64) -> RequestReco
         header_ns: offset(watch.header_ns.get()),
         first_chunk_ns: offset(watch.first_chunk_ns.get()),
         first_token_ns: offset(watch.first_token_ns.get()),
+        first_token_lag_ns: lag_ns(watch),
+        first_token_uncertain: watch.first_token_coalesced.get(),
         first_output_ns: offset(watch.first_output_ns.get()),
         last_token_ns: offset(watch.last_token_ns.get()),
         end_ns: now_ns - planned.scheduled_ns,
@@ -76,6 +78,12 @@ pub(crate) fn shed(planned: &Planned, watch: &Watch, now_ns: i64) -> RequestReco
         finish_reason: None,
         error: None,
     }
+}
+
+/// What the reader lagged behind the kernel's stamp of the first token. Without a stamp the read's time stands for both.
+fn lag_ns(watch: &Watch) -> Option<i64> {
+    let (stamped, read) = (watch.first_token_ns.get(), watch.first_token_read_ns.get());
+    (read >= 0 && read != stamped).then(|| read - stamped)
 }
 
 fn outcome(ending: Ending) -> Outcome {

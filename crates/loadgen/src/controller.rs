@@ -23,6 +23,7 @@ use crate::{
     guard::Guard,
     health::Probe,
     ledger::Ledger,
+    leisure,
     level::wall_offset_ns,
     lookout::Lookout,
     numbers::Numbers,
@@ -69,7 +70,16 @@ pub(crate) async fn control(
     let mut watcher = Watcher::new(options.directory.clone(), config.run_id.clone())
         .context("failed to start the thread that writes progress.json")?;
     tokio::task::spawn_local(Lookout::new(options, stopper.clone()).run());
-    let outcome = carry_out(&config, options, place, plan, (&stopper, &stop), &mut watcher).await;
+    // In a box, since it is large and the futures of its callers hold it.
+    let outcome = Box::pin(carry_out(
+        &config,
+        options,
+        place,
+        plan,
+        (&stopper, &stop),
+        &mut watcher,
+    ))
+    .await;
     match &outcome {
         Ok(ending) => watcher.state(ending.state, ending.reason.clone()),
         Err(error) => watcher.state(RunState::Failed, Some(format!("{error:#}"))),
@@ -157,7 +167,9 @@ async fn carry_out(
 ) -> anyhow::Result<Ending> {
     let shelf = Shelf::find(config, options)?;
     let prompts = Prompts::load(&config.workload)?;
-    let (db, run, earlier) = Earlier::open(&shelf.database, config).await?;
+    let (path, known) = (shelf.database.clone(), config.clone());
+    let opening = leisure::at_leisure(async move || Earlier::open(&path, &known).await);
+    let (db, run, earlier) = opening.await.context("failed to start a thread")??;
     let publication = shelf.publish(&db).await?;
     if let Some(publication) = &publication {
         watcher.follow(publication.status());
@@ -406,6 +418,7 @@ async fn measure(
     let mut crew = Crew::hire(&job, worker_count(config))
         .context("failed to start the workers")
         .map_err(StopReason::from)?;
+    leisure::give_way();
     let mut lead = LEAD;
     if let Some(mut company) = company {
         lead = company.lead();

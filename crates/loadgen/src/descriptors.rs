@@ -13,8 +13,11 @@ const LEAST: u64 = 16;
 pub(crate) fn for_connections() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     let soft = limit.current;
-    limit.current = limit.maximum.map_or(Some(RESERVED + MOST), |hard| Some(hard.min(RESERVED + MOST)));
-    let raised = soft.is_some_and(|soft| Some(soft) < limit.current) && setrlimit(Resource::Nofile, limit).is_ok();
+    limit.current = limit
+        .maximum
+        .map_or(Some(RESERVED + MOST), |hard| Some(hard.min(RESERVED + MOST)));
+    let raised =
+        soft.is_some_and(|soft| Some(soft) < limit.current) && setrlimit(Resource::Nofile, limit).is_ok();
     share(if raised { limit.current } else { soft }) as usize
 }
 

@@ -32,6 +32,7 @@ mod guard;
 mod health;
 mod heartbeat;
 mod ledger;
+mod leisure;
 mod level;
 mod listed;
 mod load;

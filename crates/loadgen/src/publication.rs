@@ -13,7 +13,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::work::WorkPlace;
+use crate::{leisure, work::WorkPlace};
 
 /// What is measured lies on this machine alone for at most so long, unless publications take long.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -27,8 +27,6 @@ const SLOW: Duration = Duration::from_secs(30);
 pub(crate) const FAREWELL: Duration = Duration::from_mins(2);
 /// The last publication is given so much longer than its attempts, which may be slow.
 const GRACE: Duration = Duration::from_secs(10);
-/// Whatever runs on this machine goes first.
-const NICENESS: i32 = 10;
 
 /// How publishing stands.
 #[derive(Clone, Debug, Default)]
@@ -116,8 +114,7 @@ impl Publication {
         thread::Builder::new()
             .name("publisher".to_owned())
             .spawn(move || {
-                // If it is not allowed, the thread is only less modest.
-                let _ = rustix::process::nice(NICENESS);
+                leisure::give_way();
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_time()
                     .build();

@@ -8,8 +8,8 @@ use tokio::{sync::mpsc, task::LocalSet, time::MissedTickBehavior};
 
 use crate::{
     board::nanos,
-    cpu,
     compose::Planned,
+    cpu,
     load::Load,
     messages::{Gaps, Order, Report, Rows, Source},
     reach::Reach,

@@ -132,6 +132,11 @@ pub struct RequestRecord {
     pub first_chunk_ns: Option<i64>,
     /// The first chunk that bears a token of any channel (content, reasoning, refusal, tool call).
     pub first_token_ns: Option<i64>,
+    /// How much later than that the first token was read: of a first token that the kernel has stamped, the reader's lag.
+    /// Absent without such a stamp.
+    pub first_token_lag_ns: Option<i64>,
+    /// Whether more came in one read with the first token, so that its stamp may be that of what came after it.
+    pub first_token_uncertain: bool,
     /// The first chunk that bears content or a tool call.
     pub first_output_ns: Option<i64>,
     /// The last chunk that bears a token.
@@ -373,6 +378,8 @@ mod tests {
             header_ns: Some(2 * MS),
             first_chunk_ns: Some(100 * MS),
             first_token_ns: Some(100 * MS),
+            first_token_lag_ns: None,
+            first_token_uncertain: false,
             first_output_ns: Some(100 * MS),
             last_token_ns: Some(400 * MS),
             end_ns: 401 * MS,

@@ -174,6 +174,8 @@ mod tests {
                 header_ns: chunks.first().copied(),
                 first_chunk_ns: chunks.first().copied(),
                 first_token_ns: chunks.first().copied(),
+                first_token_lag_ns: None,
+                first_token_uncertain: false,
                 first_output_ns: chunks.first().copied(),
                 last_token_ns: chunks.last().copied(),
                 end_ns: self.end_ns,

@@ -47,6 +47,8 @@ pub(crate) fn request(level: u32, number: u32) -> RequestRecord {
         header_ns: Some(2 * MS),
         first_chunk_ns: Some(100 * MS),
         first_token_ns: Some(100 * MS),
+        first_token_lag_ns: None,
+        first_token_uncertain: false,
         first_output_ns: Some(100 * MS),
         last_token_ns: Some(400 * MS),
         end_ns: 401 * MS,

@@ -19,6 +19,7 @@ mod codes;
 mod error;
 mod export;
 mod levels;
+mod marks;
 mod merge;
 mod open;
 mod pages;

@@ -246,12 +246,14 @@ mod tests {
     const LATER: &[&str] = &[
         MIGRATIONS[0],
         MIGRATIONS[1],
+        MIGRATIONS[2],
         "ALTER TABLE run ADD COLUMN colour TEXT; UPDATE run SET colour = 'green'",
     ];
     /// As above, but its last statement fails.
     const BROKEN: &[&str] = &[
         MIGRATIONS[0],
         MIGRATIONS[1],
+        MIGRATIONS[2],
         "ALTER TABLE run ADD COLUMN colour TEXT; SELECT nothing",
     ];
 

@@ -8,6 +8,8 @@ use crate::{error::DbError, open::ResultsDb, records::REQUEST_COLUMNS, runs::Run
 /// Where a request stands in its run's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestPosition {
+    /// The level's index.
+    pub level: u32,
     /// The load generator's rank.
     pub rank: u32,
     /// The number within run and rank.
@@ -18,6 +20,7 @@ impl RequestPosition {
     /// The position of a record.
     pub fn of(record: &RequestRecord) -> Self {
         Self {
+            level: record.level,
             rank: record.rank,
             request: record.request,
         }
@@ -47,8 +50,8 @@ impl ScrapePosition {
 }
 
 impl ResultsDb {
-    /// The next requests of a run, at most `limit` of them, by rank and number; all phases of all levels. The first page
-    /// follows `None`, each other one the position of the last record before it; an empty page is the end.
+    /// The next requests of a run, at most `limit` of them, by level, rank and number; all phases. The first page follows `None`,
+    /// each other one the position of the last record before it; an empty page is the end.
     pub async fn requests_after(
         &self,
         run: RunKey,
@@ -57,12 +60,16 @@ impl ResultsDb {
     ) -> Result<Vec<RequestRecord>, DbError> {
         let columns = REQUEST_COLUMNS.join(", ");
         let query = format!(
-            "SELECT {columns} FROM request WHERE run = ? AND (rank, request) > (?, ?) ORDER BY rank, request LIMIT ?"
+            "SELECT {columns} FROM request WHERE run = ? AND (level, rank, request) > (?, ?, ?) ORDER BY level, rank, request \
+             LIMIT ?"
         );
-        let (rank, request) = after.map_or((-1, i64::MAX), |after| (i64::from(after.rank), after.request));
+        let (level, rank, request) = after.map_or((-1, -1, i64::MAX), |after| {
+            (i64::from(after.level), i64::from(after.rank), after.request)
+        });
         let mut connection = self.connection().await;
         let rows = sqlx::query(AssertSqlSafe(query))
             .bind(run.0)
+            .bind(level)
             .bind(rank)
             .bind(request)
             .bind(limit)

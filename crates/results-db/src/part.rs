@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use crate::{error::DbError, open::ResultsDb, runs::RunKey, sql};
 
 /// The tables that every rank writes to. Runs, their provenance and their levels are rank 0's.
-const TABLES: &[&str] = &["request", "scrape", "gaps"];
+const TABLES: &[&str] = &["request_row", "scrape", "gaps"];
 
 impl ResultsDb {
     /// Takes the rows that another rank has written of the run in the database `part`; says how many were new.

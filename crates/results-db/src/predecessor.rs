@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use crate::{
     codes::Code,
     error::DbError,
+    marks,
     merge::{MergedRun, remove_run},
     reader::json,
     runs::Origin,
@@ -286,13 +287,15 @@ async fn insert_requests(
     let (input, output) = (tokens(columns, "input_tokens"), tokens(columns, "output_tokens"));
     let (first, last) = (nanos(columns, "ttft_ms"), nanos(columns, "e2e_ms"));
     let statement = format!(
-        "INSERT INTO main.request (run, rank, request, level, phase, class, turn, endpoint, outcome, scheduled_ns, \
-         send_ns, first_token_ns, last_token_ns, end_ns, input_tokens, output_tokens, requested_input, \
-         requested_output, chunks, count_source, error) \
-         SELECT ?1, 0, {number}, ?2, {}, 0, 0, 0, {outcome}, ?3, 0, {first}, {last}, coalesce({last}, {first}, 0), \
-         {input}, {output}, coalesce({input}, 0), coalesce({output}, 0), 0, 0, {error} \
+        "INSERT INTO main.request_row (run, level, rank, request, marks, scheduled_ns, send_ns, first_token_ns, \
+         last_token_ns, ended_after_ns, input_tokens, output_tokens, requested_input, requested_output, chunks, error) \
+         SELECT ?1, ?2, 0, {number}, {} | (({outcome}) << {}) | (({first} IS NOT NULL) * {}), ?3, 0, {first}, {last}, \
+         CASE WHEN {last} IS NULL THEN coalesce({first}, 0) ELSE 0 END, {input}, {output}, coalesce({input}, 0), \
+         coalesce({output}, 0), 0, {error} \
          FROM source.requests WHERE CAST(run_id AS TEXT) = ?4 AND CAST({} AS REAL) = ?5",
-        Phase::Measured.code(),
+        Phase::Measured.code() << marks::PHASE,
+        marks::OUTCOME,
+        marks::OTHER_FIRST_CHUNK | marks::OTHER_FIRST_OUTPUT,
         column(columns, "rate_lambda"),
     );
     sqlx::query(AssertSqlSafe(statement))

@@ -6,11 +6,12 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-use crate::{codes::Code, error::DbError, open::ResultsDb, reader::Reader, runs::RunKey, sql};
+use crate::{codes::Code, error::DbError, marks::Marked, open::ResultsDb, reader::Reader, runs::RunKey, sql};
 
 /// Rows of one INSERT: enough that the way to SQLite's thread and back costs little for each.
-const ROWS_PER_STATEMENT: usize = 32;
+const ROWS_PER_STATEMENT: usize = 64;
 
+/// The columns of the view `request`.
 pub(crate) const REQUEST_COLUMNS: &[&str] = &[
     "run",
     "rank",
@@ -42,10 +43,44 @@ pub(crate) const REQUEST_COLUMNS: &[&str] = &[
     "count_source",
     "finish_reason",
     "error",
+    "first_token_lag_ns",
+    "first_token_uncertain",
 ];
 
-pub(crate) const SCRAPE_COLUMNS: &[&str] = &[
-    "run",
+/// The columns of the table `request_row` without the run; those from [`USUAL_COLUMNS`] on are NULL in most rows.
+const STORED_COLUMNS: &[&str] = &[
+    "level",
+    "rank",
+    "request",
+    "marks",
+    "scheduled_ns",
+    "send_ns",
+    "header_ns",
+    "first_token_ns",
+    "first_token_lag_ns",
+    "last_token_ns",
+    "ended_after_ns",
+    "input_tokens",
+    "output_tokens",
+    "requested_input",
+    "requested_output",
+    "chunks",
+    "itl_max_ns",
+    "connect_ns",
+    "cached_tokens",
+    "endpoint",
+    "first_chunk_ns",
+    "first_output_ns",
+    "http_status",
+    "class",
+    "session",
+    "turn",
+    "finish_reason",
+    "error",
+];
+const USUAL_COLUMNS: usize = 17;
+
+const SCRAPE_COLUMNS: &[&str] = &[
     "rank",
     "endpoint",
     "at_ns",
@@ -82,24 +117,43 @@ impl ResultsDb {
         let fault = |source| self.fault("append records", source);
         let mut connection = self.connection().await;
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
+        let (usual, unusual): (Vec<_>, Vec<_>) = requests
+            .iter()
+            .map(|record| (record, Marked::of(record)))
+            .partition(|(record, marked)| is_usual(record, marked));
+        let table = Table {
+            run,
+            name: "request_row",
+            columns: &STORED_COLUMNS[..USUAL_COLUMNS],
+        };
+        insert(&mut transaction, &table, &usual, |(record, marked), arguments| {
+            bind_usual(record, marked, arguments)
+        })
+        .await
+        .map_err(fault)?;
+        let table = Table {
+            columns: STORED_COLUMNS,
+            ..table
+        };
         insert(
             &mut transaction,
-            "request",
-            REQUEST_COLUMNS,
-            requests,
-            |record, arguments| bind_request(run, record, arguments),
+            &table,
+            &unusual,
+            |(record, marked), arguments| {
+                bind_usual(record, marked, arguments)?;
+                bind_unusual(record, marked, arguments)
+            },
         )
         .await
         .map_err(fault)?;
-        insert(
-            &mut transaction,
-            "scrape",
-            SCRAPE_COLUMNS,
-            scrapes,
-            |record, arguments| bind_scrape(run, record, arguments),
-        )
-        .await
-        .map_err(fault)?;
+        let table = Table {
+            run,
+            name: "scrape",
+            columns: SCRAPE_COLUMNS,
+        };
+        insert(&mut transaction, &table, scrapes, bind_scrape)
+            .await
+            .map_err(fault)?;
         transaction.commit().await.map_err(fault)
     }
 
@@ -159,6 +213,8 @@ impl ResultsDb {
             header_ns: reader.get("header_ns")?,
             first_chunk_ns: reader.get("first_chunk_ns")?,
             first_token_ns: reader.get("first_token_ns")?,
+            first_token_lag_ns: reader.get("first_token_lag_ns")?,
+            first_token_uncertain: reader.get::<i64>("first_token_uncertain")? != 0,
             first_output_ns: reader.get("first_output_ns")?,
             last_token_ns: reader.get("last_token_ns")?,
             end_ns: reader.get("end_ns")?,
@@ -202,20 +258,32 @@ impl ResultsDb {
     }
 }
 
+/// Where rows go.
+struct Table<'a> {
+    run: RunKey,
+    name: &'a str,
+    /// Without the run.
+    columns: &'a [&'a str],
+}
+
 async fn insert<T>(
     connection: &mut SqliteConnection,
-    table: &str,
-    columns: &[&str],
+    table: &Table<'_>,
     records: &[T],
     bind: impl Fn(&T, &mut SqliteArguments) -> BindResult,
 ) -> Result<(), sqlx::Error> {
-    for rows in records.chunks(ROWS_PER_STATEMENT) {
+    let mut rest = records;
+    while !rest.is_empty() {
+        // A power of two, so that only a few statements are there to be kept prepared.
+        let count = ROWS_PER_STATEMENT.min(1 << rest.len().ilog2());
+        let (rows, others) = rest.split_at(count);
+        rest = others;
         let mut arguments = SqliteArguments::default();
-        arguments.reserve(rows.len() * columns.len(), 0);
+        arguments.reserve(rows.len() * table.columns.len(), 0);
         for row in rows {
             bind(row, &mut arguments).map_err(sqlx::Error::Encode)?;
         }
-        let statement = sql::insert(table, columns, rows.len());
+        let statement = sql::insert(table.name, table.run, table.columns, rows.len());
         sqlx::query_with(AssertSqlSafe(statement), arguments)
             .execute(&mut *connection)
             .await?;
@@ -223,43 +291,56 @@ async fn insert<T>(
     Ok(())
 }
 
-/// Binds the columns of [`REQUEST_COLUMNS`], in their order.
-fn bind_request(run: RunKey, record: &RequestRecord, arguments: &mut SqliteArguments) -> BindResult {
-    arguments.add(run.0)?;
+/// Whether the columns of a row are NULL that mostly are: every value that is bound costs time.
+fn is_usual(record: &RequestRecord, marked: &Marked<'_>) -> bool {
+    let numbers = [record.class, record.turn, record.endpoint] == [0; 3]
+        && record.session.is_none()
+        && record.connect_ns.is_none()
+        && record.cached_tokens.is_none();
+    let points = marked.first_chunk_ns.is_none() && marked.first_output_ns.is_none();
+    let texts = marked.finish_reason.is_none() && record.error.is_none();
+    numbers && points && texts && marked.http_status.is_none()
+}
+
+/// Binds the first [`USUAL_COLUMNS`] of [`STORED_COLUMNS`], in their order.
+fn bind_usual(record: &RequestRecord, marked: &Marked<'_>, arguments: &mut SqliteArguments) -> BindResult {
+    arguments.add(record.level)?;
     arguments.add(record.rank)?;
     arguments.add(record.request)?;
-    arguments.add(record.level)?;
-    arguments.add(record.phase.code())?;
-    arguments.add(record.class)?;
-    arguments.add(record.session)?;
-    arguments.add(record.turn)?;
-    arguments.add(record.endpoint)?;
-    arguments.add(record.outcome.code())?;
-    arguments.add(record.http_status)?;
+    arguments.add(marked.marks)?;
     arguments.add(record.scheduled_ns)?;
-    arguments.add(record.connect_ns)?;
     arguments.add(record.send_ns)?;
     arguments.add(record.header_ns)?;
-    arguments.add(record.first_chunk_ns)?;
     arguments.add(record.first_token_ns)?;
-    arguments.add(record.first_output_ns)?;
+    arguments.add(record.first_token_lag_ns)?;
     arguments.add(record.last_token_ns)?;
-    arguments.add(record.end_ns)?;
+    arguments.add(marked.ended_after_ns)?;
     arguments.add(record.input_tokens)?;
     arguments.add(record.output_tokens)?;
-    arguments.add(record.cached_tokens)?;
     arguments.add(record.requested_input)?;
     arguments.add(record.requested_output)?;
     arguments.add(record.chunks)?;
-    arguments.add(record.itl_max_ns)?;
-    arguments.add(record.count_source.code())?;
-    arguments.add(record.finish_reason.as_deref())?;
+    arguments.add(record.itl_max_ns)
+}
+
+/// Binds the others of [`STORED_COLUMNS`], in their order.
+fn bind_unusual(record: &RequestRecord, marked: &Marked<'_>, arguments: &mut SqliteArguments) -> BindResult {
+    let unless_zero = |number: u32| (number != 0).then_some(number);
+    arguments.add(record.connect_ns)?;
+    arguments.add(record.cached_tokens)?;
+    arguments.add(unless_zero(record.endpoint))?;
+    arguments.add(marked.first_chunk_ns)?;
+    arguments.add(marked.first_output_ns)?;
+    arguments.add(marked.http_status)?;
+    arguments.add(unless_zero(record.class))?;
+    arguments.add(record.session)?;
+    arguments.add(unless_zero(record.turn))?;
+    arguments.add(marked.finish_reason)?;
     arguments.add(record.error.as_deref())
 }
 
 /// Binds the columns of [`SCRAPE_COLUMNS`], in their order.
-fn bind_scrape(run: RunKey, record: &ScrapeRecord, arguments: &mut SqliteArguments) -> BindResult {
-    arguments.add(run.0)?;
+fn bind_scrape(record: &ScrapeRecord, arguments: &mut SqliteArguments) -> BindResult {
     arguments.add(record.rank)?;
     arguments.add(record.endpoint)?;
     arguments.add(record.at_ns)?;

@@ -13,7 +13,11 @@ pub const APPLICATION_ID: i64 = 0x4749_5046;
 pub const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// The script at index n leads from version n to version n + 1.
-pub(crate) const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql"), include_str!("schema/002.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[
+    include_str!("schema/001.sql"),
+    include_str!("schema/002.sql"),
+    include_str!("schema/003.sql"),
+];
 
 /// What a file says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

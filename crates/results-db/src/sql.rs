@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use crate::error::DbError;
+use crate::{error::DbError, runs::RunKey};
 
 /// The one integer that a query answers with.
 pub(crate) async fn integer(
@@ -19,11 +19,11 @@ pub(crate) async fn integer(
         .map_err(|source| DbError::statement(path, operation, source))
 }
 
-/// `INSERT INTO table (columns) VALUES (?, …), …` for `rows` rows.
-pub(crate) fn insert(table: &str, columns: &[&str], rows: usize) -> String {
-    let row = format!("({})", vec!["?"; columns.len()].join(","));
+/// `INSERT INTO table (run, columns) VALUES (7,?,…),…` for `rows` rows. The run is no parameter, since it is the same in all.
+pub(crate) fn insert(table: &str, run: RunKey, columns: &[&str], rows: usize) -> String {
+    let row = format!("({}{})", run.0, ",?".repeat(columns.len()));
     format!(
-        "INSERT INTO {table} ({}) VALUES {}",
+        "INSERT INTO {table} (run,{}) VALUES {}",
         columns.join(","),
         vec![row; rows].join(",")
     )

@@ -97,7 +97,14 @@ impl Answer {
     pub(crate) fn feed(&mut self, piece: &[u8], at_ns: i64, watch: &Watch, on_gap: &mut impl FnMut(i64)) {
         let chunks = &mut self.chunks;
         let fed = match &mut self.body {
-            Body::Events(splitter) => splitter.feed(piece, |event| chunks.take(event, at_ns, watch, on_gap)),
+            Body::Events(splitter) => {
+                let piece = if splitter.is_between_events() {
+                    chunks.take_usual(piece, at_ns, watch, on_gap)
+                } else {
+                    piece
+                };
+                splitter.feed(piece, |event| chunks.take(event, at_ns, watch, on_gap))
+            }
             Body::Lines(splitter) => {
                 splitter.feed(piece, |line| chunks.take_line(line, at_ns, watch, on_gap))
             }
@@ -158,6 +165,25 @@ impl Answer {
 }
 
 impl Chunks {
+    /// Takes the events at the front of `stream` that are like those before them; the rest is for the splitter.
+    #[inline]
+    fn take_usual<'a>(
+        &mut self,
+        mut stream: &'a [u8],
+        at_ns: i64,
+        watch: &Watch,
+        on_gap: &mut impl FnMut(i64),
+    ) -> &'a [u8] {
+        while self.decided_ns.is_none()
+            && let Some((length, facts)) = self.scanner.event_like_the_example(stream)
+        {
+            note_token(&facts, at_ns, watch, on_gap);
+            note_first(&watch.first_chunk_ns, at_ns);
+            stream = &stream[length..];
+        }
+        stream
+    }
+
     fn take(&mut self, event: &[u8], at_ns: i64, watch: &Watch, on_gap: &mut impl FnMut(i64)) {
         let event = event.trim_ascii();
         if self.decided_ns.is_some() || event.is_empty() {

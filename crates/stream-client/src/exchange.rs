@@ -94,6 +94,17 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// Notes when the read that brought the first token returned, if one has; `finished` is whether it brought the finish,
+    /// too.
+    pub(crate) fn note_first_token(&self, read_ns: i64, finished: bool) {
+        if self.first_token_ns.get() != NOT_YET && self.first_token_read_ns.get() == NOT_YET {
+            self.first_token_read_ns.set(read_ns);
+            self.first_token_coalesced.set(self.chunks.get() > 1 || finished);
+        }
+    }
+}
+
 impl Default for Watch {
     fn default() -> Self {
         Self::new()

@@ -44,6 +44,8 @@ mod lines;
 mod pool;
 #[cfg(target_os = "linux")]
 mod reactor;
+#[cfg(target_os = "linux")]
+mod received;
 mod refusal;
 pub mod replay;
 #[cfg(target_os = "linux")]
@@ -65,7 +67,7 @@ pub use errors::{ClientError, GetError, TargetError};
 pub use exchange::{Ending, Exchange, Limits, NOT_YET, Watch};
 pub use form::AnswerForm;
 #[cfg(target_os = "linux")]
-pub use reactor::{GapSink, Reactor, Sockets};
+pub use reactor::{GapSink, Outgoing, Reactor, Sockets};
 pub use scanner::Scanner;
 pub use skim::{Facts, skim};
 pub use sse::{EventSplitter, EventTooLong};

@@ -183,6 +183,10 @@ impl<'a> Run<'a> {
             match self.piece(connection, body).await {
                 Ok(Some(piece)) => {
                     answer.feed(&piece, connection.stamps().last_read_ns(), self.watch, on_gap);
+                    self.watch.note_first_token(
+                        connection.stamps().last_return_ns(),
+                        answer.finish_reason().is_some(),
+                    );
                 }
                 Ok(None) => {
                     answer.complete(connection.stamps().last_read_ns(), self.watch, on_gap);

@@ -1,5 +1,7 @@
 //! Skimming the chunks of one stream, most of which differ only in their text.
 
+use memchr::memchr2;
+
 use crate::skim::{Facts, skim_with_strings};
 use crate::walker::{FilledStrings, Unsure, string_end};
 
@@ -16,6 +18,8 @@ pub struct Scanner {
     text: bool,
     reasoning: bool,
     tool_call: bool,
+    /// Whether the example is one line, so that an event like it is known by its bytes on the wire.
+    is_one_line: bool,
 }
 
 impl Scanner {
@@ -31,21 +35,38 @@ impl Scanner {
     #[inline]
     pub fn scan<'a>(&mut self, chunk: &'a [u8]) -> Result<Facts<'a>, Unsure> {
         if self.is_like_the_example(chunk) {
-            let Self {
-                text,
-                reasoning,
-                tool_call,
-                ..
-            } = *self;
-            return Ok(Facts {
-                choice: true,
-                text,
-                reasoning,
-                tool_call,
-                ..Facts::default()
-            });
+            return Ok(self.facts_of_the_example());
         }
         self.skim(chunk)
+    }
+
+    /// Takes an event that is like the example off the front of a stream that stands between two events: its length, and
+    /// what it carries. This is the one pass over the bytes of most events.
+    #[inline]
+    pub(crate) fn event_like_the_example(&self, stream: &[u8]) -> Option<(usize, Facts<'static>)> {
+        if !self.is_one_line {
+            return None;
+        }
+        let rest = stream.strip_prefix(b"data: ")?;
+        let rest = rest.strip_prefix(self.before.as_slice())?;
+        let inside = string_end(rest).filter(|end| *end > 0)?;
+        if rest[..inside].iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+            return None;
+        }
+        let rest = rest[inside..].strip_prefix(self.after.as_slice())?;
+        let rest = rest.strip_prefix(b"\n\n")?;
+        Some((stream.len() - rest.len(), self.facts_of_the_example()))
+    }
+
+    #[inline]
+    fn facts_of_the_example(&self) -> Facts<'static> {
+        Facts {
+            choice: true,
+            text: self.text,
+            reasoning: self.reasoning,
+            tool_call: self.tool_call,
+            ..Facts::default()
+        }
     }
 
     #[inline]
@@ -81,6 +102,7 @@ impl Scanner {
             self.after.clear();
             self.after.extend_from_slice(&chunk[inside.end..]);
             (self.text, self.reasoning, self.tool_call) = (*text, *reasoning, *tool_call);
+            self.is_one_line = memchr2(b'\n', b'\r', chunk).is_none();
         }
         Ok(facts)
     }

@@ -48,6 +48,12 @@ impl EventSplitter {
         }
     }
 
+    /// Whether the stream stands between two events, behind its first line.
+    #[inline]
+    pub(crate) fn is_between_events(&self) -> bool {
+        self.started && !self.open && !self.skip_line_feed && self.line.is_empty()
+    }
+
     /// Takes the next piece of the stream and hands on each event that it completes.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ mod world;
 use clap::Subcommand;
 
 pub(crate) use quickstart::Simulator;
-pub(crate) use world::{World, number};
+pub(crate) use world::{World, number, pause, query};
 
 /// What to play through.
 #[derive(Debug, Subcommand)]

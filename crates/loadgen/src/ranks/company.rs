@@ -46,7 +46,7 @@ pub(super) const SILENCE: Duration = Duration::from_secs(20);
 /// How often rank 0 gives a sign of life.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the ranks may take to close their parts once it is over.
-const FAREWELL: Duration = Duration::from_secs(60);
+const FAREWELL: Duration = Duration::from_mins(1);
 /// How long the last line to them may take.
 const LAST_WORD: Duration = Duration::from_secs(30);
 

@@ -546,7 +546,7 @@ mod tests {
                     ahead[0].contains("ms ahead of that of rank 0; corrected"),
                     "{ahead:?}"
                 );
-                let behind = check(Duration::from_secs(3600), false).await;
+                let behind = check(Duration::from_hours(1), false).await;
                 assert!(
                     behind[0].contains("ms behind that of rank 0; corrected"),
                     "{behind:?}"

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gipfel_stream_client::{GapSink, Reactor};
+use gipfel_stream_client::{GapSink, Outgoing, Reactor};
 use tokio::sync::mpsc::{UnboundedReceiver, error::TryRecvError};
 
 use super::{Admitted, GapTap, REPORT_INTERVAL, Sender, WorkerSetup};
@@ -104,7 +104,13 @@ impl Sender {
                 gaps,
             } = self.admit(planned);
             let server = planned.endpoint as usize;
-            reactor.start(server, self.path(), key, body, limits, watch, gaps);
+            let outgoing = Outgoing {
+                key,
+                body,
+                limits,
+                watch,
+            };
+            reactor.start(server, self.path(), outgoing, gaps);
             if self.upcoming.is_unprepared() {
                 self.prepare_one();
             }

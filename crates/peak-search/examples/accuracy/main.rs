@@ -368,6 +368,8 @@ fn record(request: &Scheduled, result: &Simulated) -> RequestRecord {
         header_ns: Some(0),
         first_chunk_ns: Some(first_token_ns),
         first_token_ns: Some(first_token_ns),
+        first_token_lag_ns: None,
+        first_token_uncertain: false,
         first_output_ns: Some(first_token_ns),
         last_token_ns: Some(last_token_ns),
         end_ns: last_token_ns,

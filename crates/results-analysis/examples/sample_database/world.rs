@@ -319,6 +319,8 @@ fn scheduled(
         header_ns: None,
         first_chunk_ns: None,
         first_token_ns: None,
+        first_token_lag_ns: None,
+        first_token_uncertain: false,
         first_output_ns: None,
         last_token_ns: None,
         end_ns: 0,

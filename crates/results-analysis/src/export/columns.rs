@@ -53,6 +53,12 @@ impl Row for RequestRow {
         Column::number("first_token_ms", |row| {
             Value::optional_millis(row.record.first_token_ns)
         }),
+        Column::number("first_token_lag_ms", |row| {
+            Value::optional_millis(row.record.first_token_lag_ns)
+        }),
+        Column::integer("first_token_uncertain", |row| {
+            Value::integer(row.record.first_token_uncertain)
+        }),
         Column::number("first_output_ms", |row| {
             Value::optional_millis(row.record.first_output_ns)
         }),

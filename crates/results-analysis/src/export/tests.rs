@@ -118,6 +118,7 @@ async fn requests_have_names_and_milliseconds() {
     header_ms=2
     first_chunk_ms=100
     first_token_ms=2
+    first_token_uncertain=0
     first_output_ms=100
     last_token_ms=302
     end_ms=303
@@ -136,7 +137,7 @@ async fn requests_have_names_and_milliseconds() {
     ");
     // Cells with commas are quoted, so the failed request is looked at as a whole.
     let failed = text.lines().nth(11).expect("the failed request");
-    insta::assert_snapshot!(failed, @r#"run-a,10,1,level,measured,http_error,0,4294967304,0,,0,0,503,1011900,11900,,1,2,100,16,100,316,317,,,,50,,512,11,,512,11,11,usage,length,"busy, ""later""""#);
+    insta::assert_snapshot!(failed, @r#"run-a,10,1,level,measured,http_error,0,4294967304,0,,0,0,503,1011900,11900,,1,2,100,16,,0,100,316,317,,,,50,,512,11,,512,11,11,usage,length,"busy, ""later""""#);
     insta::assert_snapshot!(named(&text, 125), @r"
     run_id=run-a
     level=9
@@ -153,6 +154,7 @@ async fn requests_have_names_and_milliseconds() {
     header_ms=2
     first_chunk_ms=100
     first_token_ms=100
+    first_token_uncertain=0
     first_output_ms=100
     last_token_ms=400
     end_ms=401

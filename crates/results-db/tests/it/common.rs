@@ -212,6 +212,8 @@ pub(crate) fn request(level: u32, number: i64) -> RequestRecord {
         header_ns: Some(2 * MS),
         first_chunk_ns: Some(100 * MS),
         first_token_ns: Some(100 * MS),
+        first_token_lag_ns: None,
+        first_token_uncertain: false,
         first_output_ns: Some(100 * MS),
         last_token_ns: Some(400 * MS),
         end_ns: 401 * MS,
@@ -248,5 +250,41 @@ pub(crate) fn full_scrape(level: u32, second: i64) -> ScrapeRecord {
         queue_sum_s: Some(2.5),
         queue_count: Some(100.0),
         ..scrape(level, second)
+    }
+}
+
+/// Requests of a level of [`scattered`] ones.
+pub(crate) const LEVEL_ROWS: i64 = 60_000;
+
+/// A request of a search as real runs have them: times that do not repeat, and rows that come as the requests end.
+pub(crate) fn scattered(number: i64) -> RequestRecord {
+    let level = number / LEVEL_ROWS;
+    let arrival = number % LEVEL_ROWS;
+    // Any fixed permutation of 32 bits scatters the times.
+    let noise = |salt: i64, range: i64| {
+        let mixed = (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15 ^ (salt as u64) << 32);
+        (mixed >> 32) as i64 % range
+    };
+    let between = MS;
+    let first = 50 * MS + noise(1, 400 * MS);
+    let last = first + 1_270 * MS + noise(2, 3_000 * MS);
+    RequestRecord {
+        request: (level << 48) | arrival,
+        scheduled_ns: number * between + noise(3, between),
+        send_ns: Some(20_000 + noise(4, 200_000)),
+        header_ns: Some(first - noise(5, 200_000)),
+        first_chunk_ns: Some(first),
+        first_token_ns: Some(first),
+        first_token_lag_ns: Some(5_000 + noise(9, 100_000)),
+        first_output_ns: Some(first),
+        last_token_ns: Some(last),
+        end_ns: last + 10_000 + noise(6, 60_000),
+        input_tokens: Some(400 + noise(7, 200) as u32),
+        output_tokens: Some(128),
+        requested_input: 390 + noise(7, 200) as u32,
+        requested_output: 128,
+        chunks: 128,
+        itl_max_ns: Some(10 * MS + noise(8, 20 * MS)),
+        ..request(level as u32, 0)
     }
 }

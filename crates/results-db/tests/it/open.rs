@@ -222,6 +222,51 @@ async fn the_released_version_2_stays_readable() {
     );
 }
 
+/// Requests of version 2 that are not as most are: other finish reasons, statuses, phases, outcomes, points that differ.
+const UNUSUAL: &str = "
+INSERT INTO request (run, rank, request, level, phase, class, session, turn, endpoint, outcome, http_status, scheduled_ns,
+    connect_ns, send_ns, header_ns, first_chunk_ns, first_token_ns, first_output_ns, last_token_ns, end_ns, input_tokens,
+    output_tokens, cached_tokens, requested_input, requested_output, chunks, itl_max_ns, count_source, finish_reason, error)
+VALUES
+    (1, 0, 900, 1, 1, 2, 77, 3, 4, 0, 200, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 1, 'stop', NULL),
+    (1, 0, 901, 1, 0, 0, NULL, 0, 0, 1, 503, 5, NULL, 7, 8, NULL, NULL, NULL, NULL, 13, NULL, NULL, NULL, 17, 18, 0, NULL, 0,
+        NULL, 'busy'),
+    (1, 1, 902, 1, 2, 0, NULL, 0, 0, 10, 200, 5, NULL, 7, 8, 9, NULL, NULL, NULL, 13, NULL, NULL, NULL, 17, 18, 0, NULL, 0,
+        NULL, NULL),
+    (1, 1, 903, 1, 1, 0, NULL, 0, 0, 2, NULL, 5, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 13, NULL, NULL, NULL, 17, 18, 0,
+        NULL, 0, NULL, 'refused'),
+    (1, 1, 904, 1, 1, 0, NULL, 0, 0, 0, NULL, 5, NULL, 7, 8, NULL, 10, 11, 12, 13, NULL, 15, NULL, 17, 18, 2, 3, 1, 'eos', NULL),
+    (1, 1, 905, 1, 1, 0, NULL, 0, 1, 7, 200, 5, NULL, 7, NULL, 10, 10, NULL, 12, 13, NULL, 15, NULL, 17, 18, 2, 3, 1,
+        'content_filter', ''),
+    (1, 1, 906, 1, 1, 0, NULL, 0, 1, 0, 200, 5, NULL, 7, 8, 10, 10, 10, 12, 13, NULL, 15, NULL, 17, 18, 2, 3, 1, 'tool_calls',
+        NULL);
+";
+
+#[tokio::test]
+async fn requests_of_version_2_keep_their_meaning() {
+    let files = Files::new();
+    let path = files.database("old.db", &[VERSION_2, UNUSUAL].concat()).await;
+    let columns = "run, rank, request, level, phase, class, session, turn, endpoint, outcome, http_status, scheduled_ns, \
+                   connect_ns, send_ns, header_ns, first_chunk_ns, first_token_ns, first_output_ns, last_token_ns, end_ns, \
+                   input_tokens, output_tokens, cached_tokens, requested_input, requested_output, chunks, itl_max_ns, \
+                   count_source, finish_reason, error";
+    let stored = format!("SELECT {columns} FROM request ORDER BY level, rank, request");
+    let viewed = "SELECT * FROM requests ORDER BY level, rank, request_id";
+    let before = (query(&path, &stored).await, query(&path, viewed).await);
+    assert!(before.0.len() > 7 && before.1.len() > 4, "{before:?}");
+    let db = ResultsDb::open(&path).await.expect("a writer");
+    assert_eq!((query(&path, &stored).await, query(&path, viewed).await), before);
+    let run = db.runs().await.expect("runs")[0].key;
+    let read = db.requests(run, 1).await.expect("requests");
+    let known = |number: i64| read.iter().find(|one| one.request == number).expect("a request");
+    assert_eq!((known(904).http_status, known(904).header_ns), (None, Some(8)));
+    assert_eq!(known(901).error.as_deref(), Some("busy"));
+    assert!(
+        read.iter()
+            .all(|one| one.first_token_lag_ns.is_none() && !one.first_token_uncertain)
+    );
+}
+
 /// Guards the migrations against a change after their release.
 #[tokio::test]
 async fn the_versions_are_what_was_released() {

@@ -6,7 +6,7 @@ use gipfel_model::{
 use gipfel_results_db::{DbError, RequestPosition, ResultsDb, ScrapePosition};
 use proptest::prelude::*;
 
-use crate::common::{Files, config, full_scrape, level, query, request, scrape, step};
+use crate::common::{Files, LEVEL_ROWS, config, full_scrape, level, query, request, scattered, scrape, step};
 
 #[tokio::test]
 async fn a_run_is_read_as_it_was_written() {
@@ -207,6 +207,25 @@ async fn an_append_is_whole_or_nothing() {
 }
 
 #[tokio::test]
+async fn a_request_takes_less_than_a_hundred_bytes() {
+    let files = Files::new();
+    let path = files.path("run.db");
+    let db = ResultsDb::create(&path).await.expect("a database");
+    let run = db.upsert_run(&config("run-a")).await.expect("a run");
+    let mut rows: Vec<_> = (LEVEL_ROWS - 10_000..LEVEL_ROWS + 10_000)
+        .map(scattered)
+        .collect();
+    // They come as they end.
+    rows.sort_by_key(|row| row.scheduled_ns + row.end_ns);
+    for rows in rows.chunks(500) {
+        db.append(run, rows, &[]).await.expect("rows");
+    }
+    db.close().await.expect("a closed database");
+    let bytes = std::fs::metadata(&path).expect("a file").len() / rows.len() as u64;
+    assert!(bytes < 100, "{bytes} bytes a request");
+}
+
+#[tokio::test]
 async fn gaps_are_kept_for_each_rank() {
     let files = Files::new();
     let db = ResultsDb::create(files.path("run.db")).await.expect("a database");
@@ -250,33 +269,52 @@ async fn the_lookup_tables_hold_the_codes() {
 }
 
 fn any_request() -> impl Strategy<Value = RequestRecord> {
-    let times = (any::<i64>(), any::<[Option<i64>; 9]>());
+    // Any time that a run can have; some of those of a request are equal.
+    let point = || -(1_i64 << 60)..1 << 60;
+    let times = (
+        point(),
+        prop::array::uniform10(prop::option::of(point())),
+        any::<[bool; 4]>(),
+    );
     let counts = (any::<[u32; 6]>(), any::<[Option<u32>; 3]>(), any::<Option<u16>>());
     let names = (
         0..Phase::ALL.len(),
         0..Outcome::ALL.len(),
         0..CountSource::ALL.len(),
     );
-    let texts = (any::<Option<String>>(), any::<Option<String>>(), any::<i64>());
-    (times, counts, names, texts).prop_map(|((at, times), (counts, tokens, http_status), names, texts)| {
-        RequestRecord {
+    let finish_reason = prop_oneof![
+        any::<Option<String>>(),
+        prop::sample::select(vec![
+            None,
+            Some("stop"),
+            Some("length"),
+            Some("tool_calls"),
+            Some("content_filter")
+        ])
+        .prop_map(|reason| reason.map(str::to_owned)),
+    ];
+    let texts = (finish_reason, any::<Option<String>>(), point());
+    (times, counts, names, texts).prop_map(
+        |((at, times, flags), (counts, tokens, http_status), names, texts)| RequestRecord {
             rank: counts[0],
             request: 0,
             level: 3,
             phase: Phase::ALL[names.0],
-            class: counts[1],
+            class: if flags[0] { 0 } else { counts[1] },
             session: times[8],
             turn: counts[2],
             endpoint: counts[3],
             outcome: Outcome::ALL[names.1],
-            http_status,
+            http_status: if flags[0] { Some(200) } else { http_status },
             scheduled_ns: at,
             connect_ns: times[0],
             send_ns: times[1],
             header_ns: times[2],
-            first_chunk_ns: times[3],
+            first_chunk_ns: if flags[1] { times[4] } else { times[3] },
             first_token_ns: times[4],
-            first_output_ns: times[5],
+            first_token_lag_ns: times[9],
+            first_token_uncertain: flags[3],
+            first_output_ns: if flags[2] { times[4] } else { times[5] },
             last_token_ns: times[6],
             end_ns: texts.2,
             input_tokens: tokens[0],
@@ -289,8 +327,8 @@ fn any_request() -> impl Strategy<Value = RequestRecord> {
             count_source: CountSource::ALL[names.2],
             finish_reason: texts.0,
             error: texts.1,
-        }
-    })
+        },
+    )
 }
 
 proptest! {

@@ -291,3 +291,30 @@ proptest! {
         );
     }
 }
+
+#[test]
+fn what_only_looks_like_the_event_before_it() {
+    let token = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let two_lines = "data: {\"choices\":[{\"delta\":\ndata: {\"content\":\"a\"}}]}\n\n";
+    let end = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let check = |middle: &str, expected: &str| check(&[token, token, middle, end].concat(), expected);
+    check(token, "ok stop, 3 chunks, tokens -/-/-");
+    check(
+        &[two_lines, two_lines].concat(),
+        "ok stop, 4 chunks, tokens -/-/-",
+    );
+    check(
+        &token.replace("\n\n", "\r\n\r\n"),
+        "ok stop, 3 chunks, tokens -/-/-",
+    );
+    check(
+        &token.replace("\n\n", "\ndata:\n\n"),
+        "ok stop, 3 chunks, tokens -/-/-",
+    );
+    check(&token.replace("\"a\"", "\"\""), "ok stop, 2 chunks, tokens -/-/-");
+    check(
+        &token.replace("\"a\"", "\"a\nb\""),
+        "parse_error -, 2 chunks, tokens -/-/-: an event of the stream is no JSON: \
+         EOF while parsing a string at line 1 column 34: {\"choices\":[{\"delta\":{\"content\":\"a",
+    );
+}

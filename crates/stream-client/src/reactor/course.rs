@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::answer::{Answer, End};
 use crate::exchange::{Ending, Exchange, Limits, NOT_YET, Watch};
 use crate::form::AnswerForm;
-use crate::reactor::{GapSink, socket};
+use crate::reactor::{GapSink, Outgoing, socket};
 use crate::refusal::{MAX_REFUSAL_BYTES, Refusal};
 use crate::response::{AtClose, Part, ResponseReader};
 
@@ -85,16 +85,13 @@ pub(super) enum Turn {
 }
 
 impl<G: GapSink> Course<G> {
-    pub(super) fn new(
-        key: u64,
-        path: usize,
-        body: Bytes,
-        limits: Limits,
-        watch: Rc<Watch>,
-        form: AnswerForm,
-        gaps: G,
-        now_ns: i64,
-    ) -> Self {
+    pub(super) fn new(outgoing: Outgoing, path: usize, form: AnswerForm, gaps: G, now_ns: i64) -> Self {
+        let Outgoing {
+            key,
+            body,
+            limits,
+            watch,
+        } = outgoing;
         Self {
             key,
             path,
@@ -146,10 +143,9 @@ impl<G: GapSink> Course<G> {
         self.last_ns = at_ns;
         let had_token = self.watch.first_token_ns.get() != NOT_YET;
         let over = self.take_parts(&mut bytes, at_ns);
-        if !had_token && self.watch.first_token_ns.get() != NOT_YET {
-            self.watch.first_token_read_ns.set(read_ns);
-            let more = self.watch.chunks.get() > 1 || self.answer.finish_reason().is_some();
-            self.watch.first_token_coalesced.set(more);
+        if !had_token {
+            self.watch
+                .note_first_token(read_ns, self.answer.finish_reason().is_some());
         }
         match over {
             None => Turn::Goes,

@@ -8,7 +8,7 @@
 mod course;
 mod server;
 mod slots;
-pub(crate) mod socket;
+mod socket;
 
 use std::fmt;
 use std::io;
@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, epoll, poll};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
@@ -26,13 +26,13 @@ use crate::clock::Clock;
 use crate::dial::out_of_sockets;
 use crate::errors::ClientError;
 use crate::exchange::{Ending, Exchange, Limits, Watch};
+use crate::received::{KernelClock, StampRoom, receive};
 use crate::response::ResponseReader;
 use crate::run::chain;
 use crate::target::Target;
 use course::{Afterwards, Course, Skipped, Turn, skip};
 use server::{Dial, Server};
 use slots::{SlotKey, Slots};
-use socket::{KernelClock, StampRoom};
 
 /// What one read takes at most.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -55,6 +55,19 @@ const NEVER: i64 = i64::MAX;
 pub trait GapSink {
     /// A chunk came so many nanoseconds after the one before.
     fn record(&mut self, gap_ns: i64);
+}
+
+/// A request for a reactor to send.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Names the exchange.
+    pub key: u64,
+    /// The request's body.
+    pub body: Bytes,
+    /// When it is given up.
+    pub limits: Limits,
+    /// Where its clock points appear.
+    pub watch: Rc<Watch>,
 }
 
 /// The connections of a reactor.
@@ -179,30 +192,17 @@ impl<G: GapSink> Reactor<G> {
         told
     }
 
-    /// Sends `body` to `path` of a server and reads the answer in the turns that follow; `key` names the exchange.
+    /// Sends a request to `path` of a server and reads the answer in the turns that follow.
     ///
-    /// It leaves at once if a connection is free. Its clock points appear in `watch` while it runs.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each of them belongs to the request alone"
-    )]
-    pub fn start(
-        &mut self,
-        server: usize,
-        path: &str,
-        key: u64,
-        body: Bytes,
-        limits: Limits,
-        watch: Rc<Watch>,
-        gaps: G,
-    ) {
+    /// It leaves at once if a connection is free. Its clock points appear in its watch while it runs.
+    pub fn start(&mut self, server: usize, path: &str, outgoing: Outgoing, gaps: G) {
         let now_ns = self.clock.now_ns();
         let to = &mut self.servers[server];
         let head = to.head_of(path);
-        let course = Course::new(key, head, body, limits, watch, to.form, gaps, now_ns);
+        let course = Course::new(outgoing, head, to.form, gaps, now_ns);
         let (due_ns, ending) = course.due();
         if due_ns <= now_ns {
-            self.over.push((key, course.timed_out(ending, now_ns)));
+            self.over.push((course.key, course.timed_out(ending, now_ns)));
             return;
         }
         match self.take_idle(server) {
@@ -263,13 +263,17 @@ impl<G: GapSink> Reactor<G> {
         }
         let now_ns = self.clock.now_ns();
         let wait_ns = until_ns - now_ns;
-        let wait = timespec(if wait_ns > SHORT_NS { wait_ns } else { 0 });
+        if wait_ns > SHORT_NS {
+            // Not by epoll itself, whose timeouts are milliseconds before Linux 5.11.
+            let mut epoll = [PollFd::new(&self.epoll, PollFlags::IN)];
+            let _ = poll(&mut epoll, Some(&timespec(wait_ns)));
+        }
         self.events.clear();
         self.seen = 0;
         match epoll::wait(
             &self.epoll,
             rustix::buffer::spare_capacity(&mut self.events),
-            Some(&wait),
+            Some(&timespec(0)),
         ) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -309,7 +313,7 @@ impl<G: GapSink> Reactor<G> {
             let Some(connection) = self.connections.get(key) else {
                 return self.looked_ns;
             };
-            let received = socket::receive(&connection.socket, &mut self.buffer, &mut self.stamp_room);
+            let received = receive(&connection.socket, &mut self.buffer, &mut self.stamp_room);
             let read_ns = self.clock.now_ns();
             match received {
                 Ok((0, _)) => {

@@ -11,7 +11,7 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
             match reader.next(&mut piece) {
                 Ok(Some(Part::Head(status, content_type))) => {
                     let content_type = content_type.map(|text| String::from_utf8_lossy(&text).into_owned());
-                    said += &format!("{status} {}", content_type.unwrap_or("-".to_owned()));
+                    said = format!("{status} {}", content_type.unwrap_or("-".to_owned()));
                 }
                 Ok(Some(Part::Piece(bytes))) => {
                     assert!(!bytes.is_empty());

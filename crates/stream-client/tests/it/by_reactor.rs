@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use gipfel_stream_client::{ClientOptions, Clock, Exchange, GapSink, Limits, Reactor, Target, Watch};
+use gipfel_stream_client::{
+    ClientOptions, Clock, Exchange, GapSink, Limits, Outgoing, Reactor, Target, Watch,
+};
 
 use crate::{BODY, BY_REACTOR, PATH};
 
@@ -64,10 +66,13 @@ pub(crate) async fn stream(
 ) -> Exchange {
     let key = driven.borrow().next_key;
     driven.borrow_mut().next_key += 1;
-    driven
-        .borrow_mut()
-        .reactor
-        .start(0, PATH, key, BODY.into(), limits, watch, Gaps(gaps));
+    let outgoing = Outgoing {
+        key,
+        body: BODY.into(),
+        limits,
+        watch,
+    };
+    driven.borrow_mut().reactor.start(0, PATH, outgoing, Gaps(gaps));
     let running = Running { driven, key };
     loop {
         {

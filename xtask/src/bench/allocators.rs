@@ -1,42 +1,19 @@
-//! `cargo xtask bench`: one build against another in the same run, as ratios.
+//! `cargo xtask bench allocators`: the static load generator with either allocator.
 
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread,
-    time::Duration,
 };
 
 use anyhow::{Context, ensure};
-use clap::Subcommand;
 
+use super::process::{self, Usage};
 use crate::{
     bundle,
-    e2e::{Simulator, World, number},
+    e2e::{Simulator, World, number, pause},
     shell,
 };
-
-/// What is compared.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Comparison {
-    /// The static load generator with musl's own allocator and with the one that it is delivered with.
-    Allocators {
-        /// How often each is measured, in turn.
-        #[arg(long, default_value_t = 3)]
-        rounds: u32,
-        /// Offered, in requests per second.
-        #[arg(long, default_value_t = 400)]
-        rate: u32,
-    },
-}
-
-/// Compares.
-pub(crate) fn run(comparison: &Comparison) -> anyhow::Result<()> {
-    match comparison {
-        Comparison::Allocators { rounds, rate } => allocators(*rounds, *rate),
-    }
-}
 
 /// A server that is never the limit: a step of five milliseconds for any number of requests.
 const PROFILE: &str = "[[server]]
@@ -83,7 +60,7 @@ struct Cost {
     memory: f64,
 }
 
-fn allocators(rounds: u32, rate: u32) -> anyhow::Result<()> {
+pub(super) fn run(rounds: u32, rate: u32) -> anyhow::Result<()> {
     let world = World::new("allocators")?;
     let chosen = bundle::with_allocator(bundle::Allocator::Chosen)?;
     let system = bundle::with_allocator(bundle::Allocator::System)?;
@@ -152,16 +129,11 @@ fn measure(world: &World, program: &Path, rate: u32) -> anyhow::Result<Cost> {
     })
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the pause between two looks at a process"
-)]
 /// Runs a process to its end and returns its CPU time in seconds and its largest memory in mebibytes, as they were last seen.
 fn watch(command: &mut Command) -> anyhow::Result<(f64, f64)> {
     let mut child = command
         .spawn()
         .with_context(|| format!("failed to start {}", shell::describe(command)))?;
-    let process = PathBuf::from(format!("/proc/{}", child.id()));
     let mut seen = (0.0, 0.0);
     loop {
         if let Some(status) = child.try_wait()? {
@@ -172,27 +144,9 @@ fn watch(command: &mut Command) -> anyhow::Result<(f64, f64)> {
             );
             return Ok(seen);
         }
-        if let (Some(cpu), Some(memory)) = (cpu_seconds(&process), memory(&process)) {
-            seen = (cpu, memory);
+        if let Some(Usage { cpu_s, most_mib, .. }) = process::usage(child.id()) {
+            seen = (cpu_s, most_mib);
         }
-        thread::sleep(Duration::from_millis(20));
+        pause(process::LOOK);
     }
-}
-
-fn cpu_seconds(process: &Path) -> Option<f64> {
-    let text = fs::read_to_string(process.join("stat")).ok()?;
-    // After the name in parentheses, which may hold anything, user and system time are the 12th and 13th field, in
-    // hundredths of a second.
-    let (_, rest) = text.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace().skip(11);
-    let user: f64 = fields.next()?.parse().ok()?;
-    let system: f64 = fields.next()?.parse().ok()?;
-    Some((user + system) / 100.0)
-}
-
-fn memory(process: &Path) -> Option<f64> {
-    let text = fs::read_to_string(process.join("status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: f64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kibibytes / 1024.0)
 }
