@@ -96,7 +96,7 @@ impl State {
         } else if self.status.is_none() {
             self.status = line
                 .get(9..12)
-                .and_then(|status| number(status))
+                .and_then(number)
                 .and_then(|status| status.try_into().ok());
         }
     }

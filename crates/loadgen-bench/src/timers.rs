@@ -69,8 +69,12 @@ mod tests {
     fn entries_leave_in_the_order_of_their_times() {
         let check = |first: &[u64], further: &[u64], now_ns, expected: &[u64], next| {
             let mut timers = Timers::with_capacity(1);
-            first.iter().for_each(|at_ns| timers.push_first(*at_ns, ()));
-            further.iter().for_each(|at_ns| timers.push_further(*at_ns, ()));
+            for at_ns in first {
+                timers.push_first(*at_ns, ());
+            }
+            for at_ns in further {
+                timers.push_further(*at_ns, ());
+            }
             let popped: Vec<u64> = std::iter::from_fn(|| timers.pop(now_ns).map(|due| due.at_ns)).collect();
             assert_eq!(popped, expected);
             assert_eq!(timers.next_ns(), next);

@@ -103,14 +103,14 @@ impl Session<'_> {
         loop {
             tokio::select! {
                 report = self.crew.report() => {
-                    self.take(report).await?;
+                    self.take(report)?;
                 }
                 _ = ticker.tick() => {
                     self.look().await?;
-                    if self.advance(search, sequence).await? {
+                    if self.advance(search, sequence)? {
                         return Ok(());
                     }
-                    self.complete_due(sequence, self.clock.now_ns(), search).await?;
+                    self.complete_due(sequence, self.clock.now_ns(), search)?;
                     self.tell_written(sequence);
                     let current = sequence.current(self.clock.now_ns());
                     self.open_level.set(current.map(|attempt| attempt.record.level));
@@ -126,11 +126,7 @@ impl Session<'_> {
     }
 
     /// Tells the search what was observed and does what it says; whether it is done.
-    async fn advance(
-        &mut self,
-        search: &mut dyn Strategy,
-        sequence: &mut Sequence,
-    ) -> Result<bool, StopReason> {
+    fn advance(&mut self, search: &mut dyn Strategy, sequence: &mut Sequence) -> Result<bool, StopReason> {
         let (counts, e2e_ns) = self.ledger.take_new();
         let in_flight = self.ledger.in_flight();
         let now_ns = self.clock.now_ns();
@@ -148,14 +144,14 @@ impl Session<'_> {
             e2e_ns: &e2e_ns,
         });
         for directive in directives {
-            if self.obey(directive, sequence).await? {
+            if self.obey(directive, sequence)? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    async fn obey(&mut self, directive: Directive, sequence: &mut Sequence) -> Result<bool, StopReason> {
+    fn obey(&mut self, directive: Directive, sequence: &mut Sequence) -> Result<bool, StopReason> {
         match directive {
             Directive::Begin { level, stage, rate } => {
                 sequence.begun.insert(level, (rate, stage));
@@ -170,8 +166,7 @@ impl Session<'_> {
                 if let Some((rate, stage)) = sequence.begun.remove(&level) {
                     let attempt = self.attempt(level, rate, stage, Numbering::Many, from_ns);
                     // Not flushed: the load may not wait for the disk. The writer keeps the order of what it is given.
-                    self.write(WriterMessage::Level(Box::new(attempt.record.clone())))
-                        .await?;
+                    self.write(WriterMessage::Level(Box::new(attempt.record.clone())))?;
                     sequence.open.insert(level, attempt);
                 }
                 if let Some(attempt) = sequence.open.get_mut(&level) {
@@ -201,7 +196,7 @@ impl Session<'_> {
     }
 
     /// Completes the closed levels whose load has ended by `now_ns`.
-    async fn complete_due(
+    fn complete_due(
         &mut self,
         sequence: &mut Sequence,
         now_ns: i64,
@@ -211,12 +206,12 @@ impl Session<'_> {
         let over = |one: &mut (Attempt, Evidence)| one.0.appended_to_ns <= reported_ns;
         let over: Vec<_> = sequence.closing.extract_if(.., over).collect();
         for (attempt, evidence) in over {
-            let record = self.complete_level(attempt, evidence, now_ns).await?;
+            let record = self.complete_level(attempt, evidence, now_ns)?;
             if !record.validity.is_valid() {
                 search.invalidate(record.level);
             }
             let (done, committed) = oneshot::channel();
-            self.write(WriterMessage::Flush(done)).await?;
+            self.write(WriterMessage::Flush(done))?;
             self.crew.order(&Order::Close(record.level))?;
             let summary = self.summary(&record);
             sequence.written.push((committed, summary));
@@ -225,7 +220,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn complete_level(
+    fn complete_level(
         &mut self,
         mut attempt: Attempt,
         evidence: Evidence,
@@ -237,7 +232,7 @@ impl Session<'_> {
         let stage = record.stage;
         let verdict = record.verdict.as_ref().map(ToString::to_string);
         tracing::info!(rate = %record.rate, level = record.level, %stage, verdict, "level is over");
-        self.write(WriterMessage::Level(Box::new(record.clone()))).await?;
+        self.write(WriterMessage::Level(Box::new(record.clone())))?;
         Ok(record)
     }
 
@@ -257,18 +252,18 @@ impl Session<'_> {
         search: &mut dyn Strategy,
     ) -> Result<(), StopReason> {
         for (attempt, evidence) in std::mem::take(&mut sequence.closing) {
-            let record = self.complete_level(attempt, evidence, cut_ns).await?;
+            let record = self.complete_level(attempt, evidence, cut_ns)?;
             if !record.validity.is_valid() {
                 search.invalidate(record.level);
             }
             let summary = self.summary(&record);
             let (done, committed) = oneshot::channel();
-            self.write(WriterMessage::Flush(done)).await?;
+            self.write(WriterMessage::Flush(done))?;
             sequence.written.push((committed, summary));
             sequence.complete.push(record);
         }
         for (_, attempt) in std::mem::take(&mut sequence.open) {
-            self.break_off(attempt).await?;
+            self.break_off(attempt)?;
         }
         self.flush().await?;
         self.tell_written(sequence);
@@ -289,7 +284,7 @@ impl Session<'_> {
                 evidence: None,
                 ..record.clone()
             };
-            self.write(WriterMessage::Level(Box::new(broken))).await?;
+            self.write(WriterMessage::Level(Box::new(broken)))?;
         }
         self.flush().await
     }

@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use gipfel_model::{
-    Attainment, ClientHealth, Decided, Evidence, LatencyMetric, Phase, Second, Slo, Validity, ValidityFault,
-    Verdict,
+    Attainment, ClientHealth, Decided, Evidence, LatencyMetric, Little, Phase, ReaderLag, Second, Slo,
+    Validity, ValidityFault, Verdict,
 };
 use gipfel_peak_search::{attainment, certain_reject, judge};
-use gipfel_statistics::{OrderStatistic, Sample};
 
-use crate::messages::{LevelNews, Source, Tally, ThreadTime};
+use crate::{
+    messages::{InFlightCount, LevelNews, ProcessLook, Source, Tally, ThreadTime},
+    spread::Spread,
+};
 
 /// Share of the scheduled requests that the client must have sent.
 const DELIVERY_LIMIT: f64 = 0.995;
@@ -23,8 +25,16 @@ const CLOCK_STEP_LIMIT_NS: i64 = 10_000_000;
 const RUN_QUEUE_LIMIT: f64 = 0.2;
 /// A level is cut short only when its interval lies so many times above what an objective allows.
 const HOPELESS: f64 = 1.5;
-/// Shares of a thread's time are not told of less than this.
-const MIN_THREAD_SPAN_NS: i64 = 500_000_000;
+/// Shares of time are not told of less than this.
+const MIN_SPAN_NS: i64 = 500_000_000;
+/// So many first tokens may have an uncertain stamp while the reader lags.
+const UNCERTAIN_LIMIT: f64 = 0.01;
+/// By so much the requests in flight may differ from Little's law, but for what follows.
+const LITTLE_LIMIT: f64 = 0.02;
+/// What is counted at the window's ends may be so old: two looks and two reports.
+const LITTLE_EDGES_NS: f64 = 400e6;
+/// So many standard errors of the looks at the requests in flight are chance.
+const LITTLE_ERRORS: f64 = 3.0;
 
 /// The times of a level, after the process's anchor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,18 +83,92 @@ pub(crate) struct Board {
     total: Tally,
     /// The seconds of warm-up and measured window.
     pub(crate) seconds: Vec<Second>,
-    pub(crate) ttfts: Sample,
-    delays: Sample,
+    pub(crate) ttfts: Spread,
+    delays: Spread,
     /// Those of the warm-up, for a level that has no measured window.
-    warmup_delays: Sample,
+    warmup_delays: Spread,
     /// E2E latencies of all requests of the level that ended well.
-    e2e: Sample,
-    /// Looks at the number of requests in flight during the measured window, and their sum.
-    looks: (u64, u64),
+    e2e: Spread,
+    lags: Spread,
+    looks: Looks,
+    /// The longest time that the disk took while the level was open.
+    commit_ns: i64,
     /// The first and the last look at each sending thread within the measured window.
     threads: BTreeMap<(Source, usize), (ThreadTime, ThreadTime)>,
     /// Ranks that were lost while the level was open.
     pub(crate) lost_ranks: Vec<u32>,
+}
+
+/// What was seen of this process within the measured window.
+#[derive(Debug, Default)]
+struct Looks {
+    count: u64,
+    /// The sum of the requests in flight.
+    in_flight: u64,
+    /// The first and the last look, with the ages of the requests in flight.
+    ends: Option<((i64, ProcessLook), (i64, ProcessLook))>,
+    /// The first and the last look at the machine's own oscillator: when, and how far it was from the monotonic clock.
+    raw: Option<((i64, i64), (i64, i64))>,
+    /// The first distance of the wall clock to the monotonic one, and the largest deviation from it.
+    wall: Option<(i64, i64)>,
+    open_files: Option<u64>,
+}
+
+impl Looks {
+    fn add(&mut self, in_flight: &InFlightCount, process: &ProcessLook) {
+        self.count += 1;
+        self.in_flight += in_flight.all;
+        let look = (in_flight.age_ns, *process);
+        self.ends.get_or_insert((look, look)).1 = look;
+        if let Some(offset_ns) = process.raw_offset_ns {
+            let look = (process.at_ns, offset_ns);
+            self.raw.get_or_insert((look, look)).1 = look;
+        }
+        if let Some(offset_ns) = process.wall_offset_ns {
+            let (first_ns, step_ns) = self.wall.get_or_insert((offset_ns, 0));
+            *step_ns = larger(*step_ns, offset_ns - *first_ns);
+        }
+        self.open_files = self.open_files.max(process.open_files);
+    }
+
+    /// From the first look to the last, unless that is too short to tell of.
+    fn span_ns(&self) -> Option<f64> {
+        let ((_, first), (_, last)) = self.ends?;
+        let span_ns = last.at_ns - first.at_ns;
+        (span_ns >= MIN_SPAN_NS).then_some(span_ns as f64)
+    }
+
+    /// The cores that the process used.
+    fn cores(&self) -> Option<f64> {
+        let ((_, first), (_, last)) = self.ends?;
+        Some((last.run_ns? - first.run_ns?) as f64 / self.span_ns()?)
+    }
+
+    fn slew_ppm(&self) -> Option<f64> {
+        let ((from_ns, before), (to_ns, after)) = self.raw?;
+        let span_ns = to_ns - from_ns;
+        (span_ns >= MIN_SPAN_NS).then(|| (before - after) as f64 / span_ns as f64 * 1e6)
+    }
+
+    /// Holds the mean of the looks against the time that the requests have spent in flight: those that ended, by
+    /// `ended_ns`, and at both ends those that had not.
+    fn little(&self, ended_ns: i64) -> Option<Little> {
+        let ((first_age_ns, _), (last_age_ns, _)) = self.ends?;
+        let span_ns = self.span_ns()?;
+        let in_flight = self.in_flight as f64 / self.count as f64;
+        let expected = (ended_ns + last_age_ns - first_age_ns) as f64 / span_ns;
+        let chance = LITTLE_ERRORS / (self.count as f64 * expected.max(1.0)).sqrt();
+        (in_flight > 0.0 || expected > 0.0).then_some(Little {
+            in_flight,
+            expected,
+            allowed: LITTLE_LIMIT + LITTLE_EDGES_NS / span_ns + chance,
+        })
+    }
+}
+
+/// The one that is farther from zero.
+fn larger(one: i64, other: i64) -> i64 {
+    if other.abs() > one.abs() { other } else { one }
 }
 
 impl Board {
@@ -97,11 +181,13 @@ impl Board {
             has_window: false,
             total: Tally::default(),
             seconds: Vec::new(),
-            ttfts: Sample::new(),
-            delays: Sample::new(),
-            warmup_delays: Sample::new(),
-            e2e: Sample::new(),
-            looks: (0, 0),
+            ttfts: Spread::new(),
+            delays: Spread::new(),
+            warmup_delays: Spread::new(),
+            e2e: Spread::new(),
+            lags: Spread::new(),
+            looks: Looks::default(),
+            commit_ns: 0,
             threads: BTreeMap::new(),
             lost_ranks: Vec::new(),
         }
@@ -112,7 +198,7 @@ impl Board {
         if phase == Phase::Measured && !self.has_window {
             self.has_window = true;
             self.watched = span;
-            self.looks = (0, 0);
+            self.looks = Looks::default();
             self.threads.clear();
         } else if phase == Phase::Measured || !self.has_window {
             let (from, to) = self.watched;
@@ -132,18 +218,21 @@ impl Board {
         }
         for ttft in &news.ttfts_ns {
             match *ttft {
-                Some(nanos) => self.ttfts.push_finite(nanos),
+                Some(nanos) => self.ttfts.push(nanos),
                 None => self.ttfts.push_infinite(),
             }
         }
         for delay in &news.delays_ns {
-            self.delays.push_finite(*delay);
+            self.delays.push(*delay);
         }
         for delay in &news.warmup_delays_ns {
-            self.warmup_delays.push_finite(*delay);
+            self.warmup_delays.push(*delay);
         }
         for e2e in &news.e2e_ns {
-            self.e2e.push_finite(*e2e);
+            self.e2e.push(*e2e);
+        }
+        for lag in &news.lags_ns {
+            self.lags.push(*lag);
         }
     }
 
@@ -155,10 +244,11 @@ impl Board {
         }
     }
 
-    /// Takes a look at the number of requests in flight; only those within the measured window count.
-    pub(crate) fn look_in_flight(&mut self, in_flight: u64, now_ns: i64) {
-        if self.is_watched_at(now_ns) {
-            self.looks = (self.looks.0 + 1, self.looks.1 + in_flight);
+    /// Takes a look at the requests in flight and at this process; of most only what is within the measured window counts.
+    pub(crate) fn look(&mut self, in_flight: &InFlightCount, process: &ProcessLook) {
+        self.commit_ns = self.commit_ns.max(process.commit_ns);
+        if self.is_watched_at(process.at_ns) {
+            self.looks.add(in_flight, process);
         }
     }
 
@@ -168,8 +258,8 @@ impl Board {
 
     /// The mean number of requests in flight over the measured window.
     pub(crate) fn mean_in_flight(&self) -> Option<f64> {
-        let (looks, sum) = self.looks;
-        (looks > 0).then(|| sum as f64 / looks as f64)
+        let Looks { count, in_flight, .. } = self.looks;
+        (count > 0).then(|| in_flight as f64 / count as f64)
     }
 
     /// The sum of the workers' tallies.
@@ -178,13 +268,12 @@ impl Board {
     }
 
     /// The median E2E latency so far, of the requests that ended well.
-    pub(crate) fn e2e_p50_ns(&mut self) -> Option<i64> {
-        let rank = self.e2e.len().div_ceil(2);
-        self.e2e.at_rank(rank).and_then(OrderStatistic::finite)
+    pub(crate) fn e2e_p50_ns(&self) -> Option<i64> {
+        self.e2e.at_rank(self.e2e.len().div_ceil(2))
     }
 
     /// What the estimate of the peak takes from the level, of whose seconds the first `settle_s` do not count.
-    pub(crate) fn evidence(&mut self, settle_s: u32, stands_for_s: u32) -> Evidence {
+    pub(crate) fn evidence(&self, settle_s: u32, stands_for_s: u32) -> Evidence {
         let mut seconds = self.seconds.clone();
         let length = settle_s.saturating_add(stands_for_s) as usize;
         seconds.resize(length, Second::default());
@@ -240,17 +329,15 @@ impl Board {
     }
 
     /// Judges the client: `due` measured arrivals should have been sent, the wall clock stepped by `step_ns`.
-    pub(crate) fn validity(&mut self, attainments: &[Attainment], due: u64, step_ns: i64) -> Validity {
-        let at = |delays: &mut Sample, rank: usize| match delays.at_rank(rank) {
-            Some(OrderStatistic::Finite(nanos)) => nanos,
-            _ => 0,
-        };
+    pub(crate) fn validity(&self, attainments: &[Attainment], due: u64, step_ns: i64) -> Validity {
         let delays = if self.has_window {
-            &mut self.delays
+            &self.delays
         } else {
-            &mut self.warmup_delays
+            &self.warmup_delays
         };
+        let at = |rank| delays.at_rank(rank).unwrap_or(0);
         let n = delays.len();
+        let step_ns = larger(step_ns, self.looks.wall.map_or(0, |(_, step_ns)| step_ns));
         let percent = |numerator: usize| (n * numerator).div_ceil(100);
         // A step of a ramp has few requests, and is a look for a quarter of violations: one late request spoils none.
         let judged = if self.has_window {
@@ -258,13 +345,13 @@ impl Board {
         } else {
             n - (n / 20).max(1).min(n)
         };
-        let late_ns = at(delays, judged);
+        let late_ns = at(judged);
         let mut validity = Validity {
-            schedule_delay_p50_ns: at(delays, percent(50)),
-            schedule_delay_p99_ns: at(delays, percent(99)),
-            schedule_delay_max_ns: at(delays, n),
+            schedule_delay_p50_ns: at(percent(50)),
+            schedule_delay_p99_ns: at(percent(99)),
+            schedule_delay_max_ns: at(n),
             faults: Vec::new(),
-            client: self.client(),
+            client: self.client(step_ns),
         };
         validity.faults = self.faults(&validity, late_ns, due, step_ns);
         validity
@@ -280,6 +367,7 @@ impl Board {
             let (p99_ms, limit_ms) = (validity.schedule_delay_p99_ns as f64 / 1e6, limit_ns as f64 / 1e6);
             faults.push(ValidityFault::ScheduleDelay { p99_ms, limit_ms });
         }
+        faults.extend(read_late(&validity.client, limit_ns));
         let share = match due {
             0 => 1.0,
             due => self.total.measured_dispatched as f64 / due as f64,
@@ -308,19 +396,38 @@ impl Board {
         faults
     }
 
-    fn client(&self) -> ClientHealth {
+    fn client(&self, step_ns: i64) -> ClientHealth {
         let worst = |field: fn(&ThreadTime) -> u64| {
             let shares = self.threads.values().filter_map(|(first, last)| {
                 let span_ns = last.at_ns - first.at_ns;
                 let used_ns = field(last).saturating_sub(field(first));
-                (span_ns >= MIN_THREAD_SPAN_NS).then(|| used_ns as f64 / span_ns as f64)
+                (span_ns >= MIN_SPAN_NS).then(|| used_ns as f64 / span_ns as f64)
             });
             shares.max_by(f64::total_cmp)
         };
         ClientHealth {
             busiest_thread: worst(|time| time.run_ns),
             run_queue: worst(|time| time.wait_ns),
+            process: self.looks.cores(),
+            reader_lag: self.reader_lag(),
+            uncertain_stamps: (self.total.first_tokens > 0)
+                .then(|| self.total.uncertain_stamps as f64 / self.total.first_tokens as f64),
+            open_files: self.looks.open_files,
+            dialled: Some(self.total.dialled),
+            little: self.looks.little(self.total.time_in_flight_ns),
+            clock_step_ns: self.looks.wall.map(|_| step_ns),
+            clock_slew_ppm: self.looks.slew_ppm(),
+            slowest_commit_s: Some(self.commit_ns as f64 / 1e9),
         }
+    }
+
+    fn reader_lag(&self) -> Option<ReaderLag> {
+        let n = self.lags.len();
+        Some(ReaderLag {
+            p50_ns: self.lags.at_rank(n.div_ceil(2))?,
+            p99_ns: self.lags.at_rank((n * 99).div_ceil(100))?,
+            max_ns: self.lags.at_rank(n)?,
+        })
     }
 }
 
@@ -361,6 +468,20 @@ fn starved(attainments: &[Attainment], run_queue: Option<f64>) -> Option<Validit
         })
 }
 
+/// Whether the client's late reading may be in the latencies.
+///
+/// A stamp of the kernel is right however late it is read, unless more came in the same read: then it is that of what came
+/// last. So a lag alone is worth a warning, and a fault only where stamps are uncertain, too.
+fn read_late(client: &ClientHealth, limit_ns: i64) -> Option<ValidityFault> {
+    let uncertain = client.uncertain_stamps.filter(|share| *share > UNCERTAIN_LIMIT)?;
+    let p99_ns = client.reader_lag?.p99_ns;
+    (p99_ns > limit_ns).then_some(ValidityFault::ReaderLag {
+        p99_ms: p99_ns as f64 / 1e6,
+        limit_ms: limit_ns as f64 / 1e6,
+        uncertain,
+    })
+}
+
 /// What the schedule delay's p99 may reach: 5 % of the tightest limit that counts from the schedule.
 fn delay_limit_ns(slos: &[Slo]) -> i64 {
     slos.iter()
@@ -377,11 +498,9 @@ fn delay_limit_ns(slos: &[Slo]) -> i64 {
 }
 
 /// The 95th percentile of TTFT in milliseconds; absent when infinite or unknown.
-pub(crate) fn ttft_p95_ms(ttfts: &mut Sample) -> Option<f64> {
-    match ttfts.at_rank(gipfel_model::Quantile::P95.rank(ttfts.len()))? {
-        OrderStatistic::Finite(nanos) => Some(nanos as f64 / 1e6),
-        OrderStatistic::Infinite => None,
-    }
+pub(crate) fn ttft_p95_ms(ttfts: &Spread) -> Option<f64> {
+    let nanos = ttfts.at_rank(gipfel_model::Quantile::P95.rank(ttfts.len()))?;
+    Some(nanos as f64 / 1e6)
 }
 
 #[cfg(test)]
@@ -425,13 +544,13 @@ mod tests {
         board
     }
 
-    fn step(mut board: Board, expected: u64, timing: Option<&Timing>, now_ns: i64) -> Step {
+    fn step(board: Board, expected: u64, timing: Option<&Timing>, now_ns: i64) -> Step {
         let evidence = board.evidence(1, 1);
         let attainments = board.attainments(&evidence, expected);
         board.step(&attainments, timing, now_ns)
     }
 
-    fn validity(board: &mut Board, due: u64, step_ns: i64) -> Validity {
+    fn validity(board: &Board, due: u64, step_ns: i64) -> Validity {
         let evidence = board.evidence(1, 1);
         let attainments = board.attainments(&evidence, due);
         board.validity(&attainments, due, step_ns)
@@ -468,7 +587,7 @@ mod tests {
     fn a_lost_rank_ends_the_level() {
         let mut board = board(200, 0, 200);
         board.lost_ranks.push(3);
-        let reason = validity(&mut board, 200, 0).reason();
+        let reason = validity(&board, 200, 0).reason();
         assert_eq!(reason.as_deref(), Some("rank 3 of the load generator was lost"));
         assert_eq!(step(board, 200, None, 50), Step::CutLost);
     }
@@ -482,7 +601,7 @@ mod tests {
                 warmup_delays_ns: delays_ms.iter().map(|delay| delay * 1_000_000).collect(),
                 ..LevelNews::default()
             });
-            assert_eq!(validity(&mut board, 0, 0).is_valid(), valid, "{delays_ms:?}");
+            assert_eq!(validity(&board, 0, 0).is_valid(), valid, "{delays_ms:?}");
         };
         check(&[], true);
         check(&[90], true);
@@ -516,7 +635,7 @@ mod tests {
             seconds: vec![(1, second)],
             ..LevelNews::default()
         });
-        validity(&mut board, 0, 0)
+        validity(&board, 0, 0)
     }
 
     #[test]
@@ -535,11 +654,11 @@ mod tests {
 
     #[test]
     fn the_client_judges_itself() {
-        let mut good = board(200, 0, 200);
-        assert!(validity(&mut good, 200, 0).is_valid());
-        assert_eq!(validity(&mut good, 200, 0).schedule_delay_p99_ns, 2_000_000);
+        let good = board(200, 0, 200);
+        assert!(validity(&good, 200, 0).is_valid());
+        assert_eq!(validity(&good, 200, 0).schedule_delay_max_ns, 2_000_000);
         assert_eq!(
-            validity(&mut good, 202, 20_000_000).reason().as_deref(),
+            validity(&good, 202, 20_000_000).reason().as_deref(),
             Some(
                 "the client sent 99.01 % of the scheduled requests, at least 99.5 % are asked; \
                  the wall clock stepped by 20.0 ms during the level"
@@ -551,8 +670,149 @@ mod tests {
             ..LevelNews::default()
         });
         assert_eq!(
-            validity(&mut late, 100, 0).reason().as_deref(),
+            validity(&late, 100, 0).reason().as_deref(),
             Some("the client was late: schedule delay p99 26.0 ms, allowed 25.0 ms")
         );
+    }
+
+    /// A level of ten seconds at `rate`, which a client that can send `capacity` requests a second sends as fast as it can;
+    /// answers take 50 ms. It is cut `after_s` after its window.
+    fn past_capacity(rate: f64, capacity: f64, after_s: f64) -> (Board, u64) {
+        let window_s = 10.0;
+        let mut board = Board::new(&["ttft p95 <= 500ms".parse().expect("an objective")]);
+        board.watch(Phase::Measured, (0, 10_000_000_000));
+        let scheduled = (rate * window_s) as u64;
+        board.scheduled = scheduled;
+        let mut news = LevelNews::default();
+        for number in 0..scheduled {
+            let due_s = number as f64 / rate;
+            let sent_s = due_s.max(number as f64 / capacity);
+            if sent_s > window_s + after_s {
+                break;
+            }
+            news.delays_ns.push(((sent_s - due_s) * 1e9) as i64);
+            news.tally.measured_dispatched += 1;
+            news.tally.sent_in_window += u64::from(sent_s < window_s);
+        }
+        board.apply(&news);
+        (board, scheduled)
+    }
+
+    #[test]
+    fn past_its_capacity_the_client_says_so() {
+        let check = |factor: f64, after_s: f64, sent: f64, expected: Option<&str>| {
+            let (board, due) = past_capacity(1_000.0 * factor, 1_000.0, after_s);
+            let evidence = board.evidence(0, 10);
+            let attainments = board.attainments(&evidence, due);
+            let validity = board.validity(&attainments, due, 0);
+            let reason = validity.reason().unwrap_or_default();
+            assert!(
+                expected.map_or(reason.is_empty(), |words| reason.contains(words)),
+                "{factor}: {reason}"
+            );
+            let verdict = judge(&attainments, &validity);
+            assert_eq!(
+                matches!(verdict, Verdict::Invalid { .. }),
+                expected.is_some(),
+                "{verdict}"
+            );
+            let sent_rate = board.total().sent_in_window as f64 / 10.0;
+            assert!((sent_rate - sent).abs() < 2.0, "{factor}: {sent_rate}");
+        };
+        check(0.9, 0.1, 900.0, None);
+        // Whatever is sent after the window is no part of its rate, also when all of it is sent in the end.
+        check(1.2, 0.1, 1_000.0, Some("the client sent 84"));
+        check(
+            1.2,
+            60.0,
+            1_000.0,
+            Some("the client was late: schedule delay p99 19"),
+        );
+        check(2.0, 0.1, 1_000.0, Some("the client sent 50"));
+        check(10.0, 0.1, 1_000.0, Some("the client sent 10"));
+        check(10.0, 0.1, 1_000.0, Some("the client was late"));
+    }
+
+    #[test]
+    fn a_lag_alone_spoils_no_stamp() {
+        let check = |lag_ms: i64, uncertain: u64, valid: bool| {
+            let mut board = board(200, 0, 200);
+            board.apply(&LevelNews {
+                lags_ns: vec![lag_ms * 1_000_000; 100],
+                tally: Tally {
+                    first_tokens: 100,
+                    uncertain_stamps: uncertain,
+                    ..Tally::default()
+                },
+                ..LevelNews::default()
+            });
+            let validity = validity(&board, 200, 0);
+            assert_eq!(validity.is_valid(), valid, "{validity:?}");
+            let lag = validity.client.reader_lag.expect("a lag");
+            assert_eq!(lag.max_ns, lag_ms * 1_000_000);
+        };
+        check(1, 100, true);
+        check(60, 1, true);
+        check(60, 2, false);
+    }
+
+    /// A window of ten seconds with a look each second; the clocks drift and step by so much at each of them.
+    fn watched(in_flight: u64, slew_ns: i64, step_ns: i64, ended_ns: i64) -> ClientHealth {
+        let mut board = Board::new(&["ttft p95 <= 500ms".parse().expect("an objective")]);
+        board.watch(Phase::Measured, (0, 10_000_000_000));
+        for second in 0..12 {
+            let process = ProcessLook {
+                at_ns: second * 1_000_000_000,
+                run_ns: Some(second * 250_000_000),
+                raw_offset_ns: Some(-second * slew_ns),
+                wall_offset_ns: Some(if second == 5 { step_ns } else { 0 }),
+                open_files: Some(20 + second as u64),
+                commit_ns: second * 1_000_000,
+            };
+            let count = InFlightCount {
+                all: in_flight,
+                age_ns: 7,
+                ..InFlightCount::default()
+            };
+            board.look(&count, &process);
+        }
+        board.apply(&LevelNews {
+            tally: Tally {
+                time_in_flight_ns: ended_ns,
+                ..Tally::default()
+            },
+            ..LevelNews::default()
+        });
+        validity(&board, 0, 0).client
+    }
+
+    #[test]
+    fn a_level_knows_its_process_and_its_clocks() {
+        let health = watched(4, 600_000, 60_000, 36_000_000_000);
+        assert_eq!((health.process, health.open_files), (Some(0.25), Some(29)));
+        assert_eq!(
+            (health.clock_step_ns, health.slowest_commit_s),
+            (Some(60_000), Some(0.011))
+        );
+        assert!(
+            health
+                .clock_slew_ppm
+                .is_some_and(|ppm| (ppm - 600.0).abs() < 1e-6),
+            "{health:?}"
+        );
+    }
+
+    #[test]
+    fn requests_in_flight_obey_littles_law() {
+        let check = |in_flight, ended_s: i64, holds: bool| {
+            let little = watched(in_flight, 0, 0, ended_s * 1_000_000_000)
+                .little
+                .expect("a law");
+            assert_eq!(little.holds(), holds, "{little:?}");
+        };
+        check(1_000, 9_000, true);
+        check(1_000, 8_800, true);
+        check(1_000, 7_000, false);
+        check(1_000, 11_500, false);
     }
 }

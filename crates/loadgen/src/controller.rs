@@ -8,7 +8,6 @@ use gipfel_model::{EndpointSpec, LevelRecord, Provenance, Rates, RunConfig, RunS
 use gipfel_peak_search::{AdaptiveSearch, Command, LevelSearch};
 use gipfel_results_db::ResultsDb;
 use gipfel_stream_client::Clock;
-use tokio::sync::mpsc;
 
 use crate::{
     ENDPOINT_TIMEOUT, Options,
@@ -37,7 +36,7 @@ use crate::{
     time_limit::TimeLimit,
     watcher::Watcher,
     work::WorkPlace,
-    writer::{self, WriterMessage},
+    writer::{self, Recorder, WriterMessage},
 };
 
 /// The time between the decision for a piece of load and its first request.
@@ -149,7 +148,7 @@ impl Plan {
     }
 
     async fn carry_out(self, session: &mut Session<'_>) -> Result<(), StopReason> {
-        session.begins().await?;
+        session.begins()?;
         match self {
             Self::Levels(search) => session.search_levels(search).await,
             Self::Search(mut search) => session.adapt(&mut *search).await,
@@ -208,7 +207,7 @@ async fn carry_out(
     };
     let clock = Clock::start();
     let shift_ns = earlier.shift_ns(clock.anchor_unix_ns());
-    let (rows, rows_in) = mpsc::channel(writer::QUEUE);
+    let (rows, rows_in) = writer::recorder();
     let closed = publication.as_ref().map(Publication::closed);
     let writing = tokio::task::spawn_local(writer::run(db, run, shift_ns, closed, rows_in));
     let start = Start {
@@ -233,7 +232,7 @@ async fn carry_out(
         error: reason.clone(),
     };
     // The writer may have failed already; its own error is the one to report then.
-    let _ = rows.send(last_word).await;
+    let _ = rows.write(last_word);
     drop(rows);
     let written = writing.await.context("the database writer panicked")?;
     let mut parts = TakenParts::default();
@@ -366,7 +365,7 @@ async fn measure(
     mut plan: Plan,
     stop: &Stop,
     watcher: &mut Watcher,
-    rows: &mpsc::Sender<WriterMessage>,
+    rows: &Recorder,
 ) -> Result<(), StopReason> {
     let Start {
         config,
@@ -390,7 +389,7 @@ async fn measure(
         facts.set(Provenance::ENDPOINT, &config.endpoint.url);
     }
     // An error means that the writer has failed, which is noticed before anything is sent.
-    let _ = rows.send(WriterMessage::Provenance(facts)).await;
+    let _ = rows.write(WriterMessage::Provenance(facts));
     let mut job = Job {
         config,
         engine: engine(config.backend),
@@ -413,7 +412,7 @@ async fn measure(
     {
         let mut facts = Provenance::default();
         facts.set(Provenance::ENGINE_VERSION, version);
-        let _ = rows.send(WriterMessage::Provenance(facts)).await;
+        let _ = rows.write(WriterMessage::Provenance(facts));
     }
     let mut crew = Crew::hire(&job, worker_count(config))
         .context("failed to start the workers")

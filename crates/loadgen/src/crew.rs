@@ -21,7 +21,7 @@ use crate::{
     stop::StopReason,
     upcoming::Renderer,
     worker::{self, WorkerSetup},
-    writer::WriterMessage,
+    writer::Recorder,
 };
 
 /// What all workers have in common.
@@ -31,7 +31,7 @@ pub(crate) struct Job<'a> {
     pub(crate) model: String,
     pub(crate) clock: Clock,
     pub(crate) reach: Reach,
-    pub(crate) rows: mpsc::Sender<WriterMessage>,
+    pub(crate) rows: Recorder,
     pub(crate) rank: u32,
     pub(crate) prompts: &'a Prompts,
 }

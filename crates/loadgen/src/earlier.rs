@@ -8,9 +8,8 @@ use gipfel_model::{
     record::Latency,
 };
 use gipfel_results_db::{ResultsDb, RunKey};
-use gipfel_statistics::Sample;
 
-use crate::board::ttft_p95_ms;
+use crate::{board::ttft_p95_ms, spread::Spread};
 
 /// The records of so much time may be lost with a process that is killed.
 const LOST_RECORDS: Duration = Duration::from_secs(15);
@@ -116,10 +115,10 @@ impl Earlier {
     pub(crate) async fn summaries(&self, db: &ResultsDb, run: RunKey) -> anyhow::Result<Vec<LevelSummary>> {
         let mut summaries = Vec::new();
         for level in self.completed() {
-            let mut ttfts = Sample::new();
+            let mut ttfts = Spread::new();
             for request in db.measured_requests(run, level.level).await? {
                 match request.latency(LatencyMetric::Ttft) {
-                    Latency::Finite(nanos) => ttfts.push_finite(nanos),
+                    Latency::Finite(nanos) => ttfts.push(nanos),
                     Latency::Infinite => ttfts.push_infinite(),
                     Latency::Undefined => {}
                 }
@@ -127,7 +126,7 @@ impl Earlier {
             summaries.push(LevelSummary {
                 level: level.level,
                 rate: level.rate,
-                ttft_p95_ms: ttft_p95_ms(&mut ttfts),
+                ttft_p95_ms: ttft_p95_ms(&ttfts),
                 completed_rate: level.completed_rate,
                 stage: level.stage,
                 worst: Attainment::worst(&level.attainment).cloned(),

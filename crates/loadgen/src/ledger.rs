@@ -7,7 +7,7 @@ use gipfel_peak_search::Counted;
 
 use crate::{
     board::Board,
-    messages::{InFlightCount, News, Source},
+    messages::{InFlightCount, News, ProcessLook, Source},
 };
 
 /// The sum of the workers' reports.
@@ -89,11 +89,11 @@ impl Ledger {
         }
     }
 
-    /// Looks at the number of requests in flight, for the levels that are being measured at `now_ns`.
-    pub(crate) fn look(&mut self, now_ns: i64) {
-        let in_flight = self.in_flight().all;
+    /// Looks at the requests in flight and at this process, for the levels that are being measured then.
+    pub(crate) fn look(&mut self, process: &ProcessLook) {
+        let in_flight = self.in_flight();
         for board in self.boards.values_mut() {
-            board.look_in_flight(in_flight, now_ns);
+            board.look(&in_flight, process);
         }
     }
 

@@ -220,7 +220,8 @@ impl Session<'_> {
         record.measured_ns = to - from;
         record.ended_unix_ns = Some(self.clock.now_ns() + end_offset_ns);
         record.offered_rate = rate(offered);
-        record.sent_rate = rate(total.measured_dispatched);
+        // What was sent later than the window was not sent at its rate.
+        record.sent_rate = rate(total.sent_in_window);
         record.completed_rate = rate(total.completed_in_window);
         record.attainment = board.attainments(&evidence, board.scheduled);
         record.validity = board.validity(&record.attainment, due, step_ns);
@@ -244,11 +245,11 @@ impl Session<'_> {
     }
 
     /// Records that a level was broken off.
-    pub(crate) async fn break_off(&mut self, mut attempt: Attempt) -> Result<(), StopReason> {
+    pub(crate) fn break_off(&mut self, mut attempt: Attempt) -> Result<(), StopReason> {
         attempt.record.state = LevelState::Broken;
         attempt.record.ended_unix_ns = Some(Clock::unix_now_ns());
         self.ledger.close(attempt.record.level);
-        self.write(WriterMessage::Level(Box::new(attempt.record))).await
+        self.write(WriterMessage::Level(Box::new(attempt.record)))
     }
 
     /// A dead server is no overloaded one: a level is judged only if the server answers once its load is gone.
@@ -277,14 +278,14 @@ impl Session<'_> {
             ended: total.ended,
             failed: total.failed,
             in_flight,
-            ttft_p95_ms: ttft_p95_ms(&mut board.ttfts),
+            ttft_p95_ms: ttft_p95_ms(&board.ttfts),
         });
     }
 
     /// What is told of a complete level, which is forgotten then.
     pub(crate) fn summary(&mut self, record: &LevelRecord) -> LevelSummary {
         let board = self.ledger.board(record.level);
-        let ttft_p95_ms = ttft_p95_ms(&mut board.ttfts);
+        let ttft_p95_ms = ttft_p95_ms(&board.ttfts);
         self.ledger.close(record.level);
         LevelSummary {
             level: record.level,

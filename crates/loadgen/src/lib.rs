@@ -50,6 +50,7 @@ mod scripted;
 pub mod self_test;
 mod session;
 mod setup;
+mod spread;
 mod stop;
 mod time_limit;
 pub mod tokenizer;

@@ -72,11 +72,11 @@ impl Session<'_> {
         }
         if let Err(reason) = outcome {
             // If this fails too, the writer's own error is the one that is reported.
-            let _ = self.break_off(listed.attempt).await;
+            let _ = self.break_off(listed.attempt);
             return Err(reason);
         }
         let record = self.conclude(listed, cut_ns);
-        self.write(WriterMessage::Level(Box::new(record.clone()))).await?;
+        self.write(WriterMessage::Level(Box::new(record.clone())))?;
         self.flush().await?;
         if let Some(verdict) = &record.verdict {
             tracing::info!(rate = %record.rate, %verdict, "level is over");
@@ -107,15 +107,13 @@ impl Session<'_> {
         );
         attempt.record.warmup_ns = nanos(warmup);
         attempt.record.measured_ns = nanos(measured);
-        self.write(WriterMessage::Level(Box::new(attempt.record.clone())))
-            .await?;
+        self.write(WriterMessage::Level(Box::new(attempt.record.clone())))?;
         self.flush().await?;
         // Planned anew, since the disk may have taken longer than the lead.
         let start_ns = self.clock.now_ns() + self.lead_ns;
         attempt.record.started_unix_ns += start_ns - attempt.record.start_ns;
         attempt.record.start_ns = start_ns;
-        self.write(WriterMessage::Level(Box::new(attempt.record.clone())))
-            .await?;
+        self.write(WriterMessage::Level(Box::new(attempt.record.clone())))?;
         let mut windows = Windows::new(start_ns, warmup, measured, self.config.timeouts.drain);
         if !exact {
             let end_by_ns = match self.config.schedule.total_time {
@@ -180,7 +178,7 @@ impl Session<'_> {
         loop {
             tokio::select! {
                 report = self.crew.report() => {
-                    self.take(report).await?;
+                    self.take(report)?;
                 }
                 _ = ticker.tick() => {
                     self.look().await?;

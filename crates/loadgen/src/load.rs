@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 
 use crate::{
     compose::{self, Planned},
-    messages::{Append, Gaps, InFlightCount, LevelNews, News, Report, Rows, no_gaps},
+    messages::{Append, Gaps, InFlightCount, LevelNews, News, Report, Rows, Tally, no_gaps},
 };
 
 /// Objectives that are decided while a request runs; any more are decided at its end.
@@ -178,6 +178,7 @@ impl Load {
         if let Some(level) = self.levels.get_mut(&in_flight.planned.level) {
             level.news.tally.out_of_sockets += u64::from(out_of_sockets);
         }
+        self.count_end(&in_flight, record.scheduled_ns + record.end_ns);
         self.account(&in_flight, record, delay_ns);
     }
 
@@ -186,6 +187,7 @@ impl Load {
         let waits = |_: &u64, one: &mut InFlight| one.waits();
         let waiting: Vec<_> = self.in_flight.extract_if(waits).collect();
         for (key, in_flight) in waiting {
+            self.count_end(&in_flight, now_ns);
             self.cancel(key, &in_flight, now_ns);
         }
     }
@@ -209,7 +211,14 @@ impl Load {
         self.account(in_flight, record, in_flight.dispatch_delay_ns());
     }
 
+    /// Whether nothing is in flight.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
     /// The keys of what was cancelled and has no task of its own.
+    #[cfg(target_os = "linux")]
     pub(crate) fn take_cancelled(&mut self) -> HashSet<u64> {
         std::mem::take(&mut self.cancelled)
     }
@@ -234,6 +243,9 @@ impl Load {
         if let (Outcome::Ok, Some(last)) = (record.outcome, record.last_token_ns) {
             self.count_completion(record.scheduled_ns + last);
         }
+        if !in_flight.counted {
+            self.count_sending(in_flight.dispatched_ns);
+        }
         let Some(level) = self.levels.get_mut(&record.level) else {
             return;
         };
@@ -249,6 +261,7 @@ impl Load {
         }
         let news = &mut level.news;
         news.tally.ended += 1;
+        news.tally.dialled += u64::from(record.connect_ns.is_some());
         match record.outcome {
             Outcome::Ok | Outcome::Shed => {}
             outcome => {
@@ -270,6 +283,9 @@ impl Load {
                     Latency::Undefined => {}
                 }
                 news.delays_ns.push(delay_ns);
+                news.lags_ns.extend(record.first_token_lag_ns);
+                news.tally.first_tokens += u64::from(record.first_token_ns.is_some());
+                news.tally.uncertain_stamps += u64::from(record.first_token_uncertain);
             }
             Phase::Warmup => news.warmup_delays_ns.push(delay_ns),
             Phase::Tail => {}
@@ -279,17 +295,41 @@ impl Load {
 
     /// A completion counts for the level that was measured then, whichever it was sent for.
     fn count_completion(&mut self, at_ns: i64) {
-        for level in self.levels.values_mut() {
-            if level.window.is_some_and(|(from, to)| (from..to).contains(&at_ns)) {
-                level.news.tally.completed_in_window += 1;
-            }
+        for tally in self.measured_at(at_ns) {
+            tally.completed_in_window += 1;
         }
+    }
+
+    /// So does what was sent then.
+    fn count_sending(&mut self, at_ns: i64) {
+        for tally in self.measured_at(at_ns) {
+            tally.sent_in_window += 1;
+        }
+    }
+
+    /// And what ended, in any way but by the cut, which is after the last look at what is in flight.
+    fn count_end(&mut self, in_flight: &InFlight, at_ns: i64) {
+        for tally in self.measured_at(at_ns) {
+            tally.time_in_flight_ns += at_ns - in_flight.dispatched_ns;
+        }
+    }
+
+    /// The tallies of the levels whose measured window holds this time.
+    fn measured_at(&mut self, at_ns: i64) -> impl Iterator<Item = &mut Tally> {
+        let measured =
+            move |level: &&mut LevelLoad| level.window.is_some_and(|(from, to)| (from..to).contains(&at_ns));
+        let levels = self.levels.values_mut().filter(measured);
+        levels.map(|level| &mut level.news.tally)
     }
 
     /// What is new since the last time.
     pub(crate) fn news(&mut self, now_ns: i64) -> News {
         let mut in_flight = InFlightCount::default();
+        let mut sent_ns = Vec::new();
         for one in self.in_flight.values_mut() {
+            if !one.counted {
+                sent_ns.push(one.dispatched_ns);
+            }
             if let Some(level) = self.levels.get_mut(&one.planned.level) {
                 one.tell(level, &self.slos, now_ns);
             }
@@ -298,7 +338,11 @@ impl Load {
                 all: 1,
                 waiting: u64::from(waits),
                 oldest_waiting_ns: waits.then_some(one.planned.scheduled_ns),
+                age_ns: now_ns - one.dispatched_ns,
             });
+        }
+        for at_ns in sent_ns {
+            self.count_sending(at_ns);
         }
         let levels = self.levels.iter_mut();
         News {

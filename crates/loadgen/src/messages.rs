@@ -52,6 +52,15 @@ pub(crate) struct Tally {
     pub(crate) completed_in_window: u64,
     pub(crate) out_of_sockets: u64,
     pub(crate) records_lost: u64,
+    /// Requests of any level that were sent within this level's measured window.
+    pub(crate) sent_in_window: u64,
+    /// Requests that had to wait for a connection of their own.
+    pub(crate) dialled: u64,
+    /// Measured requests with a first token, and those of them whose stamp is uncertain.
+    pub(crate) first_tokens: u64,
+    pub(crate) uncertain_stamps: u64,
+    /// Requests of any level that ended, in any way, within this level's measured window, by the time that each took.
+    pub(crate) time_in_flight_ns: i64,
 }
 
 impl Tally {
@@ -66,6 +75,11 @@ impl Tally {
         self.completed_in_window += other.completed_in_window;
         self.out_of_sockets += other.out_of_sockets;
         self.records_lost += other.records_lost;
+        self.sent_in_window += other.sent_in_window;
+        self.dialled += other.dialled;
+        self.first_tokens += other.first_tokens;
+        self.uncertain_stamps += other.uncertain_stamps;
+        self.time_in_flight_ns += other.time_in_flight_ns;
     }
 }
 
@@ -85,6 +99,8 @@ pub(crate) struct LevelNews {
     pub(crate) warmup_delays_ns: Vec<i64>,
     /// E2E latencies of the requests that ended well.
     pub(crate) e2e_ns: Vec<i64>,
+    /// The reader's lags of measured requests.
+    pub(crate) lags_ns: Vec<i64>,
 }
 
 impl LevelNews {
@@ -96,6 +112,7 @@ impl LevelNews {
         self.delays_ns.extend(other.delays_ns);
         self.warmup_delays_ns.extend(other.warmup_delays_ns);
         self.e2e_ns.extend(other.e2e_ns);
+        self.lags_ns.extend(other.lags_ns);
     }
 }
 
@@ -114,6 +131,23 @@ pub(crate) struct ThreadTime {
     pub(crate) wait_ns: u64,
 }
 
+/// A look at this process and its machine. Absent is what the system does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProcessLook {
+    /// When, after the process's anchor.
+    pub(crate) at_ns: i64,
+    /// The processor time of all threads so far.
+    pub(crate) run_ns: Option<i64>,
+    /// The clock of the machine's own oscillator, which nobody steers, minus the monotonic one.
+    pub(crate) raw_offset_ns: Option<i64>,
+    /// Wall clock minus monotonic clock; absent, like the other, when the look at both was disturbed.
+    pub(crate) wall_offset_ns: Option<i64>,
+    /// Files and sockets that are open.
+    pub(crate) open_files: Option<u64>,
+    /// The longest time that the disk took since the last look.
+    pub(crate) commit_ns: i64,
+}
+
 /// The requests in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InFlightCount {
@@ -122,6 +156,8 @@ pub(crate) struct InFlightCount {
     pub(crate) waiting: u64,
     /// The scheduled time of the oldest of these, after the process's anchor.
     pub(crate) oldest_waiting_ns: Option<i64>,
+    /// For how long all of them together have been in flight.
+    pub(crate) age_ns: i64,
 }
 
 impl InFlightCount {
@@ -129,6 +165,7 @@ impl InFlightCount {
     pub(crate) fn add(&mut self, other: Self) {
         self.all += other.all;
         self.waiting += other.waiting;
+        self.age_ns += other.age_ns;
         self.oldest_waiting_ns = match (self.oldest_waiting_ns, other.oldest_waiting_ns) {
             (Some(mine), Some(theirs)) => Some(mine.min(theirs)),
             (mine, theirs) => mine.or(theirs),

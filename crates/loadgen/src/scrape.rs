@@ -6,9 +6,12 @@ use futures_util::future::join_all;
 use gipfel_engine::Engine;
 use gipfel_model::ScrapeRecord;
 use gipfel_stream_client::{Client, Clock};
-use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
-use crate::{exposition::samples, writer::WriterMessage};
+use crate::{
+    exposition::samples,
+    writer::{Recorder, WriterMessage},
+};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,7 +52,7 @@ impl Scraper {
     }
 
     /// Looks each second until the task is dropped. A failed look is a row without values: counted, never fatal.
-    pub(crate) async fn run(self, level: Rc<Cell<Option<u32>>>, rows: mpsc::Sender<WriterMessage>) {
+    pub(crate) async fn run(self, level: Rc<Cell<Option<u32>>>, rows: Recorder) {
         if self.engine.metrics_path().is_none() {
             return;
         }
@@ -57,7 +60,7 @@ impl Scraper {
         join_all(each).await;
     }
 
-    async fn watch(&self, endpoint: usize, level: &Cell<Option<u32>>, rows: &mpsc::Sender<WriterMessage>) {
+    async fn watch(&self, endpoint: usize, level: &Cell<Option<u32>>, rows: &Recorder) {
         let mut ticker = tokio::time::interval(INTERVAL);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
@@ -66,7 +69,7 @@ impl Scraper {
             let at_ns = self.clock.now_ns();
             let look = self.look(endpoint, level).await;
             let row = look.unwrap_or_else(|| self.empty(endpoint, level, at_ns));
-            if rows.send(WriterMessage::Scrape(row)).await.is_err() {
+            if rows.write(WriterMessage::Scrape(row)).is_err() {
                 return;
             }
         }

@@ -5,9 +5,10 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 use gipfel_model::{RunConfig, RunState};
 use gipfel_peak_search::{Command, LevelSearch};
 use gipfel_stream_client::Clock;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
+    cpu,
     crew::Crew,
     gaps::GapsBook,
     guard::Guard,
@@ -20,7 +21,7 @@ use crate::{
     stop::{Stop, StopReason},
     time_limit::TimeLimit,
     watcher::Watcher,
-    writer::WriterMessage,
+    writer::{Recorder, WriterMessage},
 };
 
 /// How often the load is looked at.
@@ -36,7 +37,7 @@ pub(crate) struct Session<'a> {
     pub(crate) probe: Probe,
     pub(crate) open_level: Rc<Cell<Option<u32>>>,
     pub(crate) next_level: u32,
-    pub(crate) rows: mpsc::Sender<WriterMessage>,
+    pub(crate) rows: Recorder,
     pub(crate) stop: Stop,
     /// The end of the job's time, if it has one.
     pub(crate) limit: Option<TimeLimit>,
@@ -53,12 +54,11 @@ pub(crate) struct Session<'a> {
 
 impl Session<'_> {
     /// Says that the run measures from now on.
-    pub(crate) async fn begins(&mut self) -> Result<(), StopReason> {
+    pub(crate) fn begins(&mut self) -> Result<(), StopReason> {
         self.write(WriterMessage::RunState {
             state: RunState::Running,
             error: None,
-        })
-        .await?;
+        })?;
         self.watcher.state(RunState::Running, None);
         Ok(())
     }
@@ -94,7 +94,7 @@ impl Session<'_> {
     }
 
     /// Enters a report; says who has handed everything over, or will never do so.
-    pub(crate) async fn take(&mut self, report: Option<Report>) -> Result<Option<Source>, StopReason> {
+    pub(crate) fn take(&mut self, report: Option<Report>) -> Result<Option<Source>, StopReason> {
         match report {
             Some(Report::News(source, news)) => {
                 self.ledger.apply(source, news);
@@ -112,8 +112,7 @@ impl Session<'_> {
                         level,
                         rank,
                         histogram,
-                    })
-                    .await?;
+                    })?;
                 }
                 Ok(None)
             }
@@ -136,7 +135,7 @@ impl Session<'_> {
         let mut missing = self.crew.sources();
         while !missing.is_empty() {
             let report = self.crew.report().await;
-            if let Some(source) = self.take(report).await? {
+            if let Some(source) = self.take(report)? {
                 missing.remove(&source);
             }
         }
@@ -148,7 +147,8 @@ impl Session<'_> {
     pub(crate) async fn look(&mut self) -> Result<(), StopReason> {
         self.stop.check()?;
         self.check_writer()?;
-        self.ledger.look(self.clock.now_ns());
+        let look = cpu::of_this_process(self.clock, self.rows.take_slowest_commit());
+        self.ledger.look(&look);
         if self
             .guard
             .finds_it_gone(&self.probe, self.ledger.connect_errors)
@@ -159,14 +159,15 @@ impl Session<'_> {
         Ok(())
     }
 
-    pub(crate) async fn write(&self, message: WriterMessage) -> Result<(), StopReason> {
-        self.rows.send(message).await.map_err(|_| writer_failed())
+    /// Hands over what is to be written: the load does not wait for the disk.
+    pub(crate) fn write(&self, message: WriterMessage) -> Result<(), StopReason> {
+        self.rows.write(message).map_err(|_| writer_failed())
     }
 
     /// Waits until everything written so far is committed.
     pub(crate) async fn flush(&self) -> Result<(), StopReason> {
         let (done, committed) = oneshot::channel();
-        self.write(WriterMessage::Flush(done)).await?;
+        self.write(WriterMessage::Flush(done))?;
         committed.await.map_err(|_| writer_failed())
     }
 

@@ -83,6 +83,12 @@ impl Upcoming {
         self.ready.is_empty()
     }
 
+    /// Whether the request after the next one is ready.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn has_next_but_one(&self) -> bool {
+        self.ready.len() > 1
+    }
+
     /// Whether one more request should be rendered when there is time.
     pub(crate) fn wants_more(&self) -> bool {
         self.ready.len() < LOOKAHEAD && (self.current.is_some() || !self.pieces.is_empty())

@@ -11,10 +11,10 @@ use crate::{
     compose::Planned,
     cpu,
     load::Load,
-    messages::{Gaps, Order, Report, Rows, Source},
+    messages::{Gaps, Order, Report, Source},
     reach::Reach,
     upcoming::{Prepared, Renderer, Upcoming},
-    writer::WriterMessage,
+    writer::{Recorder, WriterMessage},
 };
 
 #[cfg(target_os = "linux")]
@@ -24,8 +24,8 @@ mod by_reactor;
 const EVENT_INTERVAL: u32 = 8;
 /// How often a worker reports and hands its records over.
 const REPORT_INTERVAL: Duration = Duration::from_millis(100);
-/// Records that wait for a slow disk before they are given up, and the level with them.
-const MAX_PENDING_RECORDS: usize = 200_000;
+/// Records that a worker holds while too many wait for a slow disk, before they are given up, and the level with them.
+const MAX_PENDING_RECORDS: usize = 20_000;
 /// A rank that slept for so long is given up by rank 0: what it then finds overdue belongs to no level any more.
 const OVERSLEPT_NS: i64 = 4_000_000_000;
 /// Connections that a worker keeps open while idle.
@@ -41,7 +41,7 @@ pub(crate) struct WorkerSetup {
     pub(crate) timeouts: Timeouts,
     pub(crate) orders: mpsc::UnboundedReceiver<Order>,
     pub(crate) reports: mpsc::UnboundedSender<Report>,
-    pub(crate) rows: mpsc::Sender<WriterMessage>,
+    pub(crate) rows: Recorder,
     /// So many connections may be open at one time.
     pub(crate) max_connections: usize,
 }
@@ -106,7 +106,7 @@ async fn serve(setup: WorkerSetup) -> io::Result<()> {
         tokio::select! {
             biased;
             order = orders.recv() => match order {
-                Some(order) => sender.obey(order).await,
+                Some(order) => sender.obey(order),
                 None => return Ok(()),
             },
             // Before the timer: a worker that is always behind must still say so.
@@ -127,7 +127,7 @@ struct Sender {
     renderer: Renderer,
     timeouts: Timeouts,
     reports: mpsc::UnboundedSender<Report>,
-    rows: mpsc::Sender<WriterMessage>,
+    rows: Recorder,
     upcoming: Upcoming,
     load: Rc<RefCell<Load>>,
 }
@@ -147,18 +147,7 @@ impl Sender {
         (sender, setup.orders)
     }
 
-    async fn obey(&mut self, order: Order) {
-        if let Some(flush) = self.begin_order(order) {
-            if !flush.records.is_empty() {
-                // An error means that the writer has failed, which it reports itself.
-                let _ = self.rows.send(WriterMessage::Requests(flush.records)).await;
-            }
-            self.tell_all(flush.reports);
-        }
-    }
-
-    /// Carries out an order, but for what is left to hand over after a cut.
-    fn begin_order(&mut self, order: Order) -> Option<Flush> {
+    fn obey(&mut self, order: Order) {
         match order {
             Order::Append(piece, share) => {
                 self.load.borrow_mut().expect(&piece);
@@ -169,9 +158,8 @@ impl Sender {
                 let gaps = self.load.borrow_mut().close(self.index, level);
                 self.tell(gaps);
             }
-            Order::Cut => return Some(self.cut()),
+            Order::Cut => self.cut(),
         }
-        None
     }
 
     /// The controller has left if nobody listens; the worker's orders end then too.
@@ -269,41 +257,36 @@ impl Sender {
         for gaps in load.take_over(self.index, false) {
             self.tell(gaps);
         }
-        if load.records.is_empty() {
-            return;
-        }
-        match self.rows.try_reserve() {
-            Ok(permit) => permit.send(WriterMessage::Requests(std::mem::take(&mut load.records))),
-            Err(_) if load.records.len() > MAX_PENDING_RECORDS => load.lose_records(),
-            Err(_) => {}
+        self.rows.offer(&mut load.records);
+        if load.records.len() > MAX_PENDING_RECORDS {
+            load.lose_records();
         }
     }
 
-    /// Cancels what is in flight. Its records go to the writer before the reports go out.
-    fn cut(&mut self) -> Flush {
+    /// Cancels what is in flight, and hands everything over before it says so.
+    fn cut(&mut self) {
         self.upcoming.clear();
-        let mut load = self.load.borrow_mut();
-        let lost = load.has_lost_a_task();
-        load.shed_all(self.clock.now_ns());
-        let mut reports = vec![self.news(&mut load)];
-        let records = std::mem::take(&mut load.records);
-        reports.extend(lost.then(lost_task));
-        reports.extend(load.take_over(self.index, true));
-        reports.push(Report::Flushed(Source::Worker(self.index)));
-        Flush { records, reports }
-    }
-
-    fn tell_all(&self, reports: Vec<Report>) {
-        for report in reports {
-            self.tell(report);
+        let (news, records, lost, gaps) = {
+            let mut load = self.load.borrow_mut();
+            let lost = load.has_lost_a_task();
+            load.shed_all(self.clock.now_ns());
+            let news = self.news(&mut load);
+            let records = std::mem::take(&mut load.records);
+            (news, records, lost, load.take_over(self.index, true))
+        };
+        if !records.is_empty() {
+            // An error means that the writer has failed, which it reports itself.
+            let _ = self.rows.write(WriterMessage::Requests(records));
         }
+        self.tell(news);
+        if lost {
+            self.tell(lost_task());
+        }
+        for gaps in gaps {
+            self.tell(gaps);
+        }
+        self.tell(Report::Flushed(Source::Worker(self.index)));
     }
-}
-
-/// What is handed over after a cut, the records first.
-struct Flush {
-    records: Rows,
-    reports: Vec<Report>,
 }
 
 /// A request that the load knows of, and what its exchange needs.

@@ -1,6 +1,13 @@
-//! The one writer of the result database: batches rows, at most half a second apart.
+//! The one writer of the result database: batches rows, at most half a second apart. Nobody waits for it: what it cannot
+//! keep up with is given up by the workers, and the level with it.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use gipfel_model::{LevelRecord, LevelState, Provenance, RequestRecord, RunState, ScrapeRecord};
 use gipfel_results_db::{DbError, ResultsDb, RunKey};
@@ -15,8 +22,10 @@ use crate::publication::Closed;
 const BATCH_INTERVAL: Duration = Duration::from_millis(500);
 /// Rows of one transaction.
 const BATCH_ROWS: usize = 20_000;
-/// Messages that wait for the disk before the workers begin to hold their records themselves.
-pub(crate) const QUEUE: usize = 64;
+/// Rows that may wait for the disk, so that a disk that stands still takes up no more than some 80 MB.
+const MAX_WAITING_ROWS: usize = 200_000;
+/// A commit that takes longer is worth a word.
+const SLOW_COMMIT: Duration = Duration::from_secs(1);
 
 /// What is to be written.
 #[derive(Debug)]
@@ -38,6 +47,69 @@ pub(crate) enum WriterMessage {
     Flush(oneshot::Sender<()>),
 }
 
+/// The writer has failed, and says itself why.
+#[derive(Debug)]
+pub(crate) struct WriterGone;
+
+/// The way to the writer.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorder {
+    messages: mpsc::UnboundedSender<WriterMessage>,
+    disk: Arc<Disk>,
+}
+
+/// What the writer receives.
+pub(crate) struct Incoming {
+    messages: mpsc::UnboundedReceiver<WriterMessage>,
+    disk: Arc<Disk>,
+}
+
+/// How the disk keeps up.
+#[derive(Debug, Default)]
+struct Disk {
+    waiting_rows: AtomicUsize,
+    slowest_commit_ns: AtomicU64,
+}
+
+/// A way to a writer that is yet to run.
+pub(crate) fn recorder() -> (Recorder, Incoming) {
+    let (sender, messages) = mpsc::unbounded_channel();
+    let disk = Arc::new(Disk::default());
+    let recorder = Recorder {
+        messages: sender,
+        disk: Arc::clone(&disk),
+    };
+    (recorder, Incoming { messages, disk })
+}
+
+impl Recorder {
+    /// Hands over what is to be written, and does not wait for it.
+    pub(crate) fn write(&self, message: WriterMessage) -> Result<(), WriterGone> {
+        if let WriterMessage::Requests(rows) = &message {
+            self.disk.waiting_rows.fetch_add(rows.len(), Ordering::Relaxed);
+        }
+        self.messages.send(message).map_err(|_| WriterGone)
+    }
+
+    /// Hands rows over, unless too many wait for the disk already: then they stay where they are.
+    pub(crate) fn offer(&self, rows: &mut Vec<RequestRecord>) {
+        let waiting = self.disk.waiting_rows.load(Ordering::Relaxed);
+        if !rows.is_empty() && waiting + rows.len() <= MAX_WAITING_ROWS {
+            // An error means that the writer has failed, which whoever leads the run notices.
+            let _ = self.write(WriterMessage::Requests(std::mem::take(rows)));
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.messages.is_closed()
+    }
+
+    /// How long the slowest commit since the last time took.
+    pub(crate) fn take_slowest_commit(&self) -> Duration {
+        Duration::from_nanos(self.disk.slowest_commit_ns.swap(0, Ordering::Relaxed))
+    }
+}
+
 /// Writes until every sender is gone, then closes the database.
 ///
 /// The times of what comes count from this process's anchor; `shift_ns` after the run's anchor. Of each level that is
@@ -50,11 +122,13 @@ pub(crate) async fn run(
     run: RunKey,
     shift_ns: i64,
     closed: Option<Closed>,
-    mut messages: mpsc::Receiver<WriterMessage>,
+    incoming: Incoming,
 ) -> Result<(), DbError> {
+    let Incoming { mut messages, disk } = incoming;
     let mut batch = Batch {
         shift_ns,
         closed,
+        disk,
         ..Batch::default()
     };
     loop {
@@ -129,6 +203,7 @@ async fn write(
 struct Batch {
     shift_ns: i64,
     closed: Option<Closed>,
+    disk: Arc<Disk>,
     requests: Vec<RequestRecord>,
     scrapes: Vec<ScrapeRecord>,
     due: Option<Instant>,
@@ -145,10 +220,81 @@ impl Batch {
     async fn commit(&mut self, db: &ResultsDb, run: RunKey) -> Result<(), DbError> {
         self.due = None;
         if !self.requests.is_empty() || !self.scrapes.is_empty() {
+            let began = Instant::now();
             db.append(run, &self.requests, &self.scrapes).await?;
+            self.note_commit(began.elapsed());
             self.requests.clear();
             self.scrapes.clear();
         }
         Ok(())
+    }
+
+    fn note_commit(&self, took: Duration) {
+        let rows = self.requests.len();
+        self.disk.waiting_rows.fetch_sub(rows, Ordering::Relaxed);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.disk.slowest_commit_ns.fetch_max(nanos, Ordering::Relaxed);
+        if took >= SLOW_COMMIT {
+            let seconds = took.as_secs_f64();
+            tracing::warn!(
+                rows,
+                "the disk is slow: it took {seconds:.1} s to keep what was measured"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gipfel_model::Phase;
+    use gipfel_stream_client::Watch;
+
+    use super::*;
+    use crate::compose::{self, Planned};
+
+    fn record(request: i64) -> RequestRecord {
+        let planned = Planned {
+            rank: 0,
+            level: 0,
+            phase: Phase::Measured,
+            request,
+            scheduled_ns: 0,
+            second: 0,
+            input: 1,
+            output: 1,
+            endpoint: 0,
+        };
+        compose::shed(&planned, &Watch::new(), 0)
+    }
+
+    #[test]
+    fn a_disk_that_stands_still_takes_up_bounded_memory_and_nobodys_time() {
+        let (recorder, mut incoming) = recorder();
+        let mut held = Vec::new();
+        let mut taken = 0;
+        for _ in 0..30 {
+            held.extend((0..10_000).map(record));
+            let before = held.len();
+            recorder.offer(&mut held);
+            taken += before - held.len();
+        }
+        assert_eq!((taken, held.len()), (MAX_WAITING_ROWS, 100_000));
+        // What the controller says is never held back, and keeps its place behind the rows.
+        recorder
+            .write(WriterMessage::Provenance(Provenance::default()))
+            .expect("a writer");
+        let mut rows = 0;
+        while let Ok(WriterMessage::Requests(some)) = incoming.messages.try_recv() {
+            rows += some.len();
+            incoming
+                .disk
+                .waiting_rows
+                .fetch_sub(some.len(), Ordering::Relaxed);
+        }
+        assert_eq!(rows, MAX_WAITING_ROWS);
+        recorder.offer(&mut held);
+        assert!(held.is_empty(), "there is room again");
+        drop(incoming);
+        assert!(recorder.is_closed());
     }
 }

@@ -49,5 +49,5 @@ pub use units::{
     rate_decimals,
 };
 pub use usage::{Usage, UsageOf};
-pub use verdict::{Attainment, ClientHealth, Validity, ValidityFault, Verdict};
+pub use verdict::{Attainment, ClientHealth, Little, ReaderLag, Validity, ValidityFault, Verdict};
 pub use workload::{ApiEndpoint, ArrivalProcess, LengthDistribution, RequestForm, WorkloadSpec};

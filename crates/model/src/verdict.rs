@@ -129,6 +129,15 @@ pub enum ValidityFault {
         /// Which.
         rank: u32,
     },
+    /// The client read late, and in one read with the first token came more, so that its late reading may be in the figures.
+    ReaderLag {
+        /// The 99th percentile of the time from the kernel's stamp of a first token to its reading, in milliseconds.
+        p99_ms: f64,
+        /// What is allowed, in milliseconds.
+        limit_ms: f64,
+        /// The share of the first tokens whose stamp is uncertain, 0 to 1.
+        uncertain: f64,
+    },
     /// Records were lost because the writer fell behind.
     RecordsLost {
         /// How many.
@@ -168,6 +177,18 @@ impl fmt::Display for ValidityFault {
                 write!(f, "the wall clock stepped by {step_ms:.1} ms during the level")
             }
             Self::RankLost { rank } => write!(f, "rank {rank} of the load generator was lost"),
+            Self::ReaderLag {
+                p99_ms,
+                limit_ms,
+                uncertain,
+            } => {
+                write!(
+                    f,
+                    "the client read late: reader lag p99 {p99_ms:.1} ms, allowed {limit_ms:.1} ms, and {:.1} % of the first \
+                     tokens have no certain stamp",
+                    uncertain * 100.0
+                )
+            }
             Self::RecordsLost { count } => {
                 write!(f, "{count} records were lost because the disk was too slow")
             }
@@ -209,6 +230,64 @@ pub struct ClientHealth {
     pub busiest_thread: Option<f64>,
     /// The share of its time that the worst-off sending thread was ready to run and had no core, 0 to 1.
     pub run_queue: Option<f64>,
+    /// The cores that the whole process used; of several ranks, rank 0's.
+    #[serde(default)]
+    pub process: Option<f64>,
+    /// How much later than their arrival first tokens were read, where the kernel stamps them.
+    #[serde(default)]
+    pub reader_lag: Option<ReaderLag>,
+    /// The share of the first tokens whose stamp may be that of what came after them, 0 to 1.
+    #[serde(default)]
+    pub uncertain_stamps: Option<f64>,
+    /// The largest number of files and sockets that the process had open; of several ranks, rank 0's.
+    #[serde(default)]
+    pub open_files: Option<u64>,
+    /// Requests that had to wait for a connection of their own.
+    #[serde(default)]
+    pub dialled: Option<u64>,
+    /// Whether the requests in flight are what rates and latencies make them.
+    #[serde(default)]
+    pub little: Option<Little>,
+    /// By how much the wall clock stepped against the monotonic one at most, in nanoseconds.
+    #[serde(default)]
+    pub clock_step_ns: Option<i64>,
+    /// How much faster than the machine's own oscillator the monotonic clock ran, in parts per million.
+    #[serde(default)]
+    pub clock_slew_ppm: Option<f64>,
+    /// The longest time that the disk took to keep what was measured, in seconds.
+    #[serde(default)]
+    pub slowest_commit_s: Option<f64>,
+}
+
+/// Order statistics of the reader's lag, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReaderLag {
+    /// Median.
+    pub p50_ns: i64,
+    /// 99th percentile.
+    pub p99_ns: i64,
+    /// Maximum.
+    pub max_ns: i64,
+}
+
+/// Little's law: the mean number of requests in flight is their rate times the mean time that each takes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Little {
+    /// The mean of the looks at the requests in flight.
+    pub in_flight: f64,
+    /// What the records of the same time make it.
+    pub expected: f64,
+    /// By which share the two may differ.
+    pub allowed: f64,
+}
+
+impl Little {
+    /// Whether the two agree.
+    pub fn holds(&self) -> bool {
+        (self.in_flight - self.expected).abs() <= self.allowed * self.expected.max(self.in_flight)
+    }
 }
 
 impl Validity {

@@ -135,10 +135,10 @@ pub struct Answer {
     pub sentence: String,
 }
 
-/// One of the warnings W1 to W10, in words.
+/// One of the warnings W1 to W11, in words.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Warning {
-    /// `W1` to `W10`.
+    /// `W1` to `W11`.
     pub code: &'static str,
     /// What is wrong, with its figures, and what to do about it.
     pub text: String,

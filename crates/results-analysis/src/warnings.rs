@@ -1,8 +1,8 @@
-//! The warnings W1 to W10: what makes figures less than they seem, what it means, and what to do about it.
+//! The warnings W1 to W11: what makes figures less than they seem, what it means, and what to do about it.
 
 use gipfel_model::{
-    Attainment, LevelRecord, LevelState, Outcome, PeakAnswer, PeakEstimate, SearchSpec, Slo, Stage,
-    ValidityFault, Verdict,
+    Attainment, LatencyMetric, LevelRecord, LevelState, Little, Outcome, PeakAnswer, PeakEstimate,
+    SearchSpec, Slo, Stage, ValidityFault, Verdict,
 };
 
 use crate::{
@@ -30,6 +30,14 @@ const FAILED: f64 = 0.001;
 const BUSY: f64 = 0.8;
 /// W8: and so much of its time may it wait for one.
 const RUN_QUEUE: f64 = 0.1;
+/// W8: and by so much of the tightest limit, or of half a second without one, may it read first tokens late.
+const READER_LAG: f64 = 0.05;
+/// W11: so many nanoseconds may the wall clock step by.
+const CLOCK_STEP_NS: i64 = 50_000;
+/// W11: by so many parts per million may the monotonic clock be steered.
+const CLOCK_SLEW_PPM: f64 = 500.0;
+/// W11: so many seconds may the disk take to keep what was measured.
+const SLOW_COMMIT_S: f64 = 1.0;
 
 /// What the warnings look at.
 pub(crate) struct Subject<'a> {
@@ -59,6 +67,7 @@ pub(crate) fn warnings(subject: &Subject<'_>) -> Vec<Warning> {
         preempted(subject),
         open_verdicts(subject),
         unresolved(subject),
+        doubtful(subject),
     ]
     .into_iter()
     .flatten()
@@ -341,9 +350,18 @@ fn busy_client(subject: &Subject<'_>) -> Option<Warning> {
         let client = level.validity.client;
         let busy = client.busiest_thread.filter(|share| *share > BUSY);
         let waiting = client.run_queue.filter(|share| *share > RUN_QUEUE);
+        let lag_limit_ns = lag_limit_ns(subject.slos);
+        let lag_ns = client
+            .reader_lag
+            .map(|lag| lag.p99_ns)
+            .filter(|lag| *lag > lag_limit_ns);
         let words: Vec<String> = [
             busy.map(|share| format!("its busiest thread used {} of a core", shown::percent(share))),
             waiting.map(|share| format!("a thread waited {} of its time for a core", shown::percent(share))),
+            lag_ns.map(|lag| {
+                let (lag, limit) = (lag as f64 / 1e6, lag_limit_ns as f64 / 1e6);
+                format!("first tokens were read late, p99 {lag:.1} ms where {limit:.1} ms are well")
+            }),
         ]
         .into_iter()
         .flatten()
@@ -356,6 +374,50 @@ fn busy_client(subject: &Subject<'_>) -> Option<Warning> {
         "the load generator was short of CPU",
         &found,
         "Latencies may be its own. Give it more cores, more `workers`, or a machine that it shares with nobody.",
+    )
+}
+
+/// What the reader's lag may be: a share of the tightest limit that counts from the schedule.
+fn lag_limit_ns(slos: &[Slo]) -> i64 {
+    let limits = slos.iter().filter_map(|slo| match slo {
+        Slo::Latency {
+            metric: LatencyMetric::Ttft | LatencyMetric::E2e,
+            limit,
+            ..
+        } => Some(limit.as_nanos() as f64),
+        _ => None,
+    });
+    (limits.reduce(f64::min).unwrap_or(5e8) * READER_LAG) as i64
+}
+
+fn doubtful(subject: &Subject<'_>) -> Option<Warning> {
+    let found = find(subject, |level| {
+        let client = level.validity.client;
+        let step_ns = client.clock_step_ns.filter(|step| step.abs() > CLOCK_STEP_NS);
+        let slew = client.clock_slew_ppm.filter(|ppm| ppm.abs() > CLOCK_SLEW_PPM);
+        let little = client.little.filter(|little| !little.holds());
+        let commit_s = client.slowest_commit_s.filter(|seconds| *seconds > SLOW_COMMIT_S);
+        let words: Vec<String> = [
+            little.map(|little| {
+                let Little {
+                    in_flight, expected, ..
+                } = little;
+                format!("{in_flight:.1} requests were in flight where their times make {expected:.1}")
+            }),
+            step_ns.map(|step| format!("the wall clock stepped by {:.3} ms", step as f64 / 1e6)),
+            slew.map(|ppm| format!("the clock was steered by {ppm:.0} parts per million")),
+            commit_s.map(|seconds| format!("the disk took {seconds:.1} s to keep what was measured")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        (!words.is_empty()).then(|| (words.len() as f64, words.join(", ")))
+    });
+    warning(
+        "W11",
+        "the load generator's own figures are in doubt",
+        &found,
+        "Look at its machine: the clock's service, the disk, and what else runs there.",
     )
 }
 

@@ -1,4 +1,6 @@
-use gipfel_model::{ClientHealth, RequestRecord, Second, record::Decision, search::Decided};
+use gipfel_model::{
+    ClientHealth, Little, ReaderLag, RequestRecord, Second, record::Decision, search::Decided,
+};
 use insta::assert_snapshot;
 
 use super::*;
@@ -238,12 +240,52 @@ fn w8_a_client_without_cpu() {
             level.validity.client = ClientHealth {
                 busiest_thread,
                 run_queue,
+                ..ClientHealth::default()
             }
         })
     };
     assert_snapshot!(health(Some(0.93), Some(0.15)), @r"W8 [0] the load generator was short of CPU at 50 req/s: its busiest thread used 93 % of a core, a thread waited 15 % of its time for a core. Latencies may be its own. Give it more cores, more `workers`, or a machine that it shares with nobody.");
     assert_eq!(health(Some(0.8), Some(0.1)), "");
     assert_eq!(health(None, None), "");
+    let lag = |p99_ns| {
+        check(|level| {
+            level.validity.client.reader_lag = Some(ReaderLag {
+                p50_ns: 1,
+                p99_ns,
+                max_ns: 60_000_000,
+            });
+        })
+    };
+    assert_snapshot!(lag(26_000_000), @r"W8 [0] the load generator was short of CPU at 50 req/s: first tokens were read late, p99 26.0 ms where 25.0 ms are well. Latencies may be its own. Give it more cores, more `workers`, or a machine that it shares with nobody.");
+    assert_eq!(lag(25_000_000), "");
+}
+
+#[test]
+fn w11_figures_that_do_not_fit() {
+    let said = |client: ClientHealth| check(|level| level.validity.client = client);
+    let little = |in_flight| {
+        Some(Little {
+            in_flight,
+            expected: 100.0,
+            allowed: 0.03,
+        })
+    };
+    let doubtful = ClientHealth {
+        little: little(110.0),
+        clock_step_ns: Some(-60_000),
+        clock_slew_ppm: Some(501.0),
+        slowest_commit_s: Some(3.25),
+        ..ClientHealth::default()
+    };
+    assert_snapshot!(said(doubtful), @r"W11 [0] the load generator's own figures are in doubt at 50 req/s: 110.0 requests were in flight where their times make 100.0, the wall clock stepped by -0.060 ms, the clock was steered by 501 parts per million, the disk took 3.2 s to keep what was measured. Look at its machine: the clock's service, the disk, and what else runs there.");
+    let sound = ClientHealth {
+        little: little(103.0),
+        clock_step_ns: Some(50_000),
+        clock_slew_ppm: Some(-500.0),
+        slowest_commit_s: Some(1.0),
+        ..ClientHealth::default()
+    };
+    assert_eq!(said(sound), "");
 }
 
 #[test]

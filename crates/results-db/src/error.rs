@@ -85,6 +85,17 @@ pub enum DbError {
         #[source]
         source: sqlx::Error,
     },
+    /// The file, its directory or its disk may only be read; what was committed is safe.
+    #[error("cannot {operation}: `{}`, its directory or its disk may only be read", path.display())]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        operation: &'static str,
+        /// SQLite's word.
+        #[source]
+        source: sqlx::Error,
+    },
     /// SQLite found the file damaged.
     #[error("`{}` is damaged: {}", path.display(), faults.join("; "))]
     Damaged {
@@ -144,6 +155,7 @@ pub enum DbError {
 
 /// SQLite's primary result codes that are told apart.
 const SQLITE_FULL: i32 = 13;
+const SQLITE_READONLY: i32 = 8;
 const SQLITE_NOTADB: i32 = 26;
 const SQLITE_CORRUPT: i32 = 11;
 
@@ -174,6 +186,11 @@ impl DbError {
         // The low byte of an extended code is the primary one.
         match code.map(|code| code & 0xff) {
             Some(SQLITE_FULL) => Self::DiskFull {
+                path,
+                operation,
+                source,
+            },
+            Some(SQLITE_READONLY) => Self::ReadOnly {
                 path,
                 operation,
                 source,

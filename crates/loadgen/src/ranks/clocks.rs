@@ -117,9 +117,9 @@ mod tests {
 
     /// The other rank's axis begins 100 ms after rank 0's; its wall clock is wrong by `wall_ms`. Lines take 2 to 8 ms to
     /// rank 0 and 1 to 6 ms from it.
-    fn check(wall_ms: i64, ahead_us: i64, expected: &str) {
+    fn check(wall_ms: i64, ahead_ms: f64, expected: &str) {
         let agreement = agree((100 + wall_ms) * MS, ways(102, 108), ways(-99, -94));
-        assert_eq!(agreement.ahead_ns, ahead_us * 1_000, "{wall_ms}");
+        assert_eq!(agreement.ahead_ns, (ahead_ms * 1e6) as i64, "{wall_ms}");
         assert_eq!(agreement.in_words(3, "nid7"), expected);
         assert!(agreement.longest_way >= Duration::from_millis(7), "{agreement:?}");
     }
@@ -128,22 +128,22 @@ mod tests {
     fn a_wall_clock_is_believed_unless_it_is_proven_wrong() {
         check(
             0,
-            100_000,
+            100.0,
             "rank 3 on nid7: by the wall clock, proven within 2.0 ms",
         );
         check(
             -1,
-            99_000,
+            99.0,
             "rank 3 on nid7: by the wall clock, proven within 3.0 ms",
         );
         check(
             5,
-            100_500,
+            100.5,
             "rank 3 on nid7: its wall clock is 3.0 to 6.0 ms ahead of that of rank 0; corrected, within 1.5 ms",
         );
         check(
             -1000,
-            100_500,
+            100.5,
             "rank 3 on nid7: its wall clock is 999.0 to 1002.0 ms behind that of rank 0; corrected, within 1.5 ms",
         );
     }

@@ -12,10 +12,7 @@ use gipfel_engine::engine;
 use gipfel_model::{EndpointSpec, RunConfig, RunState};
 use gipfel_results_db::ResultsDb;
 use gipfel_stream_client::Clock;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::MissedTickBehavior,
-};
+use tokio::{sync::oneshot, time::MissedTickBehavior};
 
 use super::{
     Place,
@@ -33,11 +30,12 @@ use crate::{
     crew::{Crew, Job, worker_count},
     dataset::Prompts,
     gaps::GapsBook,
+    leisure,
     level::wall_offset_ns,
     messages::{InFlightCount, LevelNews, News, Order, Report, Source, ThreadTime},
     setup::{self, Identity},
     stop::{Stop, StopReason},
-    writer::{self, WriterMessage},
+    writer::{self, Recorder, WriterMessage},
 };
 
 /// How long rank 0 may take to answer; it waits for the other ranks, too.
@@ -69,8 +67,10 @@ pub(crate) async fn serve(options: &Options, place: Place) -> anyhow::Result<Run
     }
     let session = session_directory(&options.directory, &roll.session);
     let path = part::path(&session, &config.run_id, place.rank);
-    let db = ResultsDb::create(&path)
+    let new = path.clone();
+    let db = leisure::at_leisure(async move || ResultsDb::create(&new).await)
         .await
+        .context("failed to start a thread")?
         .with_context(|| format!("failed to create `{}`", path.display()))?;
     let run = db.upsert_run(&config).await?;
     let mut post = Post::open(&session, place.rank, clock)
@@ -81,7 +81,7 @@ pub(crate) async fn serve(options: &Options, place: Place) -> anyhow::Result<Run
         Ok(None) | Err(StopReason::Told | StopReason::TimeUp(_)) => return Ok(RunState::Stopped),
         Err(StopReason::Failed(message)) => bail!(message),
     };
-    let (rows, rows_in) = mpsc::channel(writer::QUEUE);
+    let (rows, rows_in) = writer::recorder();
     let writing = tokio::task::spawn_local(writer::run(db, run, roll.shift_ns + ahead_ns, None, rows_in));
     let mut member = Member {
         config: &config,
@@ -304,7 +304,7 @@ struct Member<'a> {
     orders: Inbox<Command>,
     silence: Silence,
     words: Outbox<Word>,
-    rows: mpsc::Sender<WriterMessage>,
+    rows: Recorder,
     crew: Option<Crew>,
     gaps: GapsBook,
     /// The workers that have not handed everything over after a cut.
@@ -404,6 +404,7 @@ impl Member<'_> {
             prompts: &self.prompts,
         };
         let crew = Crew::hire(&job, worker_count(self.config)).context("failed to start the workers");
+        leisure::give_way();
         crew.map_err(StopReason::from)
     }
 
@@ -423,7 +424,7 @@ impl Member<'_> {
                         rank,
                         histogram,
                     };
-                    self.rows.send(gaps).await.map_err(|_| part_failed())?;
+                    self.rows.write(gaps).map_err(|_| part_failed())?;
                 }
             }
             Some(Report::Flushed(source)) => {
@@ -432,8 +433,7 @@ impl Member<'_> {
                     // Only what is on the disk is handed over.
                     let (done, committed) = oneshot::channel();
                     self.rows
-                        .send(WriterMessage::Flush(done))
-                        .await
+                        .write(WriterMessage::Flush(done))
                         .map_err(|_| part_failed())?;
                     committed.await.map_err(|_| part_failed())?;
                     self.say_news()?;

@@ -10,11 +10,12 @@ use crate::{
     board::nanos,
     messages::{Append, Order},
     upcoming::Prepared,
-    writer::WriterMessage,
 };
 
-/// Orders are looked for at least so often; pieces of the schedule come much earlier than they are due.
+/// Orders are looked for at least so often while there is load; pieces of the schedule come much earlier than they are due.
 const ORDER_INTERVAL_NS: i64 = 5_000_000;
+/// The same without load.
+const IDLE_ORDER_INTERVAL_NS: i64 = 50_000_000;
 /// Requests that are sent before the sockets are read again, when the worker is late.
 const SENDS_IN_A_ROW: usize = 8;
 /// So long before a deadline no further request is rendered.
@@ -36,6 +37,7 @@ pub(super) fn serve(setup: WorkerSetup, mut reactor: Reactor<GapTap>) -> anyhow:
     let (mut sender, mut orders) = Sender::new(setup);
     let mut over = Vec::new();
     let mut report_ns = sender.clock.now_ns();
+    let mut rendering_ns = 0;
     while sender.obey_all(&mut orders, &mut reactor) {
         if sender.clock.now_ns() >= report_ns {
             sender.report();
@@ -43,9 +45,10 @@ pub(super) fn serve(setup: WorkerSetup, mut reactor: Reactor<GapTap>) -> anyhow:
         }
         sender.start_due(&mut reactor);
         let deadline_ns = sender.next_deadline().unwrap_or(i64::MAX);
-        sender.render_ahead(deadline_ns);
-        let order_ns = sender.clock.now_ns() + ORDER_INTERVAL_NS;
-        reactor.turn(deadline_ns.min(report_ns).min(order_ns), &mut over)?;
+        sender.render_ahead(deadline_ns, &mut rendering_ns);
+        let order_ns = sender.clock.now_ns() + sender.order_interval_ns();
+        let other_ns = report_ns.min(order_ns);
+        reactor.turn(deadline_ns.min(other_ns), deadline_ns <= other_ns, &mut over)?;
         let mut load = sender.load.borrow_mut();
         for (key, exchange) in over.drain(..) {
             load.finish(key, exchange);
@@ -66,17 +69,10 @@ impl Sender {
             if let Order::Append(piece, share) = &order {
                 self.keep_free(piece, share.of, reactor);
             }
-            let flush = self.begin_order(order);
+            self.obey(order);
             let cancelled = self.load.borrow_mut().take_cancelled();
             if !cancelled.is_empty() {
                 reactor.cancel(|key| cancelled.contains(&key));
-            }
-            if let Some(flush) = flush {
-                if !flush.records.is_empty() {
-                    // An error means that the writer has failed, which it reports itself.
-                    let _ = self.rows.blocking_send(WriterMessage::Requests(flush.records));
-                }
-                self.tell_all(flush.reports);
             }
         }
     }
@@ -117,12 +113,26 @@ impl Sender {
         }
     }
 
-    /// Renders requests while there is time before the next one is due.
-    fn render_ahead(&mut self, deadline_ns: i64) {
+    /// Renders requests while there is time before the next one is due; the last one took `rendering_ns`.
+    fn render_ahead(&mut self, deadline_ns: i64, rendering_ns: &mut i64) {
         let begin_ns = self.clock.now_ns();
-        let until_ns = (deadline_ns - RENDER_MARGIN_NS).min(begin_ns + RENDER_TIME_NS);
-        while self.upcoming.wants_more() && self.clock.now_ns() < until_ns {
+        let mut now_ns = begin_ns;
+        while self.upcoming.wants_more() && now_ns < begin_ns + RENDER_TIME_NS {
+            let margin_ns = RENDER_MARGIN_NS + 2 * *rendering_ns;
+            if now_ns > deadline_ns - margin_ns && self.upcoming.has_next_but_one() {
+                return;
+            }
             self.prepare_one();
+            *rendering_ns = self.clock.now_ns() - now_ns;
+            now_ns += *rendering_ns;
+        }
+    }
+
+    fn order_interval_ns(&self) -> i64 {
+        if self.load.borrow().is_idle() && self.upcoming.is_unprepared() {
+            IDLE_ORDER_INTERVAL_NS
+        } else {
+            ORDER_INTERVAL_NS
         }
     }
 }

@@ -238,6 +238,7 @@ fn blank(level: u32, rate: ArrivalRate, start_ns: i64) -> LevelRecord {
             client: ClientHealth {
                 busiest_thread: Some(0.06 + rate.get() / 400.0),
                 run_queue: Some(0.002),
+                ..ClientHealth::default()
             },
         },
         verdict: None,

@@ -178,6 +178,7 @@ pub(crate) fn step(index: u32, per_second: f64, stage: Stage) -> LevelRecord {
             client: ClientHealth {
                 busiest_thread: Some(0.25),
                 run_queue: Some(0.125),
+                ..ClientHealth::default()
             },
         },
         verdict: None,

@@ -40,8 +40,10 @@ const BUFFER_BYTES: usize = 256 << 10;
 const EVENTS: usize = 256;
 /// After a look at the sockets the next one comes no sooner, but for a deadline. The kernel's stamps do not age.
 const REST_NS: i64 = 150_000;
-/// A shorter wait is not worth a sleep.
-const SHORT_NS: i64 = 12_000;
+/// A thread that sleeps wakes up later than it wants to; so long before something is due it looks at the clock instead.
+const SPIN_NS: i64 = 40_000;
+/// A shorter sleep is none.
+const SHORT_NS: i64 = 5_000;
 /// How often the limits of exchanges are looked at.
 const SWEEP_NS: i64 = 10_000_000;
 /// So long the rest of an answer may take once its exchange is decided, for the connection to be used again.
@@ -73,8 +75,10 @@ pub struct Outgoing {
 /// The connections of a reactor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {
-    /// Open now.
+    /// Open now, those that are being made included.
     pub open: usize,
+    /// Open, and without a request.
+    pub free: usize,
     /// Open at one time, at most, since this was last asked for.
     pub most: usize,
     /// Made, or tried to, since this was last asked for.
@@ -176,18 +180,21 @@ impl<G: GapSink> Reactor<G> {
 
     /// Keeps so many connections to a server free for what comes, as far as there is room.
     pub fn keep_free(&mut self, server: usize, connections: usize) {
-        self.servers[server].spare = connections;
+        self.servers[server].keep_free(connections);
         self.dial_wanted(server);
     }
 
     /// The connections.
     pub fn sockets(&mut self) -> Sockets {
         let open = self.connections.len();
-        let told = Sockets { open, ..self.sockets };
-        self.sockets = Sockets {
+        let told = Sockets {
             open,
+            free: self.servers.iter().map(Server::free).sum(),
+            ..self.sockets
+        };
+        self.sockets = Sockets {
             most: open,
-            dialled: 0,
+            ..Sockets::default()
         };
         told
     }
@@ -229,15 +236,18 @@ impl<G: GapSink> Reactor<G> {
 
     /// Moves what can be moved, waiting for it until `until_ns` at most, and hands over what has ended.
     ///
+    /// When the caller has something due then (`is_due`), it wakes up somewhat earlier and does not sleep again.
+    ///
     /// # Errors
     /// The system's own; the reactor is of no further use then.
-    pub fn turn(&mut self, until_ns: i64, over: &mut Vec<(u64, Exchange)>) -> io::Result<()> {
+    pub fn turn(&mut self, until_ns: i64, is_due: bool, over: &mut Vec<(u64, Exchange)>) -> io::Result<()> {
         let now_ns = self.clock.now_ns();
         if now_ns - self.swept_ns >= SWEEP_NS {
             self.sweep(now_ns);
         }
         if self.seen == self.events.len() {
-            self.ask(until_ns, now_ns)?;
+            let wake_ns = if is_due { until_ns - SPIN_NS } else { until_ns };
+            self.ask(wake_ns, now_ns)?;
         }
         let mut looks = 0;
         while self.seen < self.events.len() {
@@ -254,8 +264,8 @@ impl<G: GapSink> Reactor<G> {
     }
 
     /// Asks the kernel what has happened.
-    fn ask(&mut self, until_ns: i64, now_ns: i64) -> io::Result<()> {
-        let until_ns = until_ns.min(self.swept_ns + SWEEP_NS);
+    fn ask(&mut self, wake_ns: i64, now_ns: i64) -> io::Result<()> {
+        let until_ns = wake_ns.min(self.swept_ns + SWEEP_NS);
         let rest_ns = (self.looked_ns + REST_NS).min(until_ns) - now_ns;
         if rest_ns > SHORT_NS && !self.is_full {
             // An interruption ends the rest early, which does no harm.
@@ -407,6 +417,10 @@ impl<G: GapSink> Reactor<G> {
             State::Busy(course) => {
                 let turn = course.connection_ended(was_used, now_ns, error);
                 self.turned(key, turn, now_ns);
+            }
+            State::Idle if !was_used => {
+                self.servers[connection.server].closed_unused();
+                self.close(key);
             }
             _ => self.close(key),
         }
@@ -573,7 +587,7 @@ impl<G: GapSink> Reactor<G> {
             self.over.push((course.key, exchange));
         } else {
             // Nobody waits: what cannot be dialled ahead is dialled when it is needed.
-            to.spare = 0;
+            to.not_made_ahead();
         }
     }
 

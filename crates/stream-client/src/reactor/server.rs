@@ -38,7 +38,9 @@ pub(super) struct Server<G> {
     pub(super) waiting: VecDeque<Course<G>>,
     pub(super) dialling: usize,
     /// So many connections should be free.
-    pub(super) spare: usize,
+    spare: usize,
+    /// Whether it keeps connections that it has had no request on.
+    keeps_unused: bool,
 }
 
 /// One attempt to make a connection, by one address after another.
@@ -87,6 +89,7 @@ impl<G> Server<G> {
             waiting: VecDeque::new(),
             dialling: 0,
             spare: 0,
+            keeps_unused: true,
         })
     }
 
@@ -103,6 +106,22 @@ impl<G> Server<G> {
 
     pub(super) fn head(&self, number: usize) -> &[u8] {
         &self.heads[number].1
+    }
+
+    /// Has so many connections dialled ahead, unless the server does not keep them.
+    pub(super) fn keep_free(&mut self, connections: usize) {
+        self.spare = if self.keeps_unused { connections } else { 0 };
+    }
+
+    /// No connection could be made ahead: one is made again when it is needed, or asked for.
+    pub(super) fn not_made_ahead(&mut self) {
+        self.spare = 0;
+    }
+
+    /// The server has closed a connection that it had no request on: dialling ahead would go on for ever.
+    pub(super) fn closed_unused(&mut self) {
+        self.keeps_unused = false;
+        self.spare = 0;
     }
 
     /// How many more connections should be begun now.
@@ -150,6 +169,10 @@ impl<G> Server<G> {
     /// When a request that asked for a connection at this time has waited too long.
     pub(super) fn connect_due_ns(&self, wanted_ns: i64) -> i64 {
         after(wanted_ns, self.timeout)
+    }
+
+    pub(super) fn free(&self) -> usize {
+        self.idle.len()
     }
 
     pub(super) fn take_idle(&mut self) -> Option<SlotKey> {

@@ -53,7 +53,7 @@ impl Driven {
     }
 
     pub(crate) fn open_connections(&mut self) -> usize {
-        self.reactor.turn(0, &mut self.over).unwrap();
+        self.reactor.turn(0, false, &mut self.over).unwrap();
         self.reactor.sockets().open
     }
 }
@@ -77,7 +77,7 @@ pub(crate) async fn stream(
     loop {
         {
             let Driven { reactor, over, .. } = &mut *running.driven.borrow_mut();
-            reactor.turn(0, over).unwrap();
+            reactor.turn(0, false, over).unwrap();
             if let Some(at) = over.iter().position(|(other, _)| *other == key) {
                 return over.remove(at).1;
             }

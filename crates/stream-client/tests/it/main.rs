@@ -5,6 +5,8 @@ mod answers;
 #[cfg(target_os = "linux")]
 mod by_reactor;
 mod connections;
+#[cfg(target_os = "linux")]
+mod reactor;
 mod script;
 mod timeouts;
 

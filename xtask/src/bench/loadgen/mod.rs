@@ -75,10 +75,13 @@ enum Part {
     Memory,
     /// What the load generator says past its capacity.
     Past,
+    /// Memory over a million requests in one run; only when it is asked for.
+    Long,
 }
 
 impl Part {
-    const ALL: [Self; 7] = [
+    /// In the order in which they are measured: later ones need what earlier ones have found.
+    const ALL: [Self; 8] = [
         Self::Kept,
         Self::Gap,
         Self::Cpu,
@@ -86,7 +89,10 @@ impl Part {
         Self::Ks,
         Self::Memory,
         Self::Past,
+        Self::Long,
     ];
+    /// All but the long one.
+    const USUAL: &[Self] = Self::ALL.split_at(7).0;
 }
 
 /// Measures, and prints the table.
@@ -108,25 +114,35 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         noise: Vec::new(),
     };
     let chosen = if arguments.only.is_empty() {
-        &Part::ALL[..]
+        Part::USUAL
     } else {
         &arguments.only
     };
-    for part in Part::ALL.iter().filter(|part| chosen.contains(part)) {
-        match part {
-            Part::Kept => bench.kept()?,
-            Part::Gap => bench.gap()?,
-            Part::Cpu => bench.cpu(chosen.contains(&Part::Error))?,
-            Part::Error => bench.error()?,
-            Part::Ks => bench.distance()?,
-            Part::Memory => bench.memory()?,
-            Part::Past => bench.past()?,
+    let mut failed = false;
+    for part in Part::ALL {
+        let is_chosen = chosen.contains(&part) || (part == Part::Long && arguments.long);
+        if is_chosen && let Err(error) = measure(&mut bench, part, chosen) {
+            // What was read until then is worth its minutes.
+            bench.readings.remarks.push(format!("{part:?} FAILED: {error:#}"));
+            failed = true;
         }
     }
-    if arguments.long {
-        bench.long()?;
+    report::print(&bench.readings, &bench.noise, arguments.json)?;
+    ensure!(!failed, "a part of the benchmark has failed");
+    Ok(())
+}
+
+fn measure(bench: &mut Bench, part: Part, chosen: &[Part]) -> anyhow::Result<()> {
+    match part {
+        Part::Kept => bench.kept(),
+        Part::Gap => bench.gap(),
+        Part::Cpu => bench.cpu(chosen.contains(&Part::Error)),
+        Part::Error => bench.error(),
+        Part::Ks => bench.distance(),
+        Part::Memory => bench.memory(),
+        Part::Past => bench.past(),
+        Part::Long => bench.long(),
     }
-    report::print(&bench.readings, &bench.noise, arguments.json)
 }
 
 fn laboratory(arguments: &Arguments) -> anyhow::Result<Laboratory> {
@@ -137,19 +153,16 @@ fn laboratory(arguments: &Arguments) -> anyhow::Result<Laboratory> {
         "gipfel-loadgen-bench",
     ]))?;
     let built = shell::target().join("release");
-    let load_generator = match &arguments.program {
-        Some(program) => {
-            fs::canonicalize(program).with_context(|| format!("no program {}", program.display()))?
-        }
-        None => {
-            shell::run(&mut shell::cargo(&[
-                "build",
-                "--release",
-                "--package",
-                "gipfel-loadgen",
-            ]))?;
-            built.join("gipfel-loadgen")
-        }
+    let load_generator = if let Some(program) = &arguments.program {
+        fs::canonicalize(program).with_context(|| format!("no program {}", program.display()))?
+    } else {
+        shell::run(&mut shell::cargo(&[
+            "build",
+            "--release",
+            "--package",
+            "gipfel-loadgen",
+        ]))?;
+        built.join("gipfel-loadgen")
     };
     for tool in ["taskset", "sqlite3"] {
         let mut command = Command::new(tool);

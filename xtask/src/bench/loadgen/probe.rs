@@ -105,6 +105,12 @@ impl Seen {
         self.cpu_us_per_request / f64::from(self.setting.tokens)
     }
 
+    /// Seconds of the measured window, which the load generator may have cut short.
+    pub(super) fn window_s(&self) -> f64 {
+        let [from_ns, to_ns] = self.span_ns;
+        to_ns.saturating_sub(from_ns).max(1) as f64 / 1e9
+    }
+
     /// The probe in a line.
     fn describe(&self) -> String {
         let Figures {
@@ -172,7 +178,8 @@ impl Laboratory {
             Client::Bare => (bare_window(&folder)?, None),
         };
         let figures = Figures::new(&window, &table, setting.rate);
-        let seconds = setting.measured.as_secs_f64();
+        let [from_ns, to_ns] = window.span_ns;
+        let seconds = to_ns.saturating_sub(from_ns).max(1) as f64 / 1e9;
         let used = samples.within(window.span_ns);
         let seen = Seen {
             setting: *setting,

@@ -19,6 +19,10 @@ enum Bar {
     AtMostAndShare(f64, &'static str, f64),
     /// At most so many times ours of the name.
     AtMostTimes(&'static str, f64),
+    /// Ours is at most so much more than ours of the name.
+    AtMostMore(&'static str, f64),
+    /// Each reading is 1.
+    Always,
 }
 
 struct Row {
@@ -42,6 +46,7 @@ const ROWS: &[Row] = &[
         "kept, tokens 10 ms apart, req/s",
         Bar::AtLeastRatio(0.95),
     ),
+    row("gap_kept_rps_server_share", "server's core beyond it", Bar::None),
     row("cpu_rate", "CPU time at, req/s", Bar::None),
     row("cpu_us_per_request", "CPU a request, µs", Bar::AtMostRatio(2.5)),
     row("cpu_token_rate", "CPU time of tokens apart at, req/s", Bar::None),
@@ -140,7 +145,7 @@ const ROWS: &[Row] = &[
     row(
         "rss_mb_1m_requests",
         "memory after 1,000,000 requests, MiB",
-        Bar::None,
+        Bar::AtMostMore("rss_mb_100k_requests", 16.0),
     ),
     row(
         "database_bytes",
@@ -157,9 +162,12 @@ const ROWS: &[Row] = &[
         "database a request of a million, bytes",
         Bar::None,
     ),
-    row("past_1.2_invalid", "invalid at 1.2 × the kept rate", Bar::None),
-    row("past_2_invalid", "invalid at 2 × the kept rate", Bar::None),
-    row("past_10_invalid", "invalid at 10 × the kept rate", Bar::None),
+    row("past_1.2_invalid", "invalid at 1.2 × the kept rate", Bar::Always),
+    row("past_1.2_connections", "connections then", Bar::None),
+    row("past_2_invalid", "invalid at 2 × the kept rate", Bar::Always),
+    row("past_2_connections", "connections then", Bar::None),
+    row("past_10_invalid", "invalid at 10 × the kept rate", Bar::Always),
+    row("past_10_connections", "connections then", Bar::None),
 ];
 
 /// Prints the table to standard error and, if it is wanted, the object to standard output.
@@ -241,6 +249,8 @@ fn describe(bar: Bar) -> String {
         Bar::AtMost(most) => format!("≤ {most}"),
         Bar::AtMostAndShare(most, _, share) => format!("≤ {most}, ≤ {share} × bare's own"),
         Bar::AtMostTimes(_, times) => format!("≤ {times} × that at half"),
+        Bar::AtMostMore(_, more) => format!("≤ that before + {more}"),
+        Bar::Always => "each time".to_owned(),
     }
 }
 
@@ -256,6 +266,11 @@ fn is_met(readings: &Readings, row: &Row) -> Option<bool> {
             ours <= most && ours <= share * readings.median(other, Client::Bare)?
         }
         Bar::AtMostTimes(other, times) => ours <= times * readings.median(other, Client::Ours)?,
+        Bar::AtMostMore(other, more) => ours <= more + readings.median(other, Client::Ours)?,
+        Bar::Always => readings
+            .all(row.name, Client::Ours)
+            .iter()
+            .all(|value| *value > 0.5),
     })
 }
 
@@ -293,4 +308,57 @@ fn object(readings: &Readings, noise: &[f64]) -> Value {
         "remarks": readings.remarks,
         "foreign_cores": noise,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_met_by_medians_and_by_ratios_of_rounds() {
+        let mut readings = Readings::default();
+        for (ours, bare) in [(5.0, 10.0), (6.0, 10.0), (1.0, 10.0)] {
+            readings.add("x", Client::Ours, ours);
+            readings.add("x", Client::Bare, bare);
+            readings.add("y", Client::Ours, 2.0);
+        }
+        let check =
+            |name, bar, expected| assert_eq!(is_met(&readings, &row(name, "", bar)), expected, "{bar:?}");
+        check("x", Bar::None, None);
+        check("z", Bar::AtMost(1.0), None);
+        check("x", Bar::AtLeastRatio(0.5), Some(true));
+        check("x", Bar::AtLeastRatio(0.51), Some(false));
+        check("x", Bar::AtMostRatio(0.5), Some(true));
+        check("y", Bar::AtMostRatio(0.5), None);
+        check("x", Bar::AtMost(4.9), Some(false));
+        check("x", Bar::AtMostAndShare(5.0, "x", 0.5), Some(true));
+        check("x", Bar::AtMostAndShare(5.0, "x", 0.4), Some(false));
+        check("x", Bar::AtMostTimes("y", 2.5), Some(true));
+        check("x", Bar::AtMostMore("y", 2.9), Some(false));
+        check("x", Bar::Always, Some(true));
+    }
+
+    #[test]
+    fn the_object_has_the_names_that_others_look_for() {
+        let mut readings = Readings::default();
+        readings.add("ttft_error_half_p99", Client::Ours, 0.4);
+        readings.add("cpu_us_per_token", Client::Ours, 6.0);
+        readings.add("cpu_us_per_token", Client::Bare, 4.0);
+        let object = object(&readings, &[0.1]);
+        for name in [
+            "kept_rps",
+            "bare_kept_rps",
+            "kept_ratio",
+            "cpu_us_per_request",
+            "cpu_ratio",
+            "ks_5000",
+            "schedule_delay_half_p99_ms",
+            "rss_mb_10k_streams",
+        ] {
+            assert_eq!(object.get(name), Some(&Value::Null), "{name}");
+        }
+        assert_eq!(object["ttft_error_half_ms"]["p99"], json!(0.4));
+        assert_eq!(object["ttft_error_90_ms"]["p50"], Value::Null);
+        assert_eq!(object["token_cpu_ratio"], json!(1.5));
+    }
 }

@@ -20,6 +20,7 @@ pub(super) struct Samples(Vec<Sample>);
 
 /// CPU time between two times, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(clippy::struct_field_names, reason = "every number of seconds says its unit")]
 pub(super) struct Used {
     pub(super) client_s: f64,
     pub(super) server_s: f64,

@@ -7,6 +7,7 @@ pub(super) struct Search {
     step: f64,
     kept: Option<f64>,
     lost: Option<f64>,
+    server_share_when_lost: f64,
 }
 
 /// How near the lowest rate that was not kept must be.
@@ -22,6 +23,7 @@ impl Search {
             step,
             kept: None,
             lost: None,
+            server_share_when_lost: 0.0,
         }
     }
 
@@ -35,13 +37,19 @@ impl Search {
         }
     }
 
-    /// A rate was tried.
-    pub(super) fn tell(&mut self, rate: f64, is_kept: bool) {
+    /// A rate was tried, and the server took this share of its core.
+    pub(super) fn tell(&mut self, rate: f64, is_kept: bool, server_share: f64) {
         if is_kept {
             self.kept = Some(self.kept.map_or(rate, |kept| kept.max(rate)));
-        } else {
-            self.lost = Some(self.lost.map_or(rate, |lost| lost.min(rate)));
+        } else if self.lost.is_none_or(|lost| rate < lost) {
+            self.lost = Some(rate);
+            self.server_share_when_lost = server_share;
         }
+    }
+
+    /// The server's share of its core at the lowest rate that was not kept: near 1, the server was the limit.
+    pub(super) fn server_share_when_lost(&self) -> f64 {
+        self.server_share_when_lost
     }
 
     /// The highest rate that was kept; 0 if none was.
@@ -54,23 +62,25 @@ impl Search {
 mod tests {
     use super::*;
 
-    /// Searches on a client that keeps every rate up to `limit`; returns what was found and the number of probes.
-    fn find(limit: f64, guess: f64, step: f64) -> (f64, usize) {
+    /// Searches on a client that keeps every rate up to `limit`; returns what was found, the lowest rate that was not
+    /// kept in place of the server's share there, and the number of probes.
+    fn find(limit: f64, guess: f64, step: f64) -> (f64, f64, usize) {
         let mut search = Search::new(guess, step);
         let mut probes = 0;
         while let Some(rate) = search.next() {
-            search.tell(rate, rate <= limit);
+            search.tell(rate, rate <= limit, rate);
             probes += 1;
         }
-        (search.kept(), probes)
+        (search.kept(), search.server_share_when_lost(), probes)
     }
 
     #[test]
     fn the_limit_is_found_to_four_percent() {
         let check = |limit: f64, guess, step, most| {
-            let (kept, probes) = find(limit, guess, step);
+            let (kept, share, probes) = find(limit, guess, step);
             assert!(kept <= limit && limit / kept <= RESOLUTION, "{limit}: {kept}");
             assert!(probes <= most, "{limit}: {probes} probes");
+            assert!(share > limit && share / kept <= RESOLUTION, "{limit}: {share}");
         };
         check(8000.0, 3000.0, 1.3, 8);
         check(8000.0, 20_000.0, 1.3, 8);

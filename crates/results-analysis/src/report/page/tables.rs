@@ -370,6 +370,9 @@ pub(crate) fn client(run: Run<'_>) -> Option<Table> {
             .sent_rate
             .zip(level.summary.offered_rate)
             .and_then(|(sent, offered)| (offered > 0.0).then(|| sent / offered));
+        let lag_ms = validity.client.reader_lag.map(|lag| lag.p99_ns as f64 / 1e6);
+        let little = validity.client.little.filter(|little| little.expected > 0.0);
+        let little = little.map(|little| little.in_flight / little.expected - 1.0);
         let mut row = first_cells(level.summary);
         row.extend([
             Cell::optional(level.summary.offered_rate, |rate| format!("{rate:.2}")),
@@ -380,6 +383,16 @@ pub(crate) fn client(run: Run<'_>) -> Option<Table> {
             delay(validity.schedule_delay_max_ns),
             Cell::optional(validity.client.busiest_thread, words::percent),
             Cell::optional(validity.client.run_queue, words::percent),
+            Cell::optional(validity.client.process, words::percent),
+            Cell::optional(lag_ms, |lag| format!("{lag:.2}")),
+            Cell::optional(validity.client.uncertain_stamps, words::percent),
+            Cell::optional(validity.client.open_files.map(|count| count as f64), |count| {
+                format!("{count:.0}")
+            }),
+            Cell::optional(validity.client.dialled.map(|count| count as f64), |count| {
+                format!("{count:.0}")
+            }),
+            Cell::optional(little, |off| format!("{:+.1}", off * 100.0)),
             if validity.is_valid() {
                 Cell::of("✓ kept its part").class("good")
             } else {
@@ -402,6 +415,12 @@ pub(crate) fn client(run: Run<'_>) -> Option<Table> {
                 number("Delay max", "ms"),
                 number("Busiest thread", "% of a core"),
                 number("Waited for a core", "%"),
+                number("Whole process", "% of a core"),
+                number("Reader lag p99", "ms"),
+                number("Uncertain stamps", "%"),
+                number("Files open", ""),
+                number("Dialled", ""),
+                number("Off Little's law", "%"),
                 text("Client"),
             ],
             rows: rows.collect(),
