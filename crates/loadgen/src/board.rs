@@ -673,6 +673,18 @@ mod tests {
             validity(&late, 100, 0).reason().as_deref(),
             Some("the client was late: schedule delay p99 26.0 ms, allowed 25.0 ms")
         );
+        let mut slow = board(200, 0, 200);
+        slow.apply(&LevelNews {
+            tally: Tally {
+                records_lost: 3,
+                ..Tally::default()
+            },
+            ..LevelNews::default()
+        });
+        assert_eq!(
+            validity(&slow, 200, 0).reason().as_deref(),
+            Some("3 records were lost because the disk was too slow")
+        );
     }
 
     /// A level of ten seconds at `rate`, which a client that can send `capacity` requests a second sends as fast as it can;

@@ -368,4 +368,27 @@ mod tests {
         assert!(error.is_disk_full(), "{error:?}");
         assert_eq!(db.scrapes(run).await.expect("scrapes").len(), 100);
     }
+
+    #[tokio::test]
+    async fn a_disk_that_may_only_be_read_is_named() {
+        let directory = TempDir::new().expect("a directory");
+        let path = old_database(&directory).await;
+        let db = ResultsDb::open(&path).await.expect("a database");
+        // What SQLite says then is what it says of such a file system.
+        sqlx::query("PRAGMA query_only = 1")
+            .execute(&mut *db.connection().await)
+            .await
+            .expect("a limit");
+        let error = db
+            .append(RunKey(1), &[], &[ScrapeRecord::default()])
+            .await
+            .expect_err("no right to write");
+        assert!(matches!(error, DbError::ReadOnly { .. }), "{error:?}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("its directory or its disk may only be read"),
+            "{error}"
+        );
+    }
 }
