@@ -307,17 +307,23 @@ impl<G: GapSink> Reactor<G> {
         };
         let ends =
             flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR);
+        let brings = ends || flags.contains(epoll::EventFlags::IN);
         if let State::Dialling(dial) = connection.state {
             if ends || flags.contains(epoll::EventFlags::OUT) {
                 let outcome = socket::connected(&connection.socket);
                 self.dialled(key, dial, outcome);
             }
-            return self.looked_ns;
+            // A server may close a connection in the moment in which it is made; no other event would tell.
+            return if brings {
+                self.read(key, ends)
+            } else {
+                self.looked_ns
+            };
         }
         if flags.contains(epoll::EventFlags::OUT) && !self.write(key) {
             return self.looked_ns;
         }
-        if ends || flags.contains(epoll::EventFlags::IN) {
+        if brings {
             self.read(key, ends)
         } else {
             self.looked_ns
