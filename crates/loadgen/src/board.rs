@@ -105,20 +105,21 @@ struct Looks {
     count: u64,
     /// The sum of the requests in flight.
     in_flight: u64,
-    /// The first and the last look, with the ages of the requests in flight.
-    ends: Option<((i64, ProcessLook), (i64, ProcessLook))>,
+    /// The first and the last look.
+    ends: Option<((InFlightCount, ProcessLook), (InFlightCount, ProcessLook))>,
     /// The first and the last look at the machine's own oscillator: when, and how far it was from the monotonic clock.
     raw: Option<((i64, i64), (i64, i64))>,
     /// The first distance of the wall clock to the monotonic one, and the largest deviation from it.
     wall: Option<(i64, i64)>,
     open_files: Option<u64>,
+    connections: u64,
 }
 
 impl Looks {
     fn add(&mut self, in_flight: &InFlightCount, process: &ProcessLook) {
         self.count += 1;
         self.in_flight += in_flight.all;
-        let look = (in_flight.age_ns, *process);
+        let look = (*in_flight, *process);
         self.ends.get_or_insert((look, look)).1 = look;
         if let Some(offset_ns) = process.raw_offset_ns {
             let look = (process.at_ns, offset_ns);
@@ -129,6 +130,7 @@ impl Looks {
             *step_ns = larger(*step_ns, offset_ns - *first_ns);
         }
         self.open_files = self.open_files.max(process.open_files);
+        self.connections = self.connections.max(in_flight.connections);
     }
 
     /// From the first look to the last, unless that is too short to tell of.
@@ -144,6 +146,15 @@ impl Looks {
         Some((last.run_ns? - first.run_ns?) as f64 / self.span_ns()?)
     }
 
+    /// Connections that were open at one time, at most, and that were dialled; absent where that is not known.
+    fn sockets(&self) -> (Option<u64>, Option<u64>) {
+        let known = self.connections > 0;
+        let dialled = self
+            .ends
+            .map(|((first, _), (last, _))| last.dialled.saturating_sub(first.dialled));
+        (known.then_some(self.connections), dialled.filter(|_| known))
+    }
+
     fn slew_ppm(&self) -> Option<f64> {
         let ((from_ns, before), (to_ns, after)) = self.raw?;
         let span_ns = to_ns - from_ns;
@@ -153,10 +164,10 @@ impl Looks {
     /// Holds the mean of the looks against the time that the requests have spent in flight: those that ended, by
     /// `ended_ns`, and at both ends those that had not.
     fn little(&self, ended_ns: i64) -> Option<Little> {
-        let ((first_age_ns, _), (last_age_ns, _)) = self.ends?;
+        let ((first, _), (last, _)) = self.ends?;
         let span_ns = self.span_ns()?;
         let in_flight = self.in_flight as f64 / self.count as f64;
-        let expected = (ended_ns + last_age_ns - first_age_ns) as f64 / span_ns;
+        let expected = (ended_ns + last.age_ns - first.age_ns) as f64 / span_ns;
         let chance = LITTLE_ERRORS / (self.count as f64 * expected.max(1.0)).sqrt();
         (in_flight > 0.0 || expected > 0.0).then_some(Little {
             in_flight,
@@ -405,6 +416,7 @@ impl Board {
             });
             shares.max_by(f64::total_cmp)
         };
+        let (sockets, dialled) = self.looks.sockets();
         ClientHealth {
             busiest_thread: worst(|time| time.run_ns),
             run_queue: worst(|time| time.wait_ns),
@@ -413,7 +425,8 @@ impl Board {
             uncertain_stamps: (self.total.first_tokens > 0)
                 .then(|| self.total.uncertain_stamps as f64 / self.total.first_tokens as f64),
             open_files: self.looks.open_files,
-            dialled: Some(self.total.dialled),
+            sockets,
+            dialled: dialled.or(Some(self.total.dialled)),
             little: self.looks.little(self.total.time_in_flight_ns),
             clock_step_ns: self.looks.wall.map(|_| step_ns),
             clock_slew_ppm: self.looks.slew_ppm(),
@@ -784,6 +797,8 @@ mod tests {
             let count = InFlightCount {
                 all: in_flight,
                 age_ns: 7,
+                connections: 900 + second as u64 % 7,
+                dialled: 3 * second as u64,
                 ..InFlightCount::default()
             };
             board.look(&count, &process);
@@ -802,6 +817,7 @@ mod tests {
     fn a_level_knows_its_process_and_its_clocks() {
         let health = watched(4, 600_000, 60_000, 36_000_000_000);
         assert_eq!((health.process, health.open_files), (Some(0.25), Some(29)));
+        assert_eq!((health.sockets, health.dialled), (Some(906), Some(27)));
         assert_eq!(
             (health.clock_step_ns, health.slowest_commit_s),
             (Some(60_000), Some(0.011))

@@ -339,6 +339,7 @@ impl Load {
                 waiting: u64::from(waits),
                 oldest_waiting_ns: waits.then_some(one.planned.scheduled_ns),
                 age_ns: now_ns - one.dispatched_ns,
+                ..InFlightCount::default()
             });
         }
         for at_ns in sent_ns {

@@ -158,6 +158,10 @@ pub(crate) struct InFlightCount {
     pub(crate) oldest_waiting_ns: Option<i64>,
     /// For how long all of them together have been in flight.
     pub(crate) age_ns: i64,
+    /// Connections that were open at one time, at most, since the last report; 0 where that is not known.
+    pub(crate) connections: u64,
+    /// Connections that were dialled so far.
+    pub(crate) dialled: u64,
 }
 
 impl InFlightCount {
@@ -166,6 +170,8 @@ impl InFlightCount {
         self.all += other.all;
         self.waiting += other.waiting;
         self.age_ns += other.age_ns;
+        self.connections += other.connections;
+        self.dialled += other.dialled;
         self.oldest_waiting_ns = match (self.oldest_waiting_ns, other.oldest_waiting_ns) {
             (Some(mine), Some(theirs)) => Some(mine.min(theirs)),
             (mine, theirs) => mine.or(theirs),

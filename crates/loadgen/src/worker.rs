@@ -128,6 +128,8 @@ struct Sender {
     timeouts: Timeouts,
     reports: mpsc::UnboundedSender<Report>,
     rows: Recorder,
+    /// Open at one time, at most, since the last report, and dialled so far; 0 where that is not known.
+    connections: (u64, u64),
     upcoming: Upcoming,
     load: Rc<RefCell<Load>>,
 }
@@ -142,6 +144,7 @@ impl Sender {
             timeouts: setup.timeouts,
             reports: setup.reports,
             rows: setup.rows,
+            connections: (0, 0),
             renderer: setup.renderer,
         };
         (sender, setup.orders)
@@ -242,6 +245,7 @@ impl Sender {
     /// What is new, as the worker's own report.
     fn news(&self, load: &mut Load) -> Report {
         let mut news = load.news(self.clock.now_ns());
+        (news.in_flight.connections, news.in_flight.dialled) = self.connections;
         news.threads
             .extend(cpu::of_this_thread(self.clock.now_ns()).map(|time| (self.index, time)));
         Report::News(Source::Worker(self.index), news)

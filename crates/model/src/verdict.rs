@@ -242,7 +242,10 @@ pub struct ClientHealth {
     /// The largest number of files and sockets that the process had open; of several ranks, rank 0's.
     #[serde(default)]
     pub open_files: Option<u64>,
-    /// Requests that had to wait for a connection of their own.
+    /// The largest number of connections that were open at one time.
+    #[serde(default)]
+    pub sockets: Option<u64>,
+    /// Connections that were dialled; where that is not known, the requests that waited for one of their own.
     #[serde(default)]
     pub dialled: Option<u64>,
     /// Whether the requests in flight are what rates and latencies make them.

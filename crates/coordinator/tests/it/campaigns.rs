@@ -122,6 +122,9 @@ fn a_results_directory_is_used_by_one_gipfel() {
             .contains("nothing was started")
     );
 
+    world.wait_for_status("it measures", |status| {
+        status["experiments"][0]["state"] == "measuring"
+    });
     world.check(
         &["cancel"],
         0,

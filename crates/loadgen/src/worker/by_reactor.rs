@@ -40,6 +40,9 @@ pub(super) fn serve(setup: WorkerSetup, mut reactor: Reactor<GapTap>) -> anyhow:
     let mut rendering_ns = 0;
     while sender.obey_all(&mut orders, &mut reactor) {
         if sender.clock.now_ns() >= report_ns {
+            let sockets = reactor.sockets();
+            sender.connections.0 = sockets.most as u64;
+            sender.connections.1 += sockets.dialled as u64;
             sender.report();
             report_ns = sender.clock.now_ns() + nanos(REPORT_INTERVAL);
         }

@@ -214,6 +214,13 @@ impl<G: GapSink> Reactor<G> {
         }
         match self.take_idle(server) {
             Some(connection) => self.begin(connection, course),
+            // Whoever waited for room would be late by the client's fault, and would look like the server's.
+            None if self.has_no_room(server) => {
+                let text = format!("all of {} connections are in use", self.max_connections);
+                let exchange = course.not_connected(Ending::OutOfSockets, now_ns, Some(text));
+                self.over.push((course.key, exchange));
+                return;
+            }
             None => self.servers[server].waiting.push_back(course),
         }
         self.dial_wanted(server);
@@ -499,6 +506,15 @@ impl<G: GapSink> Reactor<G> {
         }
     }
 
+    /// Whether no connection can be made for one more request than those that wait for theirs.
+    fn has_no_room(&self, server: usize) -> bool {
+        let Server {
+            waiting, dialling, ..
+        } = &self.servers[server];
+        let needed = (waiting.len() + 1).saturating_sub(*dialling);
+        self.connections.len() + needed > self.max_connections
+    }
+
     fn dial_wanted(&mut self, server: usize) {
         for _ in 0..self.servers[server].dials_wanted() {
             if self.connections.len() >= self.max_connections {
@@ -633,7 +649,6 @@ impl<G: GapSink> Reactor<G> {
     }
 
     fn sweep_waiting(&mut self, server: usize, now_ns: i64) {
-        let no_room = self.connections.len() >= self.max_connections;
         let to = &mut self.servers[server];
         if to.waiting.is_empty() {
             return;
@@ -643,20 +658,13 @@ impl<G: GapSink> Reactor<G> {
             let (mut due_ns, mut ending) = course.due();
             let connect_due_ns = to.connect_due_ns(course.wanted_ns);
             if connect_due_ns < due_ns {
-                due_ns = connect_due_ns;
-                ending = if no_room {
-                    Ending::OutOfSockets
-                } else {
-                    Ending::TimeoutConnect
-                };
+                (due_ns, ending) = (connect_due_ns, Ending::TimeoutConnect);
             }
             if now_ns < due_ns {
                 kept.push_back(course);
             } else {
-                let text = (ending == Ending::OutOfSockets)
-                    .then(|| format!("all of {} connections are in use", self.max_connections));
-                self.over
-                    .push((course.key, course.not_connected(ending, now_ns, text)));
+                let exchange = course.not_connected(ending, now_ns, None);
+                self.over.push((course.key, exchange));
             }
         }
         to.waiting = kept;

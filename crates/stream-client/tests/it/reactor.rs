@@ -139,41 +139,34 @@ fn a_server_that_keeps_nothing_unused_is_not_dialled_ahead() {
 }
 
 #[test]
-fn requests_wait_for_a_connection_when_there_are_enough() {
-    let mut bench = Bench::new(listen(answer_all), 2, ClientOptions::default());
-    for key in 0..6 {
+fn a_request_that_waits_takes_the_first_connection_that_is_free() {
+    let mut bench = Bench::new(listen(answer_all), 100, ClientOptions::default());
+    for key in 0..90 {
         bench.start(key, b"{}".to_vec());
     }
-    let over = bench.all(6);
+    // No more than 64 are made at one time, so some of the requests may wait for those before them.
+    assert_eq!(bench.reactor.sockets().dialled, 64);
+    let over = bench.all(90);
     assert!(over.values().all(|exchange| exchange.ending == Ending::Ok));
-    let dialled: Vec<u64> = over
-        .iter()
-        .filter(|(_, exchange)| exchange.connect_ns.is_some())
-        .map(|(key, _)| *key)
-        .collect();
-    assert_eq!(dialled, [0, 1], "the others waited for these");
-    assert_eq!(bench.reactor.sockets().most, 2);
+    assert!(bench.reactor.sockets().most <= 90);
 }
 
 #[test]
-fn a_request_that_gets_no_connection_is_given_up() {
-    let options = ClientOptions {
-        connect_timeout: Duration::from_millis(50),
-        ..ClientOptions::default()
-    };
+fn a_request_without_room_is_given_up_at_once() {
     // It takes a request and never answers.
     let silent = |mut connection: TcpStream| {
         read_request(&mut connection);
         let _ = connection.read(&mut [0]);
     };
-    let mut bench = Bench::new(listen(silent), 1, options);
+    let mut bench = Bench::new(listen(silent), 2, ClientOptions::default());
     bench.start(0, b"{}".to_vec());
-    let waits = bench.start(1, b"{}".to_vec());
+    bench.start(1, b"{}".to_vec());
+    let refused = bench.start(2, b"{}".to_vec());
     let over = bench.all(1);
-    assert_eq!(over[&1].ending, Ending::OutOfSockets);
-    assert_eq!(over[&1].error.as_deref(), Some("all of 1 connections are in use"));
-    assert_eq!(waits.send_ns.get(), gipfel_stream_client::NOT_YET);
-    bench.reactor.cancel(|key| key == 0);
+    assert_eq!(over[&2].ending, Ending::OutOfSockets);
+    assert_eq!(over[&2].error.as_deref(), Some("all of 2 connections are in use"));
+    assert_eq!(refused.send_ns.get(), gipfel_stream_client::NOT_YET);
+    bench.reactor.cancel(|key| key < 2);
     assert_eq!(bench.reactor.sockets().open, 0);
 }
 

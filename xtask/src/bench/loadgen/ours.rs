@@ -25,8 +25,6 @@ use crate::{
 const CONFIG: &str = "run_config.json";
 /// Words of a prompt.
 const INPUT: u32 = 32;
-/// The objective: what it allows a client to be late, five percent of it, decides on a level's validity.
-const OBJECTIVE: &str = "ttft p95 <= 500ms";
 
 /// What the load generator itself says of the level.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -98,7 +96,7 @@ fn config(port: u16, setting: &Setting) -> anyhow::Result<RunConfig> {
             exact_windows: true,
             total_time: None,
         },
-        slos: vec![OBJECTIVE.parse()?],
+        slos: vec![format!("ttft p95 <= {}ms", setting.objective.as_millis()).parse()?],
         informational_slos: Vec::new(),
         timeouts: Timeouts {
             drain,

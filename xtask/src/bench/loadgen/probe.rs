@@ -64,6 +64,8 @@ pub(super) struct Setting {
     pub(super) first_token: Duration,
     /// Between two tokens; zero for all at once.
     pub(super) gap: Duration,
+    /// What the load generator is told to ask of the TTFT's 95th percentile.
+    pub(super) objective: Duration,
     pub(super) seed: u64,
 }
 

@@ -389,6 +389,9 @@ pub(crate) fn client(run: Run<'_>) -> Option<Table> {
             Cell::optional(validity.client.open_files.map(|count| count as f64), |count| {
                 format!("{count:.0}")
             }),
+            Cell::optional(validity.client.sockets.map(|count| count as f64), |count| {
+                format!("{count:.0}")
+            }),
             Cell::optional(validity.client.dialled.map(|count| count as f64), |count| {
                 format!("{count:.0}")
             }),
@@ -419,6 +422,7 @@ pub(crate) fn client(run: Run<'_>) -> Option<Table> {
                 number("Reader lag p99", "ms"),
                 number("Uncertain stamps", "%"),
                 number("Files open", ""),
+                number("Connections", "at most"),
                 number("Dialled", ""),
                 number("Off Little's law", "%"),
                 text("Client"),
