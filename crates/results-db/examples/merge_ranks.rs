@@ -35,7 +35,7 @@ async fn main() -> Outcome<()> {
     };
     let path = |name: &str| directory.path().join(name);
 
-    let started = Instant::now();
+    let cost = Cost::begin()?;
     let mut expected = Sums::default();
     let mut parts = Vec::new();
     for rank in 0..ranks {
@@ -47,8 +47,8 @@ async fn main() -> Outcome<()> {
         parts.push(part);
     }
     say(&format!(
-        "{ranks} databases of {rows} rows written in {:.1} s",
-        started.elapsed().as_secs_f64()
+        "{ranks} databases of {rows} rows written: {}",
+        cost.in_words()?
     ))?;
 
     let whole = parts.remove(0);
@@ -56,17 +56,15 @@ async fn main() -> Outcome<()> {
     prove(&whole, &expected).await?;
 
     let results = path("results.db");
-    forget_peak()?;
-    let started = Instant::now();
+    let cost = Cost::begin()?;
     let report = merge(&results, std::slice::from_ref(&whole)).await?;
     let [run] = &report.merged[..] else {
         return Err(format!("one run is merged, not {report:?}").into());
     };
     say(&format!(
-        "`{}` merged into the campaign's results in {:.1} s; {}",
+        "`{}` merged into the campaign's results: {}",
         run.run_id,
-        started.elapsed().as_secs_f64(),
-        memory()?
+        cost.in_words()?
     ))?;
     prove(&results, &expected).await
 }
@@ -105,21 +103,19 @@ async fn take_parts(whole: &Path, parts: &[PathBuf]) -> Outcome<()> {
     let db = ResultsDb::open(whole).await?;
     let run = db.runs().await?[0].key;
     for again in [false, true] {
-        forget_peak()?;
-        let started = Instant::now();
+        let cost = Cost::begin()?;
         let mut taken = 0;
         for part in parts {
             taken += db.take_part(run, part).await?;
         }
-        let seconds = started.elapsed().as_secs_f64();
         if again && taken != 0 {
             return Err(format!("{taken} rows are taken twice").into());
         }
         let what = if again { "once more" } else { "taken over" };
         say(&format!(
-            "{taken} rows of {} parts {what} in {seconds:.1} s; {}",
+            "{taken} rows of {} parts {what}: {}",
             parts.len(),
-            memory()?
+            cost.in_words()?
         ))?;
     }
     Ok(db.close().await?)
@@ -204,18 +200,48 @@ async fn read(path: &Path) -> Outcome<SqliteConnection> {
     Ok(options.connect().await?)
 }
 
-/// From now on the peak is that of what follows.
-fn forget_peak() -> Outcome<()> {
-    Ok(fs::write("/proc/self/clear_refs", "5")?)
+/// What a piece of work costs.
+struct Cost {
+    began: Instant,
+    processor_s: f64,
 }
 
-fn memory() -> Outcome<String> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .ok_or("no peak")?;
-    Ok(format!("at most {} of memory", peak.trim()))
+impl Cost {
+    /// From now on; the peak of memory is that of what follows.
+    fn begin() -> Outcome<Self> {
+        fs::write("/proc/self/clear_refs", "5")?;
+        Ok(Self {
+            began: Instant::now(),
+            processor_s: processor_s()?,
+        })
+    }
+
+    fn in_words(&self) -> Outcome<String> {
+        let status = fs::read_to_string("/proc/self/status")?;
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .ok_or("no peak")?;
+        Ok(format!(
+            "{:.1} s, {:.1} s of a processor, at most {} of memory",
+            self.began.elapsed().as_secs_f64(),
+            processor_s()? - self.processor_s,
+            peak.trim()
+        ))
+    }
+}
+
+/// What the process has had of processors, which Linux counts in hundredths of a second.
+fn processor_s() -> Outcome<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = stat.rsplit_once(')').ok_or("no fields")?;
+    let ticks: Vec<f64> = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(str::parse)
+        .collect::<Result<_, _>>()?;
+    Ok(ticks.iter().sum::<f64>() / 100.0)
 }
 
 fn say(line: &str) -> Outcome<()> {
