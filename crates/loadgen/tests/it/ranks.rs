@@ -122,7 +122,7 @@ struct Relay<'a> {
     from: &'a RunDirectory,
     to: &'a RunDirectory,
     delay: Duration,
-    /// Which files, by the begin of their names.
+    /// Which files, by the begin of their names; those that tell of others come first.
     names: &'a [&'a str],
     /// What was seen when, and is on its way.
     seen: Vec<(Instant, PathBuf, Vec<u8>)>,
@@ -141,7 +141,9 @@ impl<'a> Relay<'a> {
         }
     }
 
-    fn turn(&mut self) {
+    /// The files, in the order of the names.
+    fn files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
         let mut directories = vec![self.from.path().join("ranks")];
         while let Some(directory) = directories.pop() {
             for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
@@ -152,16 +154,29 @@ impl<'a> Relay<'a> {
                 }
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let is_whole = !name.contains(".tmp") && !name.ends_with("-wal") && !name.ends_with("-shm");
-                if !is_whole || !self.names.iter().any(|begin| name.starts_with(begin)) {
-                    continue;
-                }
-                let Ok(text) = fs::read(&path) else { continue };
-                if self.last.get(&path) != Some(&text) {
-                    self.last.insert(path.clone(), text.clone());
-                    self.seen.push((Instant::now(), path, text));
+                let nth = self.names.iter().position(|begin| name.starts_with(begin));
+                if let Some(nth) = nth.filter(|_| is_whole) {
+                    files.push((nth, path));
                 }
             }
         }
+        files.sort();
+        files.into_iter().map(|(_, path)| path).collect()
+    }
+
+    fn turn(&mut self) {
+        let mut new = Vec::new();
+        for path in self.files() {
+            let Ok(text) = fs::read(&path) else { continue };
+            if self.last.get(&path) != Some(&text) {
+                self.last.insert(path.clone(), text.clone());
+                new.push((path, text));
+            }
+        }
+        // What was read first is shown last: no file system shows that a file is closed before it shows the file.
+        let now = Instant::now();
+        self.seen
+            .extend(new.into_iter().rev().map(|(path, text)| (now, path, text)));
         let due = self
             .seen
             .iter()
