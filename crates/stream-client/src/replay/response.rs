@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn a_response_is_read_with_its_ending() {
         let check = |response: &str, body: &str, ending: &str, keeps_alive: Option<bool>| {
-            let seen = check_response_cuts(response.as_bytes(), &[3, 3, 20]).unwrap();
+            let seen = check_response_cuts(response.as_bytes(), &[3, 3, 15]).unwrap();
             assert_eq!(String::from_utf8_lossy(&seen.body), body, "{response}");
             assert_eq!(
                 (seen.ending.as_str(), seen.keeps_alive),
