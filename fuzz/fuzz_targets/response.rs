@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use gipfel_stream_client::replay::check_response_cuts;
+use gipfel_stream_client::replay::ResponseReplay;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -15,7 +15,10 @@ fuzz_target!(|input: &[u8]| {
     let length = response.len();
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| length * usize::from(*cut) / 255).collect();
     cuts.sort_unstable();
-    if let Err(mismatch) = check_response_cuts(response, &cuts) {
-        panic!("{mismatch}");
+    let replay = ResponseReplay::new(response);
+    for cuts in [&[], &cuts[..]] {
+        if let Err(mismatch) = replay.check_cuts(cuts) {
+            panic!("{mismatch}");
+        }
     }
 });

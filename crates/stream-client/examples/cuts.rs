@@ -2,6 +2,7 @@
 //!
 //! `cargo run -p gipfel-stream-client --example cuts -- DIRECTORY` takes `*.sse` for streams of events, `*.ndjson` for
 //! streams of lines and `*.json` for answers in one piece, says what is seen of each, and fails when that depends on the cut.
+//! On Linux it takes `*.http` for whole responses over HTTP/1.1, with their heads.
 
 use std::{
     error::Error,
@@ -11,10 +12,17 @@ use std::{
     process::ExitCode,
 };
 
-use gipfel_stream_client::{
-    AnswerForm,
-    replay::{Mismatch, Replay},
-};
+#[cfg(target_os = "linux")]
+use gipfel_stream_client::replay::ResponseReplay;
+use gipfel_stream_client::{AnswerForm, replay::Replay};
+
+/// What a file holds.
+#[derive(Clone, Copy)]
+enum Kind {
+    Answer(AnswerForm),
+    #[cfg(target_os = "linux")]
+    Response,
+}
 
 #[expect(clippy::print_stdout, reason = "this is what the program is for")]
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -23,14 +31,17 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     find(Path::new(&directory), &mut captures)?;
     captures.sort_by(|one, other| one.0.cmp(&other.0));
     let (mut bytes_of_all, mut ways_of_all, mut failed) = (0, 0, 0);
-    for (path, form) in &captures {
+    for (path, kind) in &captures {
         let bytes = fs::read(path)?;
-        let replay = Replay::new(*form, &bytes);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        match check(&replay) {
-            Ok(ways) => {
-                let (ending, chunks) = (replay.reading().ending, replay.reading().chunks);
-                println!("{name}: {ending}, {chunks} chunks, {ways} ways");
+        let read = match kind {
+            Kind::Answer(form) => check(*form, &bytes),
+            #[cfg(target_os = "linux")]
+            Kind::Response => check_response(&bytes),
+        };
+        match read {
+            Ok((seen, ways)) => {
+                println!("{name}: {seen}, {ways} ways");
                 bytes_of_all += bytes.len();
                 ways_of_all += ways;
             }
@@ -51,26 +62,43 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     })
 }
 
-/// In how many ways the answer was read, byte by byte among them.
-fn check(replay: &Replay<'_>) -> Result<usize, Mismatch> {
+/// What is seen of the answer, and in how many ways it was read, byte by byte among them.
+fn check(form: AnswerForm, bytes: &[u8]) -> Result<(String, usize), Box<dyn Error>> {
+    let replay = Replay::new(form, bytes);
     replay.check_chunks()?;
-    Ok(replay.check_each_cut()? + 1)
+    let ways = replay.check_each_cut()? + 1;
+    let reading = replay.reading();
+    Ok((format!("{}, {} chunks", reading.ending, reading.chunks), ways))
 }
 
-fn find(directory: &Path, captures: &mut Vec<(PathBuf, AnswerForm)>) -> std::io::Result<()> {
+/// The same of a response.
+#[cfg(target_os = "linux")]
+fn check_response(bytes: &[u8]) -> Result<(String, usize), Box<dyn Error>> {
+    let replay = ResponseReplay::new(bytes);
+    let ways = replay.check_each_cut()? + 1;
+    let reading = replay.reading();
+    let status = reading.head.as_ref().map_or(0, |head| head.0);
+    let length = reading.body.len();
+    let seen = format!("{status}, {length} bytes of body, {}", reading.ending);
+    Ok((seen, ways))
+}
+
+fn find(directory: &Path, captures: &mut Vec<(PathBuf, Kind)>) -> std::io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         if path.is_dir() {
             find(&path, captures)?;
             continue;
         }
-        let form = match path.extension().and_then(OsStr::to_str) {
-            Some("sse") => AnswerForm::Events,
-            Some("ndjson") => AnswerForm::Lines,
-            Some("json") => AnswerForm::Whole,
+        let kind = match path.extension().and_then(OsStr::to_str) {
+            Some("sse") => Kind::Answer(AnswerForm::Events),
+            Some("ndjson") => Kind::Answer(AnswerForm::Lines),
+            Some("json") => Kind::Answer(AnswerForm::Whole),
+            #[cfg(target_os = "linux")]
+            Some("http") => Kind::Response,
             _ => continue,
         };
-        captures.push((path, form));
+        captures.push((path, kind));
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::skim::{self, Facts};
 use crate::sse::EventSplitter;
 
 #[cfg(target_os = "linux")]
-pub use response::{ResponseMismatch, ResponseReading, check_response_cuts};
+pub use response::{ResponseMismatch, ResponseReading, ResponseReplay};
 
 #[cfg(target_os = "linux")]
 mod response;

@@ -70,27 +70,49 @@ impl ResponseReading {
     }
 }
 
-/// Reads the response byte by byte, whole, and in the pieces that `cuts` make of it, each within its length and none
-/// before the one that it follows.
-pub fn check_response_cuts(response: &[u8], cuts: &[usize]) -> Result<ResponseReading, ResponseMismatch> {
-    let expected = ResponseReading::of(response.chunks(1));
-    for cuts in [&[], cuts] {
-        let mut from = 0;
-        let pieces = cuts
-            .iter()
-            .copied()
-            .chain([response.len()])
-            .map(|end| &response[std::mem::replace(&mut from, end)..end]);
-        let seen = ResponseReading::of(pieces);
-        if seen != expected {
-            return Err(ResponseMismatch {
-                cuts: cuts.to_vec(),
-                seen: Box::new(seen),
-                expected: Box::new(expected),
-            });
-        }
+/// A response that is read again and again.
+#[derive(Debug)]
+pub struct ResponseReplay<'a> {
+    bytes: &'a [u8],
+    reading: ResponseReading,
+}
+
+impl<'a> ResponseReplay<'a> {
+    /// The response that is these bytes. It is read byte by byte, once.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        let reading = ResponseReading::of(bytes.chunks(1));
+        Self { bytes, reading }
     }
-    Ok(expected)
+
+    /// What is seen of it byte by byte.
+    pub fn reading(&self) -> &ResponseReading {
+        &self.reading
+    }
+
+    /// Reads it in the pieces that `cuts` make of it, each within its length and none before the one that it follows.
+    pub fn check_cuts(&self, cuts: &[usize]) -> Result<(), ResponseMismatch> {
+        let mut from = 0;
+        let ends = cuts.iter().copied().chain([self.bytes.len()]);
+        let pieces = ends.map(|end| &self.bytes[std::mem::replace(&mut from, end)..end]);
+        let seen = ResponseReading::of(pieces);
+        if seen == self.reading {
+            return Ok(());
+        }
+        Err(ResponseMismatch {
+            cuts: cuts.to_vec(),
+            seen: Box::new(seen),
+            expected: Box::new(self.reading.clone()),
+        })
+    }
+
+    /// Reads it whole and in two pieces, cut at each of its bytes; says how many ways these are.
+    pub fn check_each_cut(&self) -> Result<usize, ResponseMismatch> {
+        self.check_cuts(&[])?;
+        for at in 0..=self.bytes.len() {
+            self.check_cuts(&[at])?;
+        }
+        Ok(self.bytes.len() + 2)
+    }
 }
 
 #[cfg(test)]
@@ -100,7 +122,10 @@ mod tests {
     #[test]
     fn a_response_is_read_with_its_ending() {
         let check = |response: &str, body: &str, ending: &str, keeps_alive: Option<bool>| {
-            let seen = check_response_cuts(response.as_bytes(), &[3, 3, 15]).unwrap();
+            let replay = ResponseReplay::new(response.as_bytes());
+            assert_eq!(replay.check_each_cut(), Ok(response.len() + 2));
+            assert_eq!(replay.check_cuts(&[3, 3, 15]), Ok(()));
+            let seen = replay.reading();
             assert_eq!(String::from_utf8_lossy(&seen.body), body, "{response}");
             assert_eq!(
                 (seen.ending.as_str(), seen.keeps_alive),
