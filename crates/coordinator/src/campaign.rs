@@ -19,7 +19,7 @@
 //! # }
 //! ```
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use gipfel_experiment::{
@@ -137,6 +137,8 @@ impl Campaign {
         let (journal, mut state) = Journal::open(&options.results_dir, id)?;
         let load_generator = same_load_generator(&state, options)?;
         change(&mut state, Driver::unix_now_ms(), &Limits::default());
+        // What it brings is merged at its end.
+        state.results_merged = false;
         journal.write(&state)?;
         Ok(Self {
             state,
@@ -174,9 +176,16 @@ impl Campaign {
             ..DriverOptions::default()
         };
         let builder = wiring::run_config_builder();
-        let driver = Driver::new(self.state, self.journal, backends, driver_options, builder)?;
+        let journal = Arc::new(self.journal);
+        let driver = Driver::new(
+            self.state,
+            Arc::clone(&journal),
+            backends,
+            driver_options,
+            builder,
+        )?;
         let Departure {
-            campaign: state,
+            campaign: mut state,
             left,
         } = driver.run(commands, updates).await?;
         let results = results_dir.join("results.db");
@@ -190,7 +199,11 @@ impl Campaign {
         if !databases.is_empty() && !in_a_hurry {
             not_merged.extend(accounts::record(&state, &directory).await);
             match merge(&results, &databases).await {
-                Ok(report) => not_merged.extend(report.refused.iter().map(refusal_words)),
+                Ok(report) => {
+                    not_merged.extend(report.refused.iter().map(refusal_words));
+                    state.results_merged = true;
+                    journal.write(&state)?;
+                }
                 Err(error) => not_merged.push(format!("not merged: {}", chain_words(&error))),
             }
         }

@@ -15,7 +15,7 @@ use crate::{
 pub const STATE_FORMAT: Format = Format {
     name: "gipfel-state",
     major: 1,
-    minor: 1,
+    minor: 2,
 };
 
 /// One `gipfel run`: its deployments and, under each, its runs. Serialised, it is the journal.
@@ -39,8 +39,16 @@ pub struct Campaign {
     pub load_generator: Option<String>,
     /// The user asked to end it; `resume` takes that back.
     pub interrupted: bool,
+    /// Whether what was collected is in the merged results. A journal that does not say so is of a campaign whose results
+    /// are, or of one that is older than the question.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub results_merged: bool,
     /// In the order of the configuration; those that took another's place come last.
     pub deployments: Vec<Deployment>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Campaign {
@@ -70,7 +78,7 @@ impl Campaign {
         })
     }
 
-    /// Whether `resume` would find something to do: a run to go on with, or an object to end.
+    /// Whether `resume` would find something to do: a run to go on with, an object to end, or results to merge.
     pub fn is_unfinished(&self) -> bool {
         !self.is_settled()
             || self
@@ -78,6 +86,7 @@ impl Campaign {
                 .iter()
                 .any(|deployment| matches!(deployment.phase, DeploymentPhase::Lost { .. }))
             || self.runs().any(|(_, run)| run.is_worth_resuming())
+            || (!self.results_merged && self.runs().any(|(_, run)| run.database.is_some()))
     }
 
     /// What may live and is ours, kept servers included.

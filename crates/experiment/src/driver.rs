@@ -50,7 +50,7 @@ impl Driver {
     /// A driver for a campaign that is planned, or resumed, and in the journal.
     pub fn new(
         campaign: Campaign,
-        journal: Journal,
+        journal: impl Into<Arc<Journal>>,
         backends: Backends,
         options: DriverOptions,
         run_config: RunConfigBuilder,
@@ -62,7 +62,7 @@ impl Driver {
                 });
             }
         }
-        let journal = Arc::new(journal);
+        let journal = journal.into();
         let caller = Caller {
             backends,
             deadlines: options.deadlines.clone(),

@@ -90,13 +90,13 @@ fn a_half_written_state_does_not_count() {
 fn other_versions_and_damage_are_refused_with_a_reason() {
     check_load(
         |text| text.replace("\"major\": 1", "\"major\": 2"),
-        "cannot read `DIR/c-1/state.json`: the file has gipfel-state version 2.1, written by a newer gipfel; \
-         this gipfel is older and reads up to 1.1",
+        "cannot read `DIR/c-1/state.json`: the file has gipfel-state version 2.2, written by a newer gipfel; \
+         this gipfel is older and reads up to 1.2",
     );
     check_load(
         |text| text.replace("\"interrupted\"", "\"disrupted\""),
         "`DIR/c-1/state.json` is damaged: unknown field `disrupted`, expected one of `header`, `campaign_id`, \
-         `created_at`, `gipfel_version`, `config_digest`, `max_parallel`, `load_generator`, `interrupted`, `deployments` at line 12 \
+         `created_at`, `gipfel_version`, `config_digest`, `max_parallel`, `load_generator`, `interrupted`, `results_merged`, `deployments` at line 12 \
          column 13",
     );
     check_load(

@@ -107,6 +107,7 @@ pub fn plan_campaign(
         max_parallel: facts.max_parallel,
         load_generator: facts.load_generator,
         interrupted: false,
+        results_merged: false,
         deployments,
     })
 }

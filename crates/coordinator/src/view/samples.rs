@@ -84,6 +84,7 @@ pub(crate) fn campaign(deployments: Vec<Deployment>) -> Campaign {
         load_generator: None,
         max_parallel: 2,
         interrupted: false,
+        results_merged: true,
         deployments,
     }
 }

@@ -142,6 +142,31 @@ fn a_results_directory_is_used_by_one_gipfel() {
 }
 
 #[test]
+fn resume_merges_what_a_killed_gipfel_had_measured() {
+    let world = World::new();
+    let sim = Sim::start(&world, "alpha");
+    world.write("a.yaml", &configuration(&[("alpha", &sim)]));
+    world.check(&["run", "a.yaml"], 0, "");
+    assert_eq!(world.status()["state"], "over");
+    // As it is left by a kill between the last word of the last run and the merge.
+    let results = world.path("results");
+    let campaign = world.status()["campaign"].as_str().expect("an id").to_owned();
+    let journal = results.join(campaign).join("state.json");
+    let mut state: Value =
+        serde_json::from_slice(&std::fs::read(&journal).expect("a journal")).expect("JSON");
+    state["results_merged"] = Value::Bool(false);
+    std::fs::write(&journal, state.to_string()).expect("the journal is written");
+    std::fs::write(results.join("results.db"), "").expect("the merged results are emptied");
+    assert_eq!(world.status()["state"], "unfinished");
+
+    world.check(&["resume"], 0, "");
+    assert_eq!(world.status()["state"], "over");
+    let summary = world.check(&["results", "summary", "--json"], 0, "");
+    assert!(summary.contains("\"alpha\""), "{summary}");
+    world.check(&["resume"], 2, "there is no unfinished campaign");
+}
+
+#[test]
 fn what_nobody_drives_is_said_and_ended() {
     let world = World::new();
     let sim = Sim::start(&world, "alpha");

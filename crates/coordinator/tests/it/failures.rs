@@ -457,7 +457,7 @@ fn campaigns_that_cannot_go_on() {
     assert_snapshot!(run(&world, &["resume", "20200101-000000-abcd"]), @"
     exit 2
     error: cannot read `results/<campaign>/state.json`
-      caused by: the file has gipfel-state version 9.0, written by a newer gipfel; this gipfel is older and reads up to 1.1
+      caused by: the file has gipfel-state version 9.0, written by a newer gipfel; this gipfel is older and reads up to 1.2
     hint: go on with the gipfel that began it, or begin anew with another --results-dir
     ");
 }

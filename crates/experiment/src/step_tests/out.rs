@@ -103,6 +103,7 @@ fn a_kept_server_stays_when_it_is_ready_and_only_then() {
         ",
     );
     quietly(&mut campaign, &["r-1 fetched", "r-1 ended"]);
+    campaign.results_merged = true;
     assert!(campaign.is_settled() && !campaign.is_unfinished());
     assert!(campaign.live()[0].kept);
     let mut campaign = kept();
