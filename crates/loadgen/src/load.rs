@@ -103,6 +103,8 @@ struct InFlight {
     abort: Option<AbortHandle>,
     /// Whether it is counted as sent: at the next report, not between its deadline and the socket.
     counted: bool,
+    /// Whether it is counted as written to a socket.
+    written: bool,
     /// The objectives that it is known to meet, and to violate, one bit each.
     met: u64,
     violated: u64,
@@ -150,6 +152,7 @@ impl Load {
                 watch,
                 abort: None,
                 counted: false,
+                written: false,
                 met: 0,
                 violated: 0,
             },
@@ -243,8 +246,8 @@ impl Load {
         if let (Outcome::Ok, Some(last)) = (record.outcome, record.last_token_ns) {
             self.count_completion(record.scheduled_ns + last);
         }
-        if !in_flight.counted {
-            self.count_sending(in_flight.dispatched_ns);
+        if let (false, Some(send_ns)) = (in_flight.written, record.send_ns) {
+            self.count_sending(record.scheduled_ns + send_ns);
         }
         let Some(level) = self.levels.get_mut(&record.level) else {
             return;
@@ -300,7 +303,7 @@ impl Load {
         }
     }
 
-    /// So does what was sent then.
+    /// So does what was written to a socket then; what found none was never sent.
     fn count_sending(&mut self, at_ns: i64) {
         for tally in self.measured_at(at_ns) {
             tally.sent_in_window += 1;
@@ -327,9 +330,7 @@ impl Load {
         let mut in_flight = InFlightCount::default();
         let mut sent_ns = Vec::new();
         for one in self.in_flight.values_mut() {
-            if !one.counted {
-                sent_ns.push(one.dispatched_ns);
-            }
+            sent_ns.extend(one.newly_written());
             if let Some(level) = self.levels.get_mut(&one.planned.level) {
                 one.tell(level, &self.slos, now_ns);
             }
@@ -386,6 +387,14 @@ impl InFlight {
         self.dispatched_ns - self.planned.scheduled_ns
     }
 
+    /// When it was written to a socket, once.
+    fn newly_written(&mut self) -> Option<i64> {
+        let send_ns = self.watch.send_ns.get();
+        let is_new = !self.written && send_ns >= 0;
+        self.written |= is_new;
+        is_new.then_some(send_ns)
+    }
+
     fn waits(&self) -> bool {
         self.watch.first_token_ns.get() < 0
     }
@@ -440,5 +449,88 @@ impl InFlight {
             gap,
             self.planned.output,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEDULED_NS: i64 = 1_000;
+
+    fn loaded() -> (Load, u64, Rc<Watch>) {
+        let mut load = Load::new(Rc::from([]));
+        load.expect(&Append {
+            level: 0,
+            phase: Phase::Measured,
+            span: (0, 10_000),
+            seconds_from_ns: 0,
+            segment: None,
+            first_request: 0,
+        });
+        let planned = Planned {
+            rank: 0,
+            level: 0,
+            phase: Phase::Measured,
+            request: 0,
+            scheduled_ns: SCHEDULED_NS,
+            second: 0,
+            input: 1,
+            output: 1,
+            endpoint: 0,
+        };
+        let watch = Rc::new(Watch::new());
+        let (key, _) = load.admit(planned, Rc::clone(&watch), SCHEDULED_NS);
+        (load, key, watch)
+    }
+
+    fn exchange(ending: Ending) -> Exchange {
+        Exchange {
+            ending,
+            http_status: None,
+            connect_ns: None,
+            end_ns: 2_000,
+            input_tokens: None,
+            output_tokens: None,
+            cached_tokens: None,
+            finish_reason: None,
+            error: None,
+        }
+    }
+
+    fn sent(news: &News) -> (u64, u64) {
+        news.levels.iter().fold((0, 0), |(dispatched, sent), level| {
+            let tally = &level.tally;
+            (dispatched + tally.dispatched, sent + tally.sent_in_window)
+        })
+    }
+
+    #[test]
+    fn what_found_no_socket_was_never_sent() {
+        let (mut load, key, _) = loaded();
+        assert_eq!(sent(&load.news(1_500)), (1, 0));
+        load.finish(key, exchange(Ending::OutOfSockets));
+        assert_eq!(sent(&load.news(3_000)), (0, 0));
+    }
+
+    #[test]
+    fn what_was_written_is_counted_as_sent_once() {
+        let check = |looks: &[i64], send_ns: i64, expected: u64| {
+            let (mut load, key, watch) = loaded();
+            let mut counted = 0;
+            for now_ns in looks {
+                counted += sent(&load.news(*now_ns)).1;
+                watch.send_ns.set(send_ns);
+            }
+            watch.send_ns.set(send_ns);
+            load.finish(key, exchange(Ending::Ok));
+            counted += sent(&load.news(30_000)).1;
+            assert_eq!(counted, expected, "{looks:?} {send_ns}");
+        };
+        check(&[], 1_100, 1);
+        check(&[1_200], 1_100, 1);
+        check(&[1_200, 1_300, 1_400], 1_100, 1);
+        // After the window.
+        check(&[1_200, 1_300], 10_001, 0);
     }
 }
