@@ -28,7 +28,7 @@ use crate::{
     numbers::Numbers,
     pace::Pace,
     publication::{self, Publication},
-    ranks::{self, Company, Place, TakenParts, Terms},
+    ranks::{self, ClosedParts, Company, Place, TakenParts, Terms},
     scrape::Scraper,
     session::Session,
     setup::{self, Identity},
@@ -219,6 +219,7 @@ async fn carry_out(
         prompts: &prompts,
         used,
         limit: limit.clone(),
+        closed: ClosedParts::default(),
     };
     let outcome = measure(&start, &earlier, plan, stop, watcher, &rows).await;
     let (state, reason) = match outcome {
@@ -236,15 +237,20 @@ async fn carry_out(
     drop(rows);
     let written = writing.await.context("the database writer panicked")?;
     let mut parts = TakenParts::default();
+    let mut shown = Ok(());
     if !place.is_alone() && written.is_ok() {
-        let db = shelf.reopen().await?;
-        parts = ranks::take_parts(&options.directory, &db, run, &config.run_id).await?;
-        db.close().await?;
+        shown = start.closed.shown().await;
+        if shown.is_ok() {
+            let db = shelf.reopen().await?;
+            parts = ranks::take_parts(&options.directory, &db, run, &config.run_id).await?;
+            db.close().await?;
+        }
     }
     // Also if the writer has failed: what it has written until then is as good as ever.
     let settled = shelf.settle(publication, parts, limit.as_ref(), watcher).await;
     written.context("failed to write the result database")?;
     settled?;
+    shown?;
     match (state, reason) {
         (RunState::Failed, Some(message)) => Err(anyhow!(message)),
         (state, reason) => Ok(Ending { state, reason }),
@@ -323,6 +329,8 @@ struct Start<'a> {
     /// How many prompts earlier processes have used.
     used: u64,
     limit: Option<TimeLimit>,
+    /// The parts of other ranks that are to be taken over.
+    closed: ClosedParts,
 }
 
 impl Start<'_> {
@@ -341,6 +349,7 @@ impl Start<'_> {
             clock: self.clock,
             wall_offset_ns: wall_offset_ns(self.clock),
             shift_ns: self.shift_ns,
+            closed: self.closed.clone(),
         };
         Company::gather(&self.options.directory, &terms).await.map(Some)
     }

@@ -17,6 +17,7 @@ use super::{
     clocks::{Agreement, Ways, agree},
     lines::{LineWriter, publish, published},
     meeting,
+    part::ClosedParts,
     post::{Inbox, Look, Outbox, Silence},
     roll, session_directory,
     wire::{Command, Hello, Roll, WireAppend, Word},
@@ -64,6 +65,8 @@ pub(crate) struct Terms {
     pub(crate) wall_offset_ns: i64,
     /// What it adds to its times, so that the run has one axis.
     pub(crate) shift_ns: i64,
+    /// Where the parts are noted that the others close.
+    pub(crate) closed: ClosedParts,
 }
 
 /// The ranks that take part. They are told to leave when it is dropped.
@@ -113,10 +116,16 @@ impl Company {
             .with_context(|| format!("failed to write in `{}`", meeting.display()))?;
         tracing::info!(ranks = terms.place.of, "all ranks are there");
         let agreements = post.compare_clocks(&hellos).await?;
-        Ok(Self::new(terms, &hellos, post, &agreements))
+        Ok(Self::new(terms, &hellos, post, &agreements, session_directory))
     }
 
-    fn new(terms: &Terms, hellos: &[Hello], post: Post, agreements: &BTreeMap<u32, Agreement>) -> Self {
+    fn new(
+        terms: &Terms,
+        hellos: &[Hello],
+        post: Post,
+        agreements: &BTreeMap<u32, Agreement>,
+        session_directory: PathBuf,
+    ) -> Self {
         let (report, reports) = mpsc::unbounded_channel();
         let orders = Rc::new(post.orders);
         let mut workers = BTreeMap::from([(terms.place.rank, terms.workers)]);
@@ -130,6 +139,8 @@ impl Company {
             words: post.words,
             orders: Rc::clone(&orders),
             report,
+            closed: terms.closed.clone(),
+            session_directory,
         };
         let mut clocks = Vec::new();
         for hello in hellos {
@@ -459,7 +470,7 @@ fn take_look(compared: &mut BTreeMap<u32, Compared>, look: Look<Word>) -> anyhow
                 one.there = ways.or(one.there);
             }
             Word::Failed(message) => bail!("rank {rank}: {message}"),
-            Word::Gone => bail!("rank {rank} has left before the run began"),
+            Word::Gone { .. } => bail!("rank {rank} has left before the run began"),
             Word::News(_) | Word::Flushed => {}
         }
     }
@@ -472,6 +483,8 @@ struct Listener {
     words: Inbox<Word>,
     orders: Rc<Outbox<Command>>,
     report: mpsc::UnboundedSender<Report>,
+    closed: ClosedParts,
+    session_directory: PathBuf,
 }
 
 impl Listener {
@@ -515,7 +528,8 @@ impl Listener {
                 Word::Flushed => self.report(Report::Flushed(Source::Rank(rank))),
                 Word::Failed(message) => self.report(Report::Failed(format!("rank {rank}: {message}"))),
                 Word::Compared { .. } => {}
-                Word::Gone => {
+                Word::Gone { part, bytes } => {
+                    self.closed.note(self.session_directory.join(part), bytes);
                     self.silences.remove(&rank);
                     self.report(Report::RankLost(rank));
                 }

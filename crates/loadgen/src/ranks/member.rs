@@ -103,7 +103,7 @@ pub(crate) async fn serve(options: &Options, place: Place) -> anyhow::Result<Run
     let written = writing.await.context("the database writer panicked")?;
     // After the part is closed, so that rank 0 may take it.
     farewell
-        .write(Word::Gone)
+        .write(gone(&path)?)
         .context("failed to take leave of rank 0")?;
     if !farewell.settle(LAST_WORD) {
         bail!("failed to take leave of rank 0: the shared directory does not answer");
@@ -114,6 +114,16 @@ pub(crate) async fn serve(options: &Options, place: Place) -> anyhow::Result<Run
         Err(StopReason::Told | StopReason::TimeUp(_)) => Ok(RunState::Stopped),
         Err(StopReason::Failed(message)) => Err(anyhow!(message)),
     }
+}
+
+/// That the part is closed, and how much rank 0 is to see of it.
+fn gone(part: &Path) -> anyhow::Result<Word> {
+    let name = part.file_name().unwrap_or_default();
+    let metadata = fs::metadata(part).with_context(|| format!("failed to look at `{}`", part.display()))?;
+    Ok(Word::Gone {
+        part: name.to_string_lossy().into_owned(),
+        bytes: metadata.len(),
+    })
 }
 
 /// What goes to rank 0 and comes from it.
@@ -489,7 +499,7 @@ fn part_failed() -> StopReason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ranks::{Company, Terms};
+    use crate::ranks::{ClosedParts, Company, Terms};
 
     /// Two ranks of one process, so that their clocks are known; the other one's wall clock is wrong by so much.
     async fn check(wall_is_off: Duration, ahead: bool) -> Vec<String> {
@@ -504,6 +514,7 @@ mod tests {
             clock,
             wall_offset_ns: wall_offset_ns(clock),
             shift_ns: 0,
+            closed: ClosedParts::default(),
         };
         let (_stopper, stop) = Stop::new();
         let theirs = Clock::start();

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use company::{Company, Terms, say_that_it_is_over};
 pub(crate) use member::serve;
-pub(crate) use part::{TakenParts, take_parts};
+pub(crate) use part::{ClosedParts, TakenParts, take_parts};
 pub(crate) use place::Place;
 
 /// The fact among a run's provenance that says how well the clocks of its ranks agree.

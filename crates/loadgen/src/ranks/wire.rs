@@ -185,8 +185,8 @@ pub(super) enum Word {
     Flushed,
     /// It cannot go on.
     Failed(String),
-    /// It leaves; its part of the database is closed.
-    Gone,
+    /// It leaves; its part of the database is closed and this long, which a directory may show only later.
+    Gone { part: String, bytes: u64 },
 }
 
 #[cfg(test)]
