@@ -156,6 +156,9 @@ impl ResponseReader {
                 }
                 return Ok(None);
             };
+            if known + length > MAX_HEAD_BYTES {
+                return Err(Malformed::LongHead);
+            }
             *bytes = &bytes[length..];
             self.head = Vec::new();
             // Such an answer announces the one that counts.

@@ -39,7 +39,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// Events that are taken from the kernel at once.
 const EVENTS: usize = 256;
 /// After a look at the sockets the next one comes no sooner, but for a deadline. The kernel's stamps do not age.
-const REST_NS: i64 = 150_000;
+const REST_NS: i64 = 300_000;
 /// A thread that sleeps wakes up later than it wants to; so long before something is due it looks at the clock instead.
 const SPIN_NS: i64 = 40_000;
 /// A shorter sleep is none.

@@ -130,6 +130,21 @@ fn what_is_malformed() {
         read([endless.as_bytes()]),
         " \"\" the head of the answer is longer than 65536 bytes"
     );
+    let whole = endless.clone() + "\r\n\r\n";
+    for cut in [
+        1,
+        MAX_HEAD_BYTES - 1,
+        MAX_HEAD_BYTES,
+        whole.len() - 1,
+        whole.len(),
+    ] {
+        let (first, second) = whole.as_bytes().split_at(cut);
+        assert_eq!(
+            read([first, second]),
+            " \"\" the head of the answer is longer than 65536 bytes",
+            "cut after {cut} bytes"
+        );
+    }
     let extension = format!("{head}1;{}", "x".repeat(MAX_LINE_BYTES as usize + 1));
     assert_eq!(
         read([extension.as_bytes()]),
