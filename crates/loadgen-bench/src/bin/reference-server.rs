@@ -30,8 +30,13 @@ const EVENTS: usize = 256;
 const READ: usize = 64 << 10;
 /// Room for requests that needs no memory before it is used.
 const ROWS: usize = 4 << 20;
-/// How many tokens are written before the next read when both are due: neither starves the other.
-const TOKENS_BETWEEN_READS: usize = 8;
+/// How many tokens are written before it looks for requests again.
+const TOKENS_BETWEEN_LOOKS: usize = 8;
+/// How many when it is late.
+const TOKENS_WHEN_LATE: usize = 4096;
+/// Requests are read before tokens are written, so that a request's time is that of its coming and not that of the
+/// writes before it, unless a token is so late: a server that is full neglects neither.
+const PATIENCE_NS: u64 = 5_000_000;
 
 /// Answers chat completions at known times.
 #[derive(Debug, Parser)]
@@ -200,11 +205,15 @@ impl Server {
                     }
                     place => self.look(place as usize, state, &mut buffer)?,
                 }
-                self.write_due(TOKENS_BETWEEN_READS);
+                if self.is_late() {
+                    self.write_due(TOKENS_BETWEEN_LOOKS);
+                }
             }
-            if count == 0 {
-                self.write_due(usize::MAX);
-            }
+            self.write_due(if self.is_late() {
+                TOKENS_WHEN_LATE
+            } else {
+                TOKENS_BETWEEN_LOOKS
+            });
         }
     }
 
@@ -341,6 +350,13 @@ impl Server {
     fn write(&mut self, place: usize, text: &[u8]) -> bool {
         let connection = self.connections[place].as_mut();
         connection.is_none_or(|connection| connection.write(&self.poll, place, &[text]))
+    }
+
+    /// Whether the next token is later than requests may make it.
+    fn is_late(&self) -> bool {
+        self.timers
+            .next_ns()
+            .is_some_and(|due_ns| due_ns + PATIENCE_NS < monotonic_ns())
     }
 
     /// Writes the tokens that are due, at most so many.
