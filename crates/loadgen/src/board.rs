@@ -427,7 +427,11 @@ impl Board {
             open_files: self.looks.open_files,
             sockets,
             dialled: dialled.or(Some(self.total.dialled)),
-            little: self.looks.little(self.total.time_in_flight_ns),
+            // The time in flight is counted within a measured window, which a ramp has not.
+            little: self
+                .looks
+                .little(self.total.time_in_flight_ns)
+                .filter(|_| self.has_window),
             clock_step_ns: self.looks.wall.map(|_| step_ns),
             clock_slew_ppm: self.looks.slew_ppm(),
             slowest_commit_s: Some(self.commit_ns as f64 / 1e9),
@@ -783,8 +787,12 @@ mod tests {
 
     /// A window of ten seconds with a look each second; the clocks drift and step by so much at each of them.
     fn watched(in_flight: u64, slew_ns: i64, step_ns: i64, ended_ns: i64) -> ClientHealth {
+        watched_in(Phase::Measured, in_flight, slew_ns, step_ns, ended_ns)
+    }
+
+    fn watched_in(phase: Phase, in_flight: u64, slew_ns: i64, step_ns: i64, ended_ns: i64) -> ClientHealth {
         let mut board = Board::new(&["ttft p95 <= 500ms".parse().expect("an objective")]);
-        board.watch(Phase::Measured, (0, 10_000_000_000));
+        board.watch(phase, (0, 10_000_000_000));
         for second in 0..12 {
             let process = ProcessLook {
                 at_ns: second * 1_000_000_000,
@@ -842,5 +850,7 @@ mod tests {
         check(1_000, 8_800, true);
         check(1_000, 7_000, false);
         check(1_000, 11_500, false);
+        // A step of a ramp has no measured window, in which alone the time is counted.
+        assert_eq!(watched_in(Phase::Warmup, 1_000, 0, 0, 0).little, None);
     }
 }
