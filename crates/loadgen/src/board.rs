@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use gipfel_model::{
-    Attainment, ClientHealth, Decided, Evidence, LatencyMetric, Little, Phase, ReaderLag, Second, Slo,
-    Validity, ValidityFault, Verdict,
+    Attainment, ClientHealth, Decided, Evidence, LatencyMetric, Phase, ReaderLag, Second, Slo, Validity,
+    ValidityFault, Verdict,
 };
 use gipfel_peak_search::{attainment, certain_reject, judge};
 
 use crate::{
+    looks::{Looks, MIN_SPAN_NS, larger},
     messages::{InFlightCount, LevelNews, ProcessLook, Source, Tally, ThreadTime},
     spread::Spread,
 };
@@ -25,16 +26,8 @@ const CLOCK_STEP_LIMIT_NS: i64 = 10_000_000;
 const RUN_QUEUE_LIMIT: f64 = 0.2;
 /// A level is cut short only when its interval lies so many times above what an objective allows.
 const HOPELESS: f64 = 1.5;
-/// Shares of time are not told of less than this.
-const MIN_SPAN_NS: i64 = 500_000_000;
 /// So many first tokens may have an uncertain stamp while the reader lags.
 const UNCERTAIN_LIMIT: f64 = 0.01;
-/// By so much the requests in flight may differ from Little's law, but for what follows.
-const LITTLE_LIMIT: f64 = 0.02;
-/// What is counted at the window's ends may be so old: two looks and two reports.
-const LITTLE_EDGES_NS: f64 = 400e6;
-/// So many standard errors of the looks at the requests in flight are chance.
-const LITTLE_ERRORS: f64 = 3.0;
 
 /// The times of a level, after the process's anchor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,89 +90,6 @@ pub(crate) struct Board {
     threads: BTreeMap<(Source, usize), (ThreadTime, ThreadTime)>,
     /// Ranks that were lost while the level was open.
     pub(crate) lost_ranks: Vec<u32>,
-}
-
-/// What was seen of this process within the measured window.
-#[derive(Debug, Default)]
-struct Looks {
-    count: u64,
-    /// The sum of the requests in flight.
-    in_flight: u64,
-    /// The first and the last look.
-    ends: Option<((InFlightCount, ProcessLook), (InFlightCount, ProcessLook))>,
-    /// The first and the last look at the machine's own oscillator: when, and how far it was from the monotonic clock.
-    raw: Option<((i64, i64), (i64, i64))>,
-    /// The first distance of the wall clock to the monotonic one, and the largest deviation from it.
-    wall: Option<(i64, i64)>,
-    open_files: Option<u64>,
-    connections: u64,
-}
-
-impl Looks {
-    fn add(&mut self, in_flight: &InFlightCount, process: &ProcessLook) {
-        self.count += 1;
-        self.in_flight += in_flight.all;
-        let look = (*in_flight, *process);
-        self.ends.get_or_insert((look, look)).1 = look;
-        if let Some(offset_ns) = process.raw_offset_ns {
-            let look = (process.at_ns, offset_ns);
-            self.raw.get_or_insert((look, look)).1 = look;
-        }
-        if let Some(offset_ns) = process.wall_offset_ns {
-            let (first_ns, step_ns) = self.wall.get_or_insert((offset_ns, 0));
-            *step_ns = larger(*step_ns, offset_ns - *first_ns);
-        }
-        self.open_files = self.open_files.max(process.open_files);
-        self.connections = self.connections.max(in_flight.connections);
-    }
-
-    /// From the first look to the last, unless that is too short to tell of.
-    fn span_ns(&self) -> Option<f64> {
-        let ((_, first), (_, last)) = self.ends?;
-        let span_ns = last.at_ns - first.at_ns;
-        (span_ns >= MIN_SPAN_NS).then_some(span_ns as f64)
-    }
-
-    /// The cores that the process used.
-    fn cores(&self) -> Option<f64> {
-        let ((_, first), (_, last)) = self.ends?;
-        Some((last.run_ns? - first.run_ns?) as f64 / self.span_ns()?)
-    }
-
-    /// Connections that were open at one time, at most, and that were dialled; absent where that is not known.
-    fn sockets(&self) -> (Option<u64>, Option<u64>) {
-        let known = self.connections > 0;
-        let dialled = self
-            .ends
-            .map(|((first, _), (last, _))| last.dialled.saturating_sub(first.dialled));
-        (known.then_some(self.connections), dialled.filter(|_| known))
-    }
-
-    fn slew_ppm(&self) -> Option<f64> {
-        let ((from_ns, before), (to_ns, after)) = self.raw?;
-        let span_ns = to_ns - from_ns;
-        (span_ns >= MIN_SPAN_NS).then(|| (before - after) as f64 / span_ns as f64 * 1e6)
-    }
-
-    /// Holds the mean of the looks against the time that the requests have spent in flight: those that ended, by
-    /// `ended_ns`, and at both ends those that had not.
-    fn little(&self, ended_ns: i64) -> Option<Little> {
-        let ((first, _), (last, _)) = self.ends?;
-        let span_ns = self.span_ns()?;
-        let in_flight = self.in_flight as f64 / self.count as f64;
-        let expected = (ended_ns + last.age_ns - first.age_ns) as f64 / span_ns;
-        let chance = LITTLE_ERRORS / (self.count as f64 * expected.max(1.0)).sqrt();
-        (in_flight > 0.0 || expected > 0.0).then_some(Little {
-            in_flight,
-            expected,
-            allowed: LITTLE_LIMIT + LITTLE_EDGES_NS / span_ns + chance,
-        })
-    }
-}
-
-/// The one that is farther from zero.
-fn larger(one: i64, other: i64) -> i64 {
-    if other.abs() > one.abs() { other } else { one }
 }
 
 impl Board {
@@ -269,8 +179,7 @@ impl Board {
 
     /// The mean number of requests in flight over the measured window.
     pub(crate) fn mean_in_flight(&self) -> Option<f64> {
-        let Looks { count, in_flight, .. } = self.looks;
-        (count > 0).then(|| in_flight as f64 / count as f64)
+        self.looks.mean_in_flight()
     }
 
     /// The sum of the workers' tallies.
@@ -348,7 +257,7 @@ impl Board {
         };
         let at = |rank| delays.at_rank(rank).unwrap_or(0);
         let n = delays.len();
-        let step_ns = larger(step_ns, self.looks.wall.map_or(0, |(_, step_ns)| step_ns));
+        let step_ns = larger(step_ns, self.looks.clock_step_ns().unwrap_or(0));
         let percent = |numerator: usize| (n * numerator).div_ceil(100);
         // A step of a ramp has few requests, and is a look for a quarter of violations: one late request spoils none.
         let judged = if self.has_window {
@@ -424,7 +333,7 @@ impl Board {
             reader_lag: self.reader_lag(),
             uncertain_stamps: (self.total.first_tokens > 0)
                 .then(|| self.total.uncertain_stamps as f64 / self.total.first_tokens as f64),
-            open_files: self.looks.open_files,
+            open_files: self.looks.open_files(),
             sockets,
             dialled: dialled.or(Some(self.total.dialled)),
             // The time in flight is counted within a measured window, which a ramp has not.
@@ -432,7 +341,7 @@ impl Board {
                 .looks
                 .little(self.total.time_in_flight_ns)
                 .filter(|_| self.has_window),
-            clock_step_ns: self.looks.wall.map(|_| step_ns),
+            clock_step_ns: self.looks.clock_step_ns().map(|_| step_ns),
             clock_slew_ppm: self.looks.slew_ppm(),
             slowest_commit_s: Some(self.commit_ns as f64 / 1e9),
         }

@@ -37,6 +37,7 @@ mod level;
 mod listed;
 mod load;
 mod lookout;
+mod looks;
 mod messages;
 pub mod need;
 mod numbers;

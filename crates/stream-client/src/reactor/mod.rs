@@ -6,6 +6,8 @@
 //! at intervals and takes what has come together, which is what makes a token cheap.
 
 mod course;
+mod dialling;
+mod limits;
 mod server;
 mod slots;
 mod socket;
@@ -23,12 +25,10 @@ use rustix::time::Timespec;
 
 use crate::client::ClientOptions;
 use crate::clock::Clock;
-use crate::dial::out_of_sockets;
 use crate::errors::ClientError;
 use crate::exchange::{Ending, Exchange, Limits, Watch};
 use crate::received::{KernelClock, StampRoom, receive};
 use crate::response::ResponseReader;
-use crate::run::chain;
 use crate::target::Target;
 use course::{Afterwards, Course, Skipped, Turn, skip};
 use server::{Dial, Server};
@@ -474,206 +474,6 @@ impl<G: GapSink> Reactor<G> {
                 }
             }
         }
-    }
-
-    /// A free connection that lives, the most recently used first.
-    fn take_idle(&mut self, server: usize) -> Option<SlotKey> {
-        while let Some(key) = self.servers[server].take_idle() {
-            if self
-                .connections
-                .get(key)
-                .is_some_and(|connection| matches!(connection.state, State::Idle))
-            {
-                return Some(key);
-            }
-        }
-        None
-    }
-
-    /// A connection has nothing to do: the request that has waited longest takes it.
-    fn free(&mut self, key: SlotKey, now_ns: i64) {
-        let Some(connection) = self.connections.get(key) else {
-            return;
-        };
-        connection.state = State::Idle;
-        connection.was_used = true;
-        let server = connection.server;
-        self.not_due_before[key.index()] = NEVER;
-        self.hand_out(key, server, None, now_ns);
-    }
-
-    fn hand_out(&mut self, key: SlotKey, server: usize, dial: Option<Dial>, now_ns: i64) {
-        if let Some(mut course) = self.servers[server].waiting.pop_front() {
-            // What it waited before the connection was begun is not the connection's time.
-            course.connect_ns = dial.map(|dial| now_ns - dial.began_ns.max(course.wanted_ns));
-            self.begin(key, course);
-        } else if !self.servers[server].keep(key) {
-            self.close(key);
-        }
-    }
-
-    /// Whether no connection can be made for one more request than those that wait for theirs.
-    fn has_no_room(&self, server: usize) -> bool {
-        let Server {
-            waiting, dialling, ..
-        } = &self.servers[server];
-        let needed = (waiting.len() + 1).saturating_sub(*dialling);
-        self.connections.len() + needed > self.max_connections
-    }
-
-    fn dial_wanted(&mut self, server: usize) {
-        for _ in 0..self.servers[server].dials_wanted() {
-            if self.connections.len() >= self.max_connections {
-                return;
-            }
-            let dial = self.servers[server].first_dial(self.clock.now_ns());
-            self.servers[server].dialling += 1;
-            self.sockets.dialled += 1;
-            self.dial(server, dial);
-        }
-    }
-
-    fn dial(&mut self, server: usize, dial: Dial) {
-        match socket::dial(dial.address).and_then(|socket| self.register(socket, server, dial)) {
-            Ok(()) => {}
-            Err(error) => self.not_dialled(server, dial, error),
-        }
-    }
-
-    fn register(&mut self, socket: OwnedFd, server: usize, dial: Dial) -> io::Result<()> {
-        let key = self.connections.insert(Connection {
-            socket,
-            server,
-            was_used: false,
-            state: State::Dialling(dial),
-        });
-        if self.not_due_before.len() <= key.index() {
-            self.not_due_before.resize(key.index() + 1, NEVER);
-        }
-        self.not_due_before[key.index()] = dial.until_ns;
-        self.sockets.most = self.sockets.most.max(self.connections.len());
-        let flags =
-            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        let Some(connection) = self.connections.get(key) else {
-            return Ok(());
-        };
-        let data = epoll::EventData::new_u64(key.to_u64());
-        let added = epoll::add(&self.epoll, &connection.socket, data, flags);
-        if added.is_err() {
-            self.connections.remove(key);
-        }
-        Ok(added?)
-    }
-
-    fn dialled(&mut self, key: SlotKey, dial: Dial, outcome: io::Result<()>) {
-        let Some(connection) = self.connections.get(key) else {
-            return;
-        };
-        let server = connection.server;
-        match outcome {
-            Ok(()) => {
-                connection.state = State::Idle;
-                self.not_due_before[key.index()] = NEVER;
-                self.servers[server].dialling -= 1;
-                self.servers[server].answered(&dial);
-                let now_ns = self.clock.now_ns();
-                self.hand_out(key, server, Some(dial), now_ns);
-                self.dial_wanted(server);
-            }
-            Err(error) => {
-                self.connections.remove(key);
-                self.not_dialled(server, dial, error);
-            }
-        }
-    }
-
-    /// No connection by this address: the next one is tried, or a request that waits learns of it.
-    fn not_dialled(&mut self, server: usize, dial: Dial, error: io::Error) {
-        let now_ns = self.clock.now_ns();
-        let exhausted = out_of_sockets(&error);
-        if let Some(next) = self.servers[server].next_dial(dial, now_ns)
-            && !exhausted
-        {
-            return self.dial(server, next);
-        }
-        let to = &mut self.servers[server];
-        to.dialling -= 1;
-        let ending = match error.kind() {
-            _ if exhausted => Ending::OutOfSockets,
-            io::ErrorKind::TimedOut => Ending::TimeoutConnect,
-            _ => Ending::ConnectError,
-        };
-        let text = (ending != Ending::TimeoutConnect).then(|| chain(&error));
-        if let Some(course) = to.waiting.pop_front() {
-            let exchange = course.not_connected(ending, now_ns, text);
-            self.over.push((course.key, exchange));
-        } else {
-            // Nobody waits: what cannot be dialled ahead is dialled when it is needed.
-            to.not_made_ahead();
-        }
-    }
-
-    /// Ends what has reached its limit.
-    fn sweep(&mut self, now_ns: i64) {
-        self.swept_ns = now_ns;
-        for index in 0..self.not_due_before.len() {
-            if self.not_due_before[index] <= now_ns
-                && let Some(key) = self.connections.key_at(index)
-            {
-                self.look_at_limit(key, now_ns);
-            }
-        }
-        for server in 0..self.servers.len() {
-            self.sweep_waiting(server, now_ns);
-            self.dial_wanted(server);
-        }
-    }
-
-    fn look_at_limit(&mut self, key: SlotKey, now_ns: i64) {
-        let Some(connection) = self.connections.get(key) else {
-            return;
-        };
-        match &connection.state {
-            State::Idle => self.not_due_before[key.index()] = NEVER,
-            State::Draining(_) => self.close(key),
-            State::Dialling(dial) => {
-                let (dial, server) = (*dial, connection.server);
-                self.connections.remove(key);
-                self.not_dialled(server, dial, io::ErrorKind::TimedOut.into());
-            }
-            State::Busy(course) => {
-                let (due_ns, ending) = course.due();
-                if now_ns < due_ns {
-                    self.not_due_before[key.index()] = course.not_due_before(now_ns);
-                    return;
-                }
-                let over = (course.key, course.timed_out(ending, now_ns));
-                self.over.push(over);
-                self.close(key);
-            }
-        }
-    }
-
-    fn sweep_waiting(&mut self, server: usize, now_ns: i64) {
-        let to = &mut self.servers[server];
-        if to.waiting.is_empty() {
-            return;
-        }
-        let mut kept = std::collections::VecDeque::with_capacity(to.waiting.len());
-        for course in std::mem::take(&mut to.waiting) {
-            let (mut due_ns, mut ending) = course.due();
-            let connect_due_ns = to.connect_due_ns(course.wanted_ns);
-            if connect_due_ns < due_ns {
-                (due_ns, ending) = (connect_due_ns, Ending::TimeoutConnect);
-            }
-            if now_ns < due_ns {
-                kept.push_back(course);
-            } else {
-                let exchange = course.not_connected(ending, now_ns, None);
-                self.over.push((course.key, exchange));
-            }
-        }
-        to.waiting = kept;
     }
 
     fn close(&mut self, key: SlotKey) {
