@@ -49,6 +49,7 @@ mod scrape;
 #[cfg(test)]
 mod scripted;
 pub mod self_test;
+mod service;
 mod session;
 mod setup;
 mod spread;
@@ -67,6 +68,7 @@ use std::{path::PathBuf, time::Duration};
 use gipfel_model::{RunId, RunState};
 
 pub use arguments::{Arguments, MissingArguments, Task};
+pub use service::{ServiceOptions, serve_blocking};
 
 /// What the load generator is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gipfel_loadgen::{Arguments, Options, Task, self_test};
+use gipfel_loadgen::{Arguments, ServiceOptions, Task, run_blocking, self_test, serve_blocking};
 use gipfel_model::RunState;
 
 #[cfg(all(target_env = "musl", feature = "mimalloc"))]
@@ -24,17 +24,28 @@ const VERSION: &str = match option_env!("GIPFEL_LOADGEN_VERSION") {
 
 /// Drives an inference server with an open-loop load and records every request.
 #[derive(Debug, Parser)]
-#[command(version = VERSION)]
+#[command(version = VERSION, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(flatten)]
     arguments: Arguments,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Carries out runs that are ordered over HTTP, one at a time.
+    Serve(ServiceOptions),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    if let Some(Command::Serve(options)) = cli.command {
+        return exit_code(serve_blocking(&options));
+    }
     match cli.arguments.task() {
-        Ok(Task::Run(options)) => run(&options),
+        Ok(Task::Run(options)) => exit_code(run_blocking(&options)),
         Ok(Task::SelfTest { directory }) => {
             let program = self_test::Program {
                 version: VERSION,
@@ -53,8 +64,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> ExitCode {
-    match gipfel_loadgen::run_blocking(options) {
+fn exit_code(outcome: anyhow::Result<RunState>) -> ExitCode {
+    match outcome {
         Ok(RunState::Completed) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(130),
         Err(error) => {

@@ -19,14 +19,19 @@ const MAX_BYTES: usize = 1 << 20;
 /// Reads `run_config.json`.
 pub(crate) fn read_config(path: &Path) -> anyhow::Result<RunConfig> {
     let text = fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
+    parse_config(&text, &format!("`{}`", path.display()))
+}
+
+/// Reads a run configuration that errors call by `name`.
+pub(crate) fn parse_config(text: &str, name: &str) -> anyhow::Result<RunConfig> {
     // The header first: a newer file should be refused for its version, not for a key that it added.
     let value: serde_json::Value =
-        serde_json::from_str(&text).with_context(|| format!("`{}` is no JSON", path.display()))?;
+        serde_json::from_str(text).with_context(|| format!("{name} is no JSON"))?;
     let header = serde_json::from_value(value["header"].clone())
-        .with_context(|| format!("`{}` has no format header", path.display()))?;
+        .with_context(|| format!("{name} has no format header"))?;
     RUN_CONFIG_FORMAT.check(&header)?;
-    let config: RunConfig = serde_json::from_value(value)
-        .with_context(|| format!("`{}` is not of the documented form", path.display()))?;
+    let config: RunConfig =
+        serde_json::from_value(value).with_context(|| format!("{name} is not of the documented form"))?;
     check_objectives(&config)?;
     Ok(config)
 }

@@ -10,4 +10,5 @@ mod publish;
 mod ranks;
 mod runs;
 mod search;
+mod serve;
 mod support;

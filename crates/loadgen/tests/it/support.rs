@@ -262,7 +262,7 @@ impl RunDirectory {
         Some((manifest, Self::results_in(&database)))
     }
 
-    fn results_in(database: &Path) -> Results {
+    pub(crate) fn results_in(database: &Path) -> Results {
         runtime().block_on(async {
             let db = ResultsDb::open_read_only(database).await.expect("a database");
             db.integrity_check().await.expect("no damage");
@@ -292,6 +292,12 @@ pub(crate) fn loadgen() -> Command {
 
 /// A load generator; it is killed if a test forgets it.
 pub(crate) struct Process(Child);
+
+impl From<Child> for Process {
+    fn from(child: Child) -> Self {
+        Self(child)
+    }
+}
 
 impl Process {
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
