@@ -1,6 +1,6 @@
 //! `cargo xtask ci`.
 
-use crate::{generate, shell};
+use crate::{chart, generate, shell};
 
 /// Everything that CI checks beside the tests, in CI's order.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -23,5 +23,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
         "--document-private-items",
     ];
     shell::run(shell::cargo(&documentation).env("RUSTDOCFLAGS", "--deny warnings"))?;
+    chart::check()?;
     generate::run(true)
 }

@@ -3,6 +3,7 @@
 mod accuracy;
 mod bench;
 mod bundle;
+mod chart;
 mod checks;
 mod dist;
 mod e2e;
