@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use gipfel_model::{
-    BenchmarkerKind, DeploymentKind, LoadPlacement, LocalSpec, SlurmSpec, deployment::K8sSpec,
+    BenchmarkerKind, DeploymentKind, K8sIngress, K8sSpec, LoadPlacement, LocalSpec, SlurmSpec,
 };
 
 use crate::{section::Section, slurm::SlurmSettings};
 
 const DEFAULT_GPUS_PER_NODE: u32 = 4;
-const DEFAULT_PORT: u16 = 8080;
+const DEFAULT_PORT: u16 = K8sSpec::DEFAULT_PORT;
+
+/// The domain of a cluster without an Ingress.
+pub(crate) const NO_INGRESS: &str = "none";
 
 /// Keys that only a Kubernetes deployment reads.
 pub(crate) const K8S_KEYS: &[&str] = &["k8s_namespace", "ingress_domain"];
@@ -37,7 +40,10 @@ impl ClusterSettings {
             slurm,
             hf_home: text("hf_home", "a directory"),
             k8s_namespace: text("k8s_namespace", "the name of a namespace"),
-            ingress_domain: text("ingress_domain", "a domain"),
+            ingress_domain: text(
+                "ingress_domain",
+                "a domain, or `none` for a server that is reached inside the cluster only",
+            ),
             gpus_per_node: section.take("gpus_per_node").as_count(),
         }
     }
@@ -84,14 +90,21 @@ impl ClusterSettings {
         }
     }
 
-    pub(crate) fn k8s(self) -> K8sSpec {
+    /// A server on Kubernetes; program, environment and arguments are those of `local`.
+    pub(crate) fn k8s(&self, local: LocalSpec) -> K8sSpec {
+        let domain = self.ingress_domain.as_deref().unwrap_or("swissai.svc.cscs.ch");
         K8sSpec {
             gpus_per_node: self.gpus_per_node(),
             port: self.port.unwrap_or(DEFAULT_PORT),
-            namespace: self.k8s_namespace.unwrap_or_else(|| "ml".to_owned()),
-            ingress_domain: self
-                .ingress_domain
-                .unwrap_or_else(|| "swissai.svc.cscs.ch".to_owned()),
+            ingress: (domain != NO_INGRESS).then(|| K8sIngress {
+                domain: domain.to_owned(),
+                class: None,
+                tls_issuer: None,
+            }),
+            command: local.command,
+            environment: local.environment,
+            extra_args: local.extra_args,
+            ..K8sSpec::new(self.k8s_namespace.as_deref().unwrap_or("ml"))
         }
     }
 }

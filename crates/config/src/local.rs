@@ -28,7 +28,8 @@ pub(crate) fn mask_secrets(deployment: &mut DeploymentSpec) {
     let environment = match &mut deployment.placement {
         Placement::Local(local) => &mut local.environment,
         Placement::Slurm(slurm) => &mut slurm.environment,
-        Placement::External(_) | Placement::K8s(_) => return,
+        Placement::K8s(k8s) => &mut k8s.environment,
+        Placement::External(_) => return,
     };
     let secrets = environment.iter_mut().filter(|(name, _)| is_secret(name));
     secrets.for_each(|(_, value)| "***".clone_into(value));

@@ -12,7 +12,10 @@ use crate::{
 /// Which deployments read which keys.
 const READERS: &[(&[&str], &[DeploymentKind])] = &[
     (endpoint::KEYS, &[DeploymentKind::External]),
-    (local::KEYS, &[DeploymentKind::Local, DeploymentKind::Slurm]),
+    (
+        local::KEYS,
+        &[DeploymentKind::Local, DeploymentKind::Slurm, DeploymentKind::K8s],
+    ),
     (slurm::SERVER_KEYS, &[DeploymentKind::Slurm]),
     (
         slurm::LOAD_KEYS,
@@ -76,6 +79,6 @@ pub(crate) fn placement(
         }),
         DeploymentKind::External => Placement::External(endpoint?),
         DeploymentKind::Slurm => Placement::Slurm(Box::new(cluster.slurm(local))),
-        DeploymentKind::K8s => Placement::K8s(cluster.k8s()),
+        DeploymentKind::K8s => Placement::K8s(Box::new(cluster.k8s(local))),
     })
 }

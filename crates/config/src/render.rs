@@ -5,15 +5,15 @@ mod slurm;
 use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
 use gipfel_model::{
-    AnswerLength, ArrivalProcess, DataSetSpec, DeploymentKind, ExperimentSpec, LengthDistribution, LocalSpec,
-    Rates, RequestForm, SearchSpec, Timeouts,
-    deployment::{ApiKeySource, EndpointSpec, HeaderSource, K8sSpec, Placement},
+    AnswerLength, ArrivalProcess, DataSetSpec, DeploymentKind, ExperimentSpec, K8sSpec, LengthDistribution,
+    LocalSpec, Rates, RequestForm, SearchSpec, Timeouts,
+    deployment::{ApiKeySource, EndpointSpec, HeaderSource, Placement},
     format_duration,
     run_config::LevelSchedule,
 };
 use serde_json::{Map, Value};
 
-use crate::{plan::Plan, repeats, section, substitute::escape};
+use crate::{cluster::NO_INGRESS, plan::Plan, repeats, section, substitute::escape};
 
 /// Writes a plan as YAML; [`crate::parse_yaml`] reads the same experiments from it.
 ///
@@ -155,9 +155,11 @@ fn write_header(writer: &mut Writer, name: &str, source: &HeaderSource) {
 
 fn write_k8s(writer: &mut Writer, k8s: &K8sSpec) {
     writer.text_entry(2, "k8s_namespace", &k8s.namespace);
-    writer.text_entry(2, "ingress_domain", &k8s.ingress_domain);
+    let domain = k8s.ingress.as_ref().map(|ingress| ingress.domain.as_str());
+    writer.text_entry(2, "ingress_domain", domain.unwrap_or(NO_INGRESS));
     writer.entry(2, "gpus_per_node", k8s.gpus_per_node);
     writer.entry(2, "port", k8s.port);
+    write_command(writer, k8s.command.as_deref(), &k8s.environment, &k8s.extra_args);
 }
 
 fn write_schedule(writer: &mut Writer, schedule: &LevelSchedule) {

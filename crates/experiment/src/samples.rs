@@ -4,11 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use gipfel_model::{
     ArrivalProcess, ArrivalRate, BackendKind, CampaignId, ClusterKind, DeploymentId, DeploymentKind,
-    DeploymentSpec, EndpointSpec, ExperimentSpec, LengthDistribution, LevelSchedule, LoadPlacement,
+    DeploymentSpec, EndpointSpec, ExperimentSpec, K8sSpec, LengthDistribution, LevelSchedule, LoadPlacement,
     LocalSpec, Rates, RunConfig, RunId, SlurmJob, SlurmLoad, SlurmReach, SlurmSpec, Timeouts, Walltime,
-    WorkloadSpec,
-    deployment::{K8sSpec, Placement},
-    run_config::RUN_CONFIG_FORMAT,
+    WorkloadSpec, deployment::Placement, run_config::RUN_CONFIG_FORMAT,
 };
 
 use crate::{Campaign, CampaignFacts, Deployment, MakeIds, Run, ServerChoice, plan_campaign};
@@ -37,12 +35,7 @@ pub(crate) fn local() -> Placement {
 }
 
 pub(crate) fn kubernetes() -> Placement {
-    Placement::K8s(K8sSpec {
-        namespace: "n".to_owned(),
-        ingress_domain: "example.org".to_owned(),
-        gpus_per_node: 4,
-        port: 8000,
-    })
+    Placement::K8s(Box::new(K8sSpec::new("n")))
 }
 
 /// A server that is a Slurm job.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{slurm::SlurmSpec, units::seconds};
+use crate::{k8s::K8sSpec, slurm::SlurmSpec, units::seconds};
 
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
@@ -191,20 +191,6 @@ pub struct LocalSpec {
     pub port: u16,
 }
 
-/// What a Kubernetes deployment asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct K8sSpec {
-    /// The namespace.
-    pub namespace: String,
-    /// The domain under which the Ingress gets its host.
-    pub ingress_domain: String,
-    /// GPUs of a node.
-    pub gpus_per_node: u32,
-    /// The port that the server listens on.
-    pub port: u16,
-}
-
 /// Where a server lives, with what that place needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -216,7 +202,7 @@ pub enum Placement {
     /// A Slurm job.
     Slurm(Box<SlurmSpec>),
     /// A Kubernetes deployment.
-    K8s(K8sSpec),
+    K8s(Box<K8sSpec>),
 }
 
 impl Placement {

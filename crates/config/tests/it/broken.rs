@@ -191,7 +191,7 @@ fn two_data_sets() {
 fn keys_of_other_deployments() {
     assert_snapshot!(faults("keys-of-other-deployments.yaml"), @r"
     keys-of-other-deployments.yaml:6:5: experiments[0].partition: a key for deployments of kind `slurm`, and this one is `external`
-    keys-of-other-deployments.yaml:7:5: experiments[0].command: a key for deployments of kind `local` or `slurm`, and this one is `external`
+    keys-of-other-deployments.yaml:7:5: experiments[0].command: a key for deployments of kind `local` or `slurm` or `k8s`, and this one is `external`
     keys-of-other-deployments.yaml:8:5: experiments[0].port: a key for deployments of kind `local` or `slurm` or `k8s`, and this one is `external`
     keys-of-other-deployments.yaml:12:5: experiments[1].url: a key for deployments of kind `external`, and this one is `local`
     keys-of-other-deployments.yaml:13:5: experiments[1].gpus_per_node: a key for deployments of kind `slurm` or `k8s`, and this one is `local`

@@ -135,7 +135,7 @@ fn rates_in_toml() {
 fn endpoints_in_toml() {
     assert_snapshot!(faults("endpoints.toml"), @r#"
     endpoints.toml:5:7: experiments[0].url: found the text "models.example.org"; allowed: an address such as `"http://127.0.0.1:8000"` or `"https://host/prefix"`
-    endpoints.toml:6:1: experiments[0].command: a key for deployments of kind `local` or `slurm`, and this one is `external`
+    endpoints.toml:6:1: experiments[0].command: a key for deployments of kind `local` or `slurm` or `k8s`, and this one is `external`
     endpoints.toml:8:1: experiments[1].command: missing: `backend = "openai"` has no program of its own that could be started there
     endpoints.toml:12:14: experiments[1].extra_args: found the text "--threads 4"; allowed: a list of arguments, such as `["--threads", 4]`
     "#);
