@@ -1,0 +1,204 @@
+//! The traits of backends over an API server.
+
+mod ending;
+mod starting;
+mod watching;
+
+use std::path::PathBuf;
+
+use gipfel_backend::{
+    BackendError, BoxFuture, Deployer, DeploymentStatus, EnsureError, Finder, Found, Handle,
+};
+use gipfel_model::{CampaignId, DeploymentId, DeploymentSpec, RunId};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::ConfigMap};
+use kube::{Api, Client, Resource, api::ListParams};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api::{ApiError, ApiServer, Connection, Deadlines},
+    labels::of_campaign,
+    manifest::CLAIM_DEPLOYMENT,
+    name::object_name,
+    record::{RecordError, Records, State},
+};
+
+/// The backend's name in handles.
+pub const SYSTEM: &str = "k8s";
+
+/// Servers in one namespace of one cluster.
+pub struct K8sBackend {
+    server: ApiServer,
+    context: Option<String>,
+    namespace: String,
+    records: Records,
+    deadlines: Deadlines,
+}
+
+impl K8sBackend {
+    /// A backend that keeps what has to outlive the objects under `root`, a directory per server.
+    pub fn new(connection: Connection, namespace: &str, root: PathBuf) -> Self {
+        Self::with_deadlines(connection, namespace, root, Deadlines::default())
+    }
+
+    /// One with deadlines of its own.
+    pub fn with_deadlines(
+        connection: Connection,
+        namespace: &str,
+        root: PathBuf,
+        deadlines: Deadlines,
+    ) -> Self {
+        Self {
+            context: connection.context().map(str::to_owned),
+            server: ApiServer::new(connection, deadlines),
+            namespace: namespace.to_owned(),
+            records: Records::new(root),
+            deadlines,
+        }
+    }
+
+    fn api<K>(&self, client: Client) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(client, &self.namespace)
+    }
+
+    /// The claim of a server, if it is there; one that is on its way out is.
+    async fn claim(&self, id: &str) -> Result<Option<ConfigMap>, ApiError> {
+        let name = object_name(id);
+        let find = |client| {
+            let (api, name) = (self.api::<ConfigMap>(client), name.clone());
+            async move { api.get(&name).await }
+        };
+        self.server.find(find).await
+    }
+
+    fn handle(&self, id: &str, claim: &ConfigMap) -> Handle {
+        let detail = Detail {
+            context: self.context.clone(),
+            namespace: self.namespace.clone(),
+            claim: object_name(id),
+            uid: claim.metadata.uid.clone().unwrap_or_default(),
+        };
+        Handle {
+            system: SYSTEM.to_owned(),
+            name: id.to_owned(),
+            detail: detail.written(),
+        }
+    }
+
+    async fn find(&self, id: &DeploymentId) -> Result<Found, BackendError> {
+        let operation = || format!("search for `{id}`");
+        let record = self
+            .records
+            .read(id.as_str())
+            .map_err(|error| BackendError::permanent(operation(), error))?;
+        if let Some(State::Started(handle) | State::Ended { handle, .. }) = record.map(|record| record.state)
+        {
+            return Ok(Found::Started(handle));
+        }
+        let claim = self
+            .claim(id.as_str())
+            .await
+            .map_err(|error| failed(operation(), error))?;
+        // A claim that still arrives stands for nothing: what would be a server needs its uid, which nobody got.
+        Ok(claim.map_or(Found::Absent, |claim| {
+            Found::Started(self.handle(id.as_str(), &claim))
+        }))
+    }
+
+    async fn find_all(&self, campaign: &CampaignId) -> Result<Vec<Handle>, BackendError> {
+        let parameters = ListParams::default().labels(&of_campaign(campaign));
+        let list = |client| {
+            let (api, parameters) = (self.api::<ConfigMap>(client), parameters.clone());
+            async move { api.list(&parameters).await }
+        };
+        let claims = self
+            .server
+            .call(list)
+            .await
+            .map_err(|error| failed(format!("list the servers of `{campaign}`"), error))?;
+        let handles = claims.items.iter().filter_map(|claim| {
+            let id = claim.data.as_ref()?.get(CLAIM_DEPLOYMENT)?;
+            Some(self.handle(id, claim))
+        });
+        Ok(handles.collect())
+    }
+}
+
+impl Deployer for K8sBackend {
+    fn ensure<'a>(
+        &'a self,
+        campaign: &'a CampaignId,
+        id: &'a DeploymentId,
+        spec: &'a DeploymentSpec,
+    ) -> BoxFuture<'a, Result<Handle, EnsureError>> {
+        Box::pin(self.start(campaign, id, spec))
+    }
+
+    fn observe<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<DeploymentStatus, BackendError>> {
+        Box::pin(self.watch(handle))
+    }
+
+    fn logs<'a>(&'a self, handle: &'a Handle, lines: usize) -> BoxFuture<'a, Result<String, BackendError>> {
+        Box::pin(self.log_tail(handle, lines))
+    }
+
+    fn end<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), BackendError>> {
+        Box::pin(self.tear_down(handle))
+    }
+}
+
+impl Finder for K8sBackend {
+    fn find_deployment<'a>(&'a self, id: &'a DeploymentId) -> BoxFuture<'a, Result<Found, BackendError>> {
+        Box::pin(self.find(id))
+    }
+
+    fn find_run<'a>(&'a self, _: &'a RunId) -> BoxFuture<'a, Result<Found, BackendError>> {
+        Box::pin(std::future::ready(Ok(Found::Absent)))
+    }
+
+    fn find_campaign<'a>(
+        &'a self,
+        campaign: &'a CampaignId,
+    ) -> BoxFuture<'a, Result<Vec<Handle>, BackendError>> {
+        Box::pin(self.find_all(campaign))
+    }
+}
+
+/// What a handle's detail says: where a user finds the server with other tools.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Detail {
+    context: Option<String>,
+    namespace: String,
+    claim: String,
+    uid: String,
+}
+
+impl Detail {
+    fn written(&self) -> String {
+        serde_json::json!({
+            "context": self.context, "namespace": self.namespace, "claim": self.claim, "uid": self.uid
+        })
+        .to_string()
+    }
+
+    fn of(handle: &Handle) -> Result<Self, BackendError> {
+        serde_json::from_str(&handle.detail)
+            .map_err(|error| BackendError::permanent(format!("read the handle of `{}`", handle.name), error))
+    }
+}
+
+fn failed(operation: impl Into<String>, error: ApiError) -> BackendError {
+    if error.is_retryable() {
+        BackendError::transient(operation, error)
+    } else {
+        BackendError::permanent(operation, error)
+    }
+}
+
+fn not_recorded(id: &str, error: RecordError) -> BackendError {
+    BackendError::permanent(format!("keep the record of `{id}`"), error)
+}

@@ -1,0 +1,155 @@
+//! Starts a server.
+
+use std::fmt::Debug;
+
+use gipfel_backend::{BackendError, Effect, EnsureError, FailureReason, Handle};
+use gipfel_model::{CampaignId, DeploymentId, DeploymentSpec};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::ConfigMap};
+use kube::{
+    Resource,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{K8sBackend, failed, not_recorded};
+use crate::{
+    api::ApiError,
+    manifest::Manifests,
+    record::{Record, State},
+};
+
+/// Who our fields belong to.
+const FIELD_MANAGER: &str = "gipfel";
+
+impl K8sBackend {
+    pub(super) async fn start(
+        &self,
+        campaign: &CampaignId,
+        id: &DeploymentId,
+        spec: &DeploymentSpec,
+    ) -> Result<Handle, EnsureError> {
+        let refused = |effect, source| EnsureError {
+            name: id.to_string(),
+            effect,
+            reason: FailureReason::ServerFailed,
+            source,
+        };
+        let no_record = |effect, error| refused(effect, not_recorded(id.as_str(), error));
+        let record = self
+            .records
+            .read(id.as_str())
+            .map_err(|error| no_record(Effect::Unknown, error))?;
+        if let Some(State::Started(handle) | State::Ended { handle, .. }) =
+            record.as_ref().map(|record| record.state.clone())
+        {
+            return Ok(handle);
+        }
+        let manifests = Manifests::new(campaign, id, spec).map_err(|error| {
+            refused(
+                Effect::NotStarted,
+                BackendError::permanent("put the server into objects", error),
+            )
+        })?;
+        let asked = Record::new(campaign.clone(), State::Asked);
+        self.records
+            .write(id.as_str(), &asked)
+            .map_err(|error| no_record(Effect::NotStarted, error))?;
+        let claim = self.make_claim(id, &manifests.claim).await.map_err(|error| {
+            let effect = if error.may_have_acted() || record.is_some() {
+                Effect::Unknown
+            } else {
+                Effect::NotStarted
+            };
+            refused(effect, failed("make the claim", error))
+        })?;
+        let handle = self.handle(id.as_str(), &claim);
+        let started = |source| refused(Effect::Started(handle.clone()), source);
+        let uid = claim.metadata.uid.unwrap_or_default();
+        Box::pin(self.apply_all(manifests.owned_by(&uid)))
+            .await
+            .map_err(|(what, error)| started(failed(format!("apply the {what}"), error)))?;
+        let record = Record::new(campaign.clone(), State::Started(handle.clone()));
+        self.records
+            .write(id.as_str(), &record)
+            .map_err(|error| started(not_recorded(id.as_str(), error)))?;
+        Ok(handle)
+    }
+
+    /// Makes the claim, or takes up the one of that name: the answer to an earlier call may have been lost.
+    async fn make_claim(&self, id: &DeploymentId, claim: &ConfigMap) -> Result<ConfigMap, ApiError> {
+        let parameters = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let create = |client| {
+            let (api, parameters, claim) = (self.api::<ConfigMap>(client), parameters.clone(), claim.clone());
+            async move { api.create(&parameters, &claim).await }
+        };
+        let conflict = match self.server.call(create).await {
+            Err(ApiError::Conflict(message)) => message,
+            outcome => return outcome,
+        };
+        let found = self.claim(id.as_str()).await?;
+        // One on its way out takes what it owns with it; one with other data is another's.
+        found
+            .filter(|found| found.metadata.deletion_timestamp.is_none() && found.data == claim.data)
+            .ok_or(ApiError::Conflict(conflict))
+    }
+
+    async fn apply_all(&self, manifests: Manifests) -> Result<(), (&'static str, ApiError)> {
+        if let Some(cache) = &manifests.model_cache {
+            self.make_cache(cache)
+                .await
+                .map_err(|error| ("model cache", error))?;
+        }
+        self.apply(&manifests.service)
+            .await
+            .map_err(|error| ("Service", error))?;
+        if let Some(ingress) = &manifests.ingress {
+            self.apply(ingress).await.map_err(|error| ("Ingress", error))?;
+        }
+        self.apply(&manifests.deployment)
+            .await
+            .map_err(|error| ("Deployment", error))
+    }
+
+    /// Makes the model cache where there is none; one that is there stays as it is, since claims hardly change.
+    async fn make_cache(
+        &self,
+        cache: &k8s_openapi::api::core::v1::PersistentVolumeClaim,
+    ) -> Result<(), ApiError> {
+        let create = |client| {
+            let (api, cache) = (self.api(client), cache.clone());
+            async move { api.create(&PostParams::default(), &cache).await }
+        };
+        match self.server.call(create).await {
+            Ok(_) | Err(ApiError::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn apply<K>(&self, object: &K) -> Result<(), ApiError>
+    where
+        K: Resource<Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned
+            + Send
+            + Sync,
+        K::DynamicType: Default,
+    {
+        let name = object.meta().name.clone().unwrap_or_default();
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        let patch = |client| {
+            let (api, name, parameters, object) = (
+                self.api::<K>(client),
+                name.clone(),
+                parameters.clone(),
+                object.clone(),
+            );
+            async move { api.patch(&name, &parameters, &Patch::Apply(object)).await }
+        };
+        self.server.call(patch).await.map(drop)
+    }
+}

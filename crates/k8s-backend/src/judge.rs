@@ -1,0 +1,229 @@
+//! What a server's objects say of it.
+//!
+//! Pods are believed, not the Deployment's conditions: those still say that all is well after a crash, and a moment
+//! after a change. A container that has ended once is the end of the server, since a name has one.
+
+use std::time::Duration;
+
+use gipfel_backend::FailureReason;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Event, Pod},
+};
+
+/// A pod that finds no node for so long is not merely waiting for another to leave.
+pub const PLACE_PATIENCE: Duration = Duration::from_mins(10);
+
+/// What was seen of a server at one time.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// Its Deployment.
+    pub deployment: &'a Deployment,
+    /// Its pods.
+    pub pods: &'a [Pod],
+    /// The events of these, where they were asked for.
+    pub events: &'a [Event],
+    /// The time, in seconds of Unix.
+    pub now_s: i64,
+}
+
+/// What a server's objects say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It waits for a place; with the scheduler's words, if it has said any.
+    Queued(Option<String>),
+    /// It loads.
+    Starting,
+    /// Its pod answers its probe.
+    Ready,
+    /// It will not become ready, or is no more.
+    Failed(FailureReason, String),
+}
+
+/// Judges a server.
+pub fn judge(seen: Seen<'_>) -> Judgement {
+    // A pod on its way out says nothing of the one that replaces it.
+    let pods: Vec<&Pod> = seen
+        .pods
+        .iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+        .collect();
+    let failed = pods.iter().find_map(|pod| pod_failure(pod, seen));
+    if let Some((reason, message)) = failed {
+        return Judgement::Failed(reason, message);
+    }
+    if pods.is_empty() {
+        return match refusal(seen.deployment) {
+            Some(message) => Judgement::Failed(FailureReason::ServerFailed, message),
+            None => Judgement::Queued(None),
+        };
+    }
+    if let Some((message, _)) = pods.iter().find_map(|pod| unschedulable(pod)) {
+        return Judgement::Queued(Some(message));
+    }
+    if pods.iter().any(|pod| is_ready(pod)) && is_rolled_out(seen.deployment) {
+        Judgement::Ready
+    } else if pods.iter().all(|pod| !is_scheduled(pod)) {
+        Judgement::Queued(None)
+    } else {
+        Judgement::Starting
+    }
+}
+
+/// Whether the Deployment's newest form is what runs; its conditions say so too early.
+fn is_rolled_out(deployment: &Deployment) -> bool {
+    let wanted = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.replicas)
+        .unwrap_or(1);
+    let Some(status) = &deployment.status else {
+        return false;
+    };
+    status.observed_generation >= deployment.metadata.generation
+        && [
+            status.updated_replicas,
+            status.replicas,
+            status.available_replicas,
+        ]
+        .iter()
+        .all(|count| *count == Some(wanted))
+}
+
+/// Why no pod can be made, such as a quota.
+fn refusal(deployment: &Deployment) -> Option<String> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let failure = conditions
+        .iter()
+        .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    Some(words(failure.reason.as_deref(), failure.message.as_deref()))
+}
+
+fn pod_failure(pod: &Pod, seen: Seen<'_>) -> Option<(FailureReason, String)> {
+    let status = pod.status.as_ref()?;
+    if let Some(failure) = containers(pod).find_map(|container| container_failure(container, seen.events)) {
+        return Some(failure);
+    }
+    if status.phase.as_deref() == Some("Failed") {
+        let message = words(status.reason.as_deref(), status.message.as_deref());
+        return Some((FailureReason::ServerFailed, message));
+    }
+    let (message, since_s) = unschedulable(pod)?;
+    let waited_s = since_s.map_or(0, |since_s| seen.now_s - since_s);
+    let is_hopeless = message.contains("persistentvolumeclaim") || waited_s > PLACE_PATIENCE.as_secs() as i64;
+    is_hopeless.then_some((FailureReason::ServerFailed, message))
+}
+
+fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let status = pod.status.as_ref();
+    let init = status.and_then(|status| status.init_container_statuses.as_deref());
+    let main = status.and_then(|status| status.container_statuses.as_deref());
+    init.unwrap_or_default().iter().chain(main.unwrap_or_default())
+}
+
+fn container_failure(container: &ContainerStatus, events: &[Event]) -> Option<(FailureReason, String)> {
+    // What ended it stands in the last state as soon as it waits for its restart.
+    let ended = [&container.state, &container.last_state];
+    let terminated = ended
+        .into_iter()
+        .find_map(|state| state.as_ref().and_then(|state| state.terminated.as_ref()));
+    if let Some(terminated) = terminated {
+        return Some(termination(terminated, events));
+    }
+    waiting(container.state.as_ref()?)
+}
+
+fn termination(terminated: &ContainerStateTerminated, events: &[Event]) -> (FailureReason, String) {
+    let reason = terminated.reason.as_deref().unwrap_or("Error");
+    let code = terminated.exit_code;
+    if reason == "OOMKilled" {
+        return (FailureReason::OutOfMemory, format!("OOMKilled, exit code {code}"));
+    }
+    if let Some(words) = killed_by_probe(events) {
+        return (FailureReason::ReadyTimeout, words);
+    }
+    let class = if matches!(code, 126 | 127) || reason == "StartError" || reason == "ContainerCannotRun" {
+        FailureReason::CommandNotFound
+    } else {
+        FailureReason::ServerFailed
+    };
+    let said = terminated.message.as_deref().map(|said| format!(": {said}"));
+    let said = said.unwrap_or_default();
+    (
+        class,
+        format!("the container ended: {reason}, exit code {code}{said}"),
+    )
+}
+
+/// The kubelet's words where it ended a server that did not become healthy in time.
+fn killed_by_probe(events: &[Event]) -> Option<String> {
+    let says = |event: &&Event, reason: &str, part: &str| {
+        event.reason.as_deref() == Some(reason)
+            && event
+                .message
+                .as_deref()
+                .is_some_and(|message| message.contains(part))
+    };
+    events
+        .iter()
+        .find(|event| says(event, "Killing", "failed startup probe"))?;
+    let probe = events
+        .iter()
+        .rev()
+        .find(|event| says(event, "Unhealthy", "Startup probe failed"));
+    Some(
+        probe
+            .and_then(|event| event.message.clone())
+            .unwrap_or_else(|| "the startup probe failed".to_owned()),
+    )
+}
+
+/// What the kubelet cannot get over by itself. The first failed pull is not among it.
+fn waiting(state: &ContainerState) -> Option<(FailureReason, String)> {
+    let waiting = state.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref()?;
+    let class = match reason {
+        "CrashLoopBackOff"
+        | "ImagePullBackOff"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "CreateContainerConfigError"
+        | "CreateContainerError" => FailureReason::ServerFailed,
+        "RunContainerError" => FailureReason::CommandNotFound,
+        _ => return None,
+    };
+    Some((class, words(Some(reason), waiting.message.as_deref())))
+}
+
+/// The scheduler's words, and since when it says so.
+fn unschedulable(pod: &Pod) -> Option<(String, Option<i64>)> {
+    let scheduled = condition(pod, "PodScheduled")?;
+    let is_refused = scheduled.status == "False" && scheduled.reason.as_deref() == Some("Unschedulable");
+    is_refused.then(|| {
+        let since = scheduled.last_transition_time.as_ref();
+        let message = words(scheduled.reason.as_deref(), scheduled.message.as_deref());
+        (message, since.map(|since| since.0.as_second()))
+    })
+}
+
+fn is_scheduled(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
+        || condition(pod, "PodScheduled").is_some_and(|condition| condition.status == "True")
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    condition(pod, "Ready").is_some_and(|condition| condition.status == "True")
+}
+
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a k8s_openapi::api::core::v1::PodCondition> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+fn words(reason: Option<&str>, message: Option<&str>) -> String {
+    let parts: Vec<&str> = [reason, message].into_iter().flatten().collect();
+    parts.join(": ")
+}
+
+#[cfg(test)]
+mod tests;

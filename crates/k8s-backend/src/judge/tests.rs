@@ -1,0 +1,171 @@
+use super::*;
+
+const NOW_S: i64 = 1_795_296_000;
+
+fn pod(fixture: &str) -> Pod {
+    serde_json::from_str(fixture).expect("the fixture is a pod")
+}
+
+macro_rules! pod {
+    ($name:literal) => {
+        pod(include_str!(concat!("../../tests/fixtures/", $name, ".json")))
+    };
+}
+
+fn deployment(status: serde_json::Value) -> Deployment {
+    let deployment = serde_json::json!({
+        "metadata": {"generation": 2}, "spec": {"replicas": 1, "selector": {}, "template": {}}, "status": status
+    });
+    serde_json::from_value(deployment).expect("it is a Deployment")
+}
+
+fn complete() -> Deployment {
+    deployment(serde_json::json!(
+        {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+    ))
+}
+
+fn judged(pod: Pod, events: &[Event]) -> Judgement {
+    judge(Seen {
+        deployment: &complete(),
+        pods: &[pod],
+        events,
+        now_s: NOW_S,
+    })
+}
+
+fn event(reason: &str, message: &str) -> Event {
+    let event =
+        serde_json::json!({"metadata": {}, "involvedObject": {}, "reason": reason, "message": message});
+    serde_json::from_value(event).expect("it is an event")
+}
+
+#[test]
+fn pods_that_fail() {
+    let check = |pod: Pod, reason: FailureReason, part: &str| {
+        let Judgement::Failed(found, message) = judged(pod, &[]) else {
+            panic!("failed for `{part}`");
+        };
+        assert_eq!(found, reason, "{message}");
+        assert!(message.contains(part), "{message}");
+    };
+    check(pod!("crash"), FailureReason::ServerFailed, "Error, exit code 1");
+    check(pod!("out-of-memory"), FailureReason::OutOfMemory, "OOMKilled");
+    check(
+        pod!("image-missing"),
+        FailureReason::ServerFailed,
+        "lab.local/missing:1: not found",
+    );
+    check(
+        pod!("image-denied"),
+        FailureReason::ServerFailed,
+        "ImagePullBackOff",
+    );
+    check(
+        pod!("config-error"),
+        FailureReason::ServerFailed,
+        "CreateContainerConfigError",
+    );
+    check(
+        pod!("claim-missing"),
+        FailureReason::ServerFailed,
+        "persistentvolumeclaim \"no-such-claim\" not found",
+    );
+}
+
+#[test]
+fn a_full_cluster_is_waited_for_until_patience_ends() {
+    let pod = pod!("unschedulable");
+    let since_s = unschedulable(&pod)
+        .and_then(|(_, since)| since)
+        .expect("it says since when");
+    let at = |now_s| {
+        judge(Seen {
+            deployment: &complete(),
+            pods: std::slice::from_ref(&pod),
+            events: &[],
+            now_s,
+        })
+    };
+    let Judgement::Queued(Some(message)) = at(since_s + 60) else {
+        panic!("a minute is not too long");
+    };
+    assert!(message.contains("2 Insufficient nvidia.com/gpu"), "{message}");
+    assert_eq!(
+        at(since_s + PLACE_PATIENCE.as_secs() as i64 + 1),
+        Judgement::Failed(FailureReason::ServerFailed, message)
+    );
+}
+
+#[test]
+fn a_server_that_is_never_healthy_is_out_of_time() {
+    let events = [
+        event(
+            "Unhealthy",
+            "Startup probe failed: HTTP probe failed with statuscode: 503",
+        ),
+        event(
+            "Killing",
+            "Container server failed startup probe, will be restarted",
+        ),
+    ];
+    assert_eq!(
+        judged(pod!("crash"), &events),
+        Judgement::Failed(
+            FailureReason::ReadyTimeout,
+            "Startup probe failed: HTTP probe failed with statuscode: 503".to_owned()
+        )
+    );
+}
+
+#[test]
+fn ready_is_what_runs_now() {
+    let check = |deployment: &Deployment, pods: &[Pod], expected: Judgement| {
+        let seen = Seen {
+            deployment,
+            pods,
+            events: &[],
+            now_s: NOW_S,
+        };
+        assert_eq!(judge(seen), expected);
+    };
+    check(&complete(), &[pod!("happy")], Judgement::Ready);
+    check(&complete(), &[pod!("ready")], Judgement::Ready);
+    check(&complete(), &[], Judgement::Queued(None));
+    // The moment after a change, in which the conditions still speak of the form before it.
+    let stale = serde_json::json!({
+        "observedGeneration": 2,
+        "conditions": [{"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}]
+    });
+    check(&deployment(stale), &[pod!("happy")], Judgement::Starting);
+    let mut loading = pod!("happy");
+    let status = loading.status.as_mut().expect("it has a status");
+    for condition in status
+        .conditions
+        .iter_mut()
+        .flatten()
+        .filter(|c| c.type_ == "Ready")
+    {
+        "False".clone_into(&mut condition.status);
+    }
+    check(&complete(), &[loading], Judgement::Starting);
+}
+
+#[test]
+fn a_quota_is_a_failure() {
+    let message =
+        "pods \"big\" is forbidden: exceeded quota: gpu-quota, requested: requests.nvidia.com/gpu=8";
+    let refused = deployment(serde_json::json!({
+        "conditions": [{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}]
+    }));
+    let seen = Seen {
+        deployment: &refused,
+        pods: &[],
+        events: &[],
+        now_s: NOW_S,
+    };
+    assert_eq!(
+        judge(seen),
+        Judgement::Failed(FailureReason::ServerFailed, format!("FailedCreate: {message}"))
+    );
+}

@@ -1,0 +1,46 @@
+//! The labels by which our objects are found.
+
+use std::collections::BTreeMap;
+
+use gipfel_model::{CampaignId, DeploymentId};
+
+use crate::name::label_value;
+
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+const CAMPAIGN: &str = "gipfel/campaign";
+const DEPLOYMENT: &str = "gipfel/deployment";
+const GIPFEL: &str = "gipfel";
+
+/// The labels of every object of a deployment.
+pub fn labels(campaign: &CampaignId, deployment: &DeploymentId) -> BTreeMap<String, String> {
+    [
+        (MANAGED_BY, GIPFEL.to_owned()),
+        (CAMPAIGN, label_value(campaign.as_str())),
+        (DEPLOYMENT, label_value(deployment.as_str())),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
+}
+
+/// The labels of what outlives its deployment.
+pub(crate) fn lasting_labels() -> BTreeMap<String, String> {
+    [(MANAGED_BY.to_owned(), GIPFEL.to_owned())].into()
+}
+
+/// What the pods of a deployment are chosen by; it never changes for a name.
+pub(crate) fn pod_labels(deployment: &DeploymentId) -> BTreeMap<String, String> {
+    [(DEPLOYMENT.to_owned(), label_value(deployment.as_str()))].into()
+}
+
+/// Selects everything of a deployment.
+pub fn of_deployment(deployment: &str) -> String {
+    format!("{MANAGED_BY}={GIPFEL},{DEPLOYMENT}={}", label_value(deployment))
+}
+
+/// Selects everything of a campaign.
+pub fn of_campaign(campaign: &CampaignId) -> String {
+    format!(
+        "{MANAGED_BY}={GIPFEL},{CAMPAIGN}={}",
+        label_value(campaign.as_str())
+    )
+}

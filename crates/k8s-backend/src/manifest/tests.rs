@@ -1,0 +1,169 @@
+use std::time::Duration;
+
+use gipfel_model::{BackendKind, K8sIngress, K8sSecretKey};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::*;
+
+fn spec(k8s: K8sSpec) -> DeploymentSpec {
+    DeploymentSpec {
+        model: "org/m".to_owned(),
+        backend: BackendKind::Vllm,
+        placement: Placement::K8s(Box::new(k8s)),
+        backend_config: json!({"tensor_parallel_size": 4})
+            .as_object()
+            .cloned()
+            .unwrap_or_default(),
+        instance: 0,
+        server_ready_timeout: Duration::from_mins(15),
+    }
+}
+
+fn full() -> K8sSpec {
+    K8sSpec {
+        image: Some("vllm:1".to_owned()),
+        ingress: Some(K8sIngress {
+            domain: "example.org".to_owned(),
+            class: Some("nginx".to_owned()),
+            tls_issuer: Some("issuer".to_owned()),
+        }),
+        image_pull_secrets: vec!["pull".to_owned()],
+        node_selector: [("type".to_owned(), "gh200".to_owned())].into(),
+        tolerations: vec![gipfel_model::K8sToleration {
+            key: "hpc".to_owned(),
+            value: None,
+            effect: None,
+        }],
+        environment: [("NCCL_DEBUG".to_owned(), "INFO".to_owned())].into(),
+        model_cache: Some(K8sModelCache {
+            claim: "models".to_owned(),
+            size: "200Gi".to_owned(),
+            storage_class: None,
+            mount_path: "/models".to_owned(),
+            is_filled: true,
+        }),
+        hf_token: Some(K8sSecretKey {
+            name: "hf".to_owned(),
+            key: "token".to_owned(),
+        }),
+        ..K8sSpec::new("ml")
+    }
+}
+
+fn manifests(k8s: K8sSpec) -> Result<Manifests, ManifestError> {
+    let campaign = "c-1".parse().expect("an id");
+    let id = "d-1".parse().expect("an id");
+    Manifests::new(&campaign, &id, &spec(k8s))
+}
+
+fn json_of(object: &impl Serialize) -> Value {
+    serde_json::to_value(object).expect("it is written")
+}
+
+#[test]
+fn what_ends_with_the_server_has_an_owner() {
+    let manifests = manifests(full()).expect("it renders").owned_by("u-1");
+    let owner = |object: Value| object["metadata"]["ownerReferences"][0]["uid"].clone();
+    assert_eq!(owner(json_of(&manifests.deployment)), "u-1");
+    assert_eq!(owner(json_of(&manifests.service)), "u-1");
+    assert_eq!(owner(json_of(&manifests.ingress)), "u-1");
+    assert_eq!(owner(json_of(&manifests.model_cache)), Value::Null);
+    assert_eq!(owner(json_of(&manifests.claim)), Value::Null);
+}
+
+#[test]
+fn the_pod_has_what_was_asked_for() {
+    let manifests = manifests(full()).expect("it renders");
+    let deployment = json_of(&manifests.deployment);
+    let check = |path: &str, expected: Value| {
+        let found = deployment.pointer(&format!("/spec/template/spec/{path}"));
+        assert_eq!(found, Some(&expected), "{path}");
+    };
+    check("containers/0/image", json!("vllm:1"));
+    check("containers/0/command/0", json!("vllm"));
+    check("containers/0/resources/limits", json!({"nvidia.com/gpu": "4"}));
+    check("containers/0/startupProbe/failureThreshold", json!(180));
+    check("containers/0/startupProbe/httpGet/path", json!("/health"));
+    check("nodeSelector", json!({"type": "gh200"}));
+    check("tolerations", json!([{"key": "hpc", "operator": "Exists"}]));
+    check("imagePullSecrets", json!([{"name": "pull"}]));
+    check(
+        "volumes/0/emptyDir",
+        json!({"medium": "Memory", "sizeLimit": "16Gi"}),
+    );
+    check(
+        "volumes/1/persistentVolumeClaim",
+        json!({"claimName": "models", "readOnly": true}),
+    );
+    let variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"].to_string();
+    for (name, value) in [
+        ("NCCL_NET", "Socket"),
+        ("NCCL_DEBUG", "INFO"),
+        ("HF_HOME", "/models"),
+        ("HF_HUB_OFFLINE", "1"),
+    ] {
+        let entry = json!({"name": name, "value": value}).to_string();
+        assert!(variables.contains(&entry), "{entry} in {variables}");
+    }
+    assert!(variables.contains("\"secretKeyRef\""), "{variables}");
+    assert!(!variables.contains("CUDA_COMPATIBILITY"), "{variables}");
+}
+
+#[test]
+fn the_way_in_fits_the_url() {
+    let id: DeploymentId = "d-1".parse().expect("an id");
+    let ingress = manifests(full())
+        .expect("it renders")
+        .ingress
+        .expect("it has a way in");
+    let host = json_of(&ingress)["spec"]["rules"][0]["host"].clone();
+    assert_eq!(
+        Some(url(&id, &full()).as_str()),
+        host.as_str().map(|host| format!("https://{host}")).as_deref()
+    );
+    let inside = K8sSpec {
+        ingress: None,
+        ..full()
+    };
+    let name = object_name("d-1");
+    assert_eq!(url(&id, &inside), format!("http://{name}.ml.svc:8080"));
+    assert_eq!(manifests(inside).expect("it renders").ingress, None);
+}
+
+#[test]
+fn objects_read_back_with_no_field_ignored() {
+    fn check<T: Serialize + DeserializeOwned>(object: &T) {
+        let text = json_of(object);
+        let again: T = serde_json::from_value(text.clone()).expect("it reads back");
+        assert_eq!(json_of(&again), text);
+    }
+    let manifests = manifests(full()).expect("it renders").owned_by("u");
+    check(&manifests.claim);
+    check(&manifests.deployment);
+    check(&manifests.service);
+    check(&manifests.ingress);
+    check(&manifests.model_cache);
+}
+
+#[test]
+fn what_cannot_be_put_into_one_pod_is_refused() {
+    let check = |k8s: K8sSpec, expected: &str| {
+        let error = manifests(k8s).expect_err(expected);
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    check(
+        K8sSpec {
+            image: None,
+            ..full()
+        },
+        "no image is named",
+    );
+    check(
+        K8sSpec {
+            gpus_per_node: 2,
+            ..full()
+        },
+        "4 GPUs are more than the 2 of a node",
+    );
+}

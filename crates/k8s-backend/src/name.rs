@@ -1,0 +1,102 @@
+//! Names of objects, which DNS has to carry.
+
+use sha2::{Digest, Sha256};
+
+/// What DNS allows for a label.
+const MOST: usize = 63;
+
+/// Digits of the hash that keeps shortened names apart.
+const HASH: usize = 8;
+
+const PREFIX: &str = "gipfel-";
+
+/// The name of the objects of what has this id: lowercase letters, digits and hyphens, at most 63 of them.
+///
+/// It always ends with a hash of the id, since two ids may differ in what a name cannot hold.
+pub fn object_name(id: &str) -> String {
+    let id_part = slug(id, MOST - PREFIX.len() - HASH - 1);
+    let separator = if id_part.is_empty() { "" } else { "-" };
+    format!("{PREFIX}{id_part}{separator}{}", hash(id))
+}
+
+/// The text as a label's value, which is the text itself where it can be one.
+pub(crate) fn label_value(text: &str) -> String {
+    let is_edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let is_value = text.len() <= MOST
+        && text.bytes().all(is_allowed)
+        && is_edge(text.bytes().next())
+        && is_edge(text.bytes().last());
+    if is_value {
+        text.to_owned()
+    } else {
+        object_name(text)
+    }
+}
+
+fn slug(text: &str, most: usize) -> String {
+    let mut slug = String::new();
+    for c in text.chars() {
+        let c = c.to_ascii_lowercase();
+        if c.is_ascii_lowercase() || c.is_ascii_digit() {
+            slug.push(c);
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+    }
+    slug.truncate(most);
+    slug.trim_end_matches('-').to_owned()
+}
+
+fn hash(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    let mut digits = String::with_capacity(HASH);
+    for byte in digest.iter().take(HASH / 2) {
+        for digit in [byte >> 4, byte & 0xf] {
+            digits.extend(char::from_digit(u32::from(digit), 16));
+        }
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_label_of_dns() {
+        let check = |id: &str, expected: &str| {
+            let name = object_name(id);
+            assert!(name.len() <= MOST, "{name}");
+            assert_eq!(&name[..name.len() - HASH], expected, "{id}");
+        };
+        check("d-1", "gipfel-d-1-");
+        check("d-20261123_apertus.8b", "gipfel-d-20261123-apertus-8b-");
+        check("_.-", "gipfel-");
+        check(
+            "d-20261123-101112_llama-4-maverick-17b-128e-instruct-fp8_vllm_k8s_12ab",
+            "gipfel-d-20261123-101112-llama-4-maverick-17b-128e-ins-",
+        );
+    }
+
+    #[test]
+    fn names_differ_where_ids_do() {
+        assert_ne!(object_name("a_b"), object_name("a.b"));
+        let long = "x".repeat(80);
+        assert_ne!(object_name(&format!("{long}1")), object_name(&format!("{long}2")));
+    }
+
+    #[test]
+    fn labels_keep_what_they_can() {
+        let check = |text: &str, is_kept: bool| {
+            let value = label_value(text);
+            assert!(value.len() <= MOST, "{value}");
+            assert_eq!(value == text, is_kept, "{text}");
+        };
+        check("d-20261123-101112_m.1_vllm_k8s_12ab", true);
+        check(&"x".repeat(63), true);
+        check(&"x".repeat(64), false);
+        check("ends-with-", false);
+        check("", false);
+    }
+}

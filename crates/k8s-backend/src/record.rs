@@ -1,0 +1,143 @@
+//! What this machine keeps of a server: that it was asked for, how it ended, and its log.
+//!
+//! In the cluster nothing is left of a server that has ended, and its name has to stay known.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use gipfel_backend::{Failure, Handle};
+use gipfel_model::{CampaignId, FormatHeader, format::Format};
+use serde::{Deserialize, Serialize};
+
+const FORMAT: Format = Format {
+    name: "gipfel-k8s-record",
+    major: 1,
+    minor: 0,
+};
+
+/// A record that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordError {
+    #[error("failed to use `{}`", .0.display())]
+    File(PathBuf, #[source] io::Error),
+    #[error("`{}` is no record", .0.display())]
+    Text(PathBuf, #[source] serde_json::Error),
+    #[error("`{}` is of another version", .0.display())]
+    Version(PathBuf, #[source] gipfel_model::FormatError),
+}
+
+/// What is known of a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Record {
+    header: FormatHeader,
+    pub(crate) campaign: CampaignId,
+    pub(crate) state: State,
+}
+
+/// How far it came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) enum State {
+    /// Its claim was asked for.
+    Asked,
+    /// All its objects were applied.
+    Started(Handle),
+    /// Nothing of it is left in the cluster.
+    Ended { handle: Handle, failure: Failure },
+}
+
+impl Record {
+    pub(crate) fn new(campaign: CampaignId, state: State) -> Self {
+        Self {
+            header: FORMAT.header(),
+            campaign,
+            state,
+        }
+    }
+}
+
+/// The records of one results directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Records {
+    root: PathBuf,
+}
+
+impl Records {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(crate) fn read(&self, id: &str) -> Result<Option<Record>, RecordError> {
+        let path = self.file(id, "kubernetes.json");
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(RecordError::File(path, error)),
+        };
+        let record: Record =
+            serde_json::from_slice(&bytes).map_err(|error| RecordError::Text(path.clone(), error))?;
+        match FORMAT.check(&record.header) {
+            Ok(()) => Ok(Some(record)),
+            Err(error) => Err(RecordError::Version(path, error)),
+        }
+    }
+
+    pub(crate) fn write(&self, id: &str, record: &Record) -> Result<(), RecordError> {
+        let path = self.file(id, "kubernetes.json");
+        let text =
+            serde_json::to_vec_pretty(record).map_err(|error| RecordError::Text(path.clone(), error))?;
+        replace(&path, &text).map_err(|error| RecordError::File(path, error))
+    }
+
+    pub(crate) fn log(&self, id: &str) -> Result<String, RecordError> {
+        let path = self.file(id, "server.log");
+        match fs::read(&path) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(RecordError::File(path, error)),
+        }
+    }
+
+    pub(crate) fn keep_log(&self, id: &str, log: &str) -> Result<(), RecordError> {
+        let path = self.file(id, "server.log");
+        replace(&path, log.as_bytes()).map_err(|error| RecordError::File(path, error))
+    }
+
+    fn file(&self, id: &str, name: &str) -> PathBuf {
+        self.root.join(id).join(name)
+    }
+}
+
+/// A file is whole at any time, also after a crash.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let part = path.with_extension("part");
+    let mut file = fs::File::create(&part)?;
+    io::Write::write_all(&mut file, bytes)?;
+    file.sync_all()?;
+    fs::rename(&part, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read() -> Result<(), Box<dyn std::error::Error>> {
+        let directory = tempfile::tempdir()?;
+        let records = Records::new(directory.path().to_owned());
+        assert_eq!(records.read("d-1")?, None);
+        assert_eq!(records.log("d-1")?, "");
+        let record = Record::new("c-1".parse()?, State::Asked);
+        records.write("d-1", &record)?;
+        assert_eq!(records.read("d-1")?, Some(record));
+        records.keep_log("d-1", "a\nb\n")?;
+        assert_eq!(records.log("d-1")?, "a\nb\n");
+        Ok(())
+    }
+}

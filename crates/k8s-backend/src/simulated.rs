@@ -1,0 +1,162 @@
+//! An API server on the loopback interface, with as much of a cluster behind it as a server needs.
+//!
+//! It keeps objects in memory, makes a pod for each Deployment, and deletes in the foreground with what an object owns.
+//! A pod goes through its states by the number of requests, so that tests need no clock. Mishaps are scripted.
+
+mod objects;
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use objects::Objects;
+pub use objects::Shape;
+
+/// What goes wrong with one request.
+#[derive(Clone, Debug)]
+pub enum Mishap {
+    /// It has no effect and this answer.
+    Answer(u16, String),
+    /// It has its effect and no answer.
+    Lost,
+    /// It has its effect, and its answer comes late.
+    Slow(Duration),
+}
+
+/// The API server; it ends when it is dropped.
+#[derive(Debug)]
+pub struct SimulatedCluster {
+    url: String,
+    state: Arc<Mutex<State>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    objects: Objects,
+    mishaps: VecDeque<(Method, Mishap)>,
+    requests: Vec<String>,
+}
+
+impl SimulatedCluster {
+    /// Starts one whose pods are of this shape.
+    pub async fn start(shape: Shape) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let state = Arc::new(Mutex::new(State {
+            objects: Objects::new(shape),
+            ..State::default()
+        }));
+        let task = tokio::spawn(serve(listener, state.clone()));
+        Ok(Self { url, state, task })
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The next request with this method meets a mishap, after those that were scripted before.
+    pub fn mishap(&self, method: Method, mishap: Mishap) {
+        lock(&self.state).mishaps.push_back((method, mishap));
+    }
+
+    /// Kind and name of all objects that are there, such as `services/gipfel-d-1`.
+    pub fn objects(&self) -> Vec<String> {
+        lock(&self.state).objects.names()
+    }
+
+    /// Method and path of all requests so far.
+    pub fn requests(&self) -> Vec<String> {
+        lock(&self.state).requests.clone()
+    }
+}
+
+impl Drop for SimulatedCluster {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let state = state.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| answer(state.clone(), request));
+            // A connection that is broken off is what some tests ask for.
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+async fn answer(
+    state: Arc<Mutex<State>>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, io::Error> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let (path, query) = (
+        head.uri.path().to_owned(),
+        head.uri.query().unwrap_or_default().to_owned(),
+    );
+    let mishap = {
+        let mut state = lock(&state);
+        state.requests.push(format!("{} {path}", head.method));
+        let is_next = state
+            .mishaps
+            .front()
+            .is_some_and(|(method, _)| *method == head.method);
+        if is_next { state.mishaps.pop_front() } else { None }
+    };
+    if let Some((_, Mishap::Answer(code, text))) = mishap {
+        return respond(code, text);
+    }
+    let (code, answer) = lock(&state)
+        .objects
+        .request(head.method.as_str(), &path, &query, &body);
+    match mishap {
+        Some((_, Mishap::Lost)) => Err(io::Error::other("the connection is broken off")),
+        Some((_, Mishap::Slow(pause))) => {
+            tokio::time::sleep(pause).await;
+            respond(code, answer)
+        }
+        _ => respond(code, answer),
+    }
+}
+
+fn respond(code: u16, text: String) -> Result<Response<Full<Bytes>>, io::Error> {
+    let status = StatusCode::from_u16(code).map_err(io::Error::other)?;
+    let mut response = Response::new(Full::<Bytes>::new(text.into()));
+    *response.status_mut() = status;
+    Ok::<_, Infallible>(response).map_err(|never| match never {})
+}
+
+/// A failure as an API server writes it.
+pub fn status(code: u16, reason: &str, message: &str) -> String {
+    let status: Value = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": reason, "code": code
+    });
+    status.to_string()
+}

@@ -1,0 +1,278 @@
+//! The objects of a simulated cluster, and what its controllers make of them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::status;
+
+/// How many requests a pod needs for each of its states.
+const STEP: u32 = 3;
+
+/// What becomes of the pods.
+#[derive(Clone, Debug, Default)]
+pub enum Shape {
+    /// They find a node, load and are ready.
+    #[default]
+    Happy,
+    /// They end in this status, with these events.
+    Status {
+        /// The pod's `status`.
+        status: Value,
+        /// The events of the pod, each with `reason` and `message`.
+        events: Vec<Value>,
+    },
+    /// None is made; the Deployment says this.
+    Refused(String),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Objects {
+    shape: Shape,
+    /// By kind and name, such as `pods/p`.
+    held: BTreeMap<String, Value>,
+    ages: BTreeMap<String, u32>,
+    uids: u32,
+}
+
+impl Objects {
+    pub(super) fn new(shape: Shape) -> Self {
+        Self {
+            shape,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.held.keys().cloned().collect()
+    }
+
+    pub(super) fn request(&mut self, method: &str, path: &str, query: &str, body: &[u8]) -> (u16, String) {
+        self.control();
+        let parts: Vec<&str> = path
+            .split("/namespaces/")
+            .nth(1)
+            .unwrap_or_default()
+            .split('/')
+            .collect();
+        let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        match (method, parts.as_slice()) {
+            ("GET", [_, kind]) => (200, self.list(kind, query)),
+            ("GET", [_, "pods", name, "log"]) if query.contains("previous=true") => (
+                400,
+                status(
+                    400,
+                    "BadRequest",
+                    &format!("previous container of {name} not found"),
+                ),
+            ),
+            ("GET", [_, "pods", _, "log"]) => (200, "loading\nserving\n".to_owned()),
+            ("GET", [_, kind, name]) => self.get(kind, name),
+            ("POST", [_, kind]) => self.create(kind, body),
+            ("PATCH", [_, kind, name]) => self.apply(kind, name, body),
+            ("DELETE", [_, kind, name]) => self.delete(kind, name, &body),
+            _ => (404, "404 page not found\n".to_owned()),
+        }
+    }
+
+    fn get(&self, kind: &str, name: &str) -> (u16, String) {
+        match self.held.get(&format!("{kind}/{name}")) {
+            Some(object) => (200, object.to_string()),
+            None => missing(kind, name),
+        }
+    }
+
+    fn list(&self, kind: &str, query: &str) -> String {
+        let items: Vec<Value> = if kind == "events" {
+            match &self.shape {
+                Shape::Status { events, .. } => events.iter().map(event).collect(),
+                Shape::Happy | Shape::Refused(_) => Vec::new(),
+            }
+        } else {
+            let wanted = selector(query);
+            self.held
+                .iter()
+                .filter(|(key, _)| key.split('/').next() == Some(kind))
+                .map(|(_, object)| object)
+                .filter(|object| {
+                    wanted
+                        .iter()
+                        .all(|(key, value)| object["metadata"]["labels"][key] == **value)
+                })
+                .cloned()
+                .collect()
+        };
+        json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}).to_string()
+    }
+
+    fn create(&mut self, kind: &str, object: Value) -> (u16, String) {
+        let name = text(&object["metadata"]["name"]);
+        if self.held.contains_key(&format!("{kind}/{name}")) {
+            let message = format!("{kind} \"{name}\" already exists");
+            return (409, status(409, "AlreadyExists", &message));
+        }
+        (201, self.store(kind, &name, object).to_string())
+    }
+
+    fn apply(&mut self, kind: &str, name: &str, object: Value) -> (u16, String) {
+        let Some(held) = self.held.get_mut(&format!("{kind}/{name}")) else {
+            return (201, self.store(kind, name, object).to_string());
+        };
+        // Also of an object on its way out; it goes all the same.
+        held["spec"] = object["spec"].clone();
+        (200, held.to_string())
+    }
+
+    fn store(&mut self, kind: &str, name: &str, mut object: Value) -> Value {
+        self.uids += 1;
+        object["metadata"]["uid"] = json!(format!("uid-{}", self.uids));
+        object["metadata"]["generation"] = json!(1);
+        self.held.insert(format!("{kind}/{name}"), object.clone());
+        object
+    }
+
+    fn delete(&mut self, kind: &str, name: &str, options: &Value) -> (u16, String) {
+        let Some(object) = self.held.get_mut(&format!("{kind}/{name}")) else {
+            return missing(kind, name);
+        };
+        let wanted = &options["preconditions"]["uid"];
+        if !wanted.is_null() && *wanted != object["metadata"]["uid"] {
+            return (
+                409,
+                status(409, "Conflict", "the UID in the precondition does not match"),
+            );
+        }
+        object["metadata"]["deletionTimestamp"] = json!("2026-11-21T21:20:06Z");
+        (200, object.to_string())
+    }
+
+    /// One step of the controllers: what is owned goes before its owner, and Deployments have a pod.
+    fn control(&mut self) {
+        let uids: Vec<Value> = self.held.values().map(|o| o["metadata"]["uid"].clone()).collect();
+        let owner = |object: &Value| object["metadata"]["ownerReferences"][0]["uid"].clone();
+        let dying: Vec<Value> = self
+            .held
+            .values()
+            .filter(|object| !object["metadata"]["deletionTimestamp"].is_null())
+            .map(|object| object["metadata"]["uid"].clone())
+            .collect();
+        let owners: Vec<Value> = self.held.values().map(owner).collect();
+        self.held.retain(|_, object| {
+            let metadata = &object["metadata"];
+            let is_dying = !metadata["deletionTimestamp"].is_null();
+            let is_orphan = !owner(object).is_null() && !uids.contains(&owner(object));
+            !(is_orphan || is_dying && !owners.contains(&metadata["uid"]))
+        });
+        for object in self
+            .held
+            .values_mut()
+            .filter(|object| dying.contains(&owner(object)))
+        {
+            object["metadata"]["deletionTimestamp"] = json!("2026-11-21T21:20:06Z");
+        }
+        self.roll_out();
+    }
+
+    fn roll_out(&mut self) {
+        let deployments: Vec<Value> = self
+            .held
+            .values()
+            .filter(|object| object["kind"] == "Deployment")
+            .filter(|object| object["metadata"]["deletionTimestamp"].is_null())
+            .cloned()
+            .collect();
+        for mut deployment in deployments {
+            let name = text(&deployment["metadata"]["name"]);
+            let age = self.ages.entry(text(&deployment["metadata"]["uid"])).or_default();
+            *age += 1;
+            let step = *age / STEP;
+            deployment["status"] = self.deployment_status(step);
+            let status = self.pod_status(step);
+            if let Some(status) = status {
+                let key = format!("pods/{name}-pod");
+                if !self.held.contains_key(&key) {
+                    let pod = pod_of(&deployment);
+                    self.store("pods", &format!("{name}-pod"), pod);
+                }
+                if let Some(pod) = self.held.get_mut(&key) {
+                    pod["status"] = status;
+                }
+            }
+            self.held.insert(format!("deployments/{name}"), deployment);
+        }
+    }
+
+    fn deployment_status(&self, step: u32) -> Value {
+        match &self.shape {
+            Shape::Refused(message) => json!({"observedGeneration": 1, "conditions": [{
+                "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message
+            }]}),
+            Shape::Happy if step >= 3 => json!(
+                {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+            ),
+            Shape::Happy | Shape::Status { .. } => json!({"observedGeneration": 1}),
+        }
+    }
+
+    fn pod_status(&self, step: u32) -> Option<Value> {
+        let condition =
+            |kind: &str, is_so: bool| json!({"type": kind, "status": if is_so { "True" } else { "False" }});
+        match &self.shape {
+            Shape::Refused(_) => None,
+            Shape::Status { status, .. } if step >= 1 => Some(status.clone()),
+            Shape::Happy | Shape::Status { .. } => Some(json!({
+                "phase": if step >= 1 { "Running" } else { "Pending" },
+                "conditions": [condition("PodScheduled", step >= 1), condition("Ready", step >= 3)]
+            })),
+        }
+    }
+}
+
+fn pod_of(deployment: &Value) -> Value {
+    let template = &deployment["spec"]["template"];
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": format!("{}-pod", text(&deployment["metadata"]["name"])),
+            "labels": template["metadata"]["labels"],
+            "ownerReferences": [{
+                "apiVersion": "apps/v1", "kind": "Deployment",
+                "name": deployment["metadata"]["name"], "uid": deployment["metadata"]["uid"]
+            }]
+        },
+        "spec": template["spec"]
+    })
+}
+
+fn event(event: &Value) -> Value {
+    json!({
+        "metadata": {}, "involvedObject": {}, "reason": event["reason"], "message": event["message"]
+    })
+}
+
+fn missing(kind: &str, name: &str) -> (u16, String) {
+    (
+        404,
+        status(404, "NotFound", &format!("{kind} \"{name}\" not found")),
+    )
+}
+
+fn selector(query: &str) -> Vec<(String, String)> {
+    let selector = query
+        .split('&')
+        .find_map(|part| part.strip_prefix("labelSelector="))
+        .unwrap_or_default();
+    let plain = selector
+        .replace("%3D", "=")
+        .replace("%2C", ",")
+        .replace("%2F", "/");
+    plain
+        .split(',')
+        .filter_map(|part| part.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}

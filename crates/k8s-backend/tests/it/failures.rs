@@ -1,0 +1,118 @@
+//! Pods that fail end the server with the cluster's own words.
+
+use std::time::Duration;
+
+use gipfel_backend::{Deployer, DeploymentStatus, FailureReason};
+use gipfel_k8s_backend::simulated::Shape;
+use serde_json::{Value, json};
+
+use crate::setup::{Setup, spec};
+
+fn shape(pod: &str) -> Shape {
+    let pod: Value = serde_json::from_str(pod).expect("the fixture is JSON");
+    Shape::Status {
+        status: pod["status"].clone(),
+        events: Vec::new(),
+    }
+}
+
+async fn check(shape: Shape, reason: FailureReason, part: &str) -> anyhow::Result<()> {
+    let setup = Setup::new(shape).await?;
+    let (campaign, id) = ("c-1".parse()?, "d-1".parse()?);
+    let handle = setup.backend.ensure(&campaign, &id, &spec("ml")).await?;
+    let mut ended = None;
+    for _ in 0..100 {
+        match setup.backend.observe(&handle).await? {
+            DeploymentStatus::Ended(failure) => {
+                ended = Some(failure);
+                break;
+            }
+            DeploymentStatus::Ready { .. } => anyhow::bail!("a server that fails is never ready"),
+            DeploymentStatus::Queued | DeploymentStatus::Starting => {}
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let failure = ended.ok_or_else(|| anyhow::anyhow!("the failure is not seen: {part}"))?;
+    assert_eq!(failure.reason, reason, "{failure:?}");
+    assert!(failure.message.contains(part), "{failure:?}");
+    setup.backend.end(&handle).await?;
+    assert_eq!(setup.cluster.objects(), Vec::<String>::new());
+    Ok(())
+}
+
+macro_rules! fixture {
+    ($name:literal) => {
+        shape(include_str!(concat!("../fixtures/", $name, ".json")))
+    };
+}
+
+#[tokio::test]
+async fn failures_have_the_clusters_words() -> anyhow::Result<()> {
+    check(fixture!("crash"), FailureReason::ServerFailed, "exit code 1").await?;
+    check(fixture!("out-of-memory"), FailureReason::OutOfMemory, "OOMKilled").await?;
+    check(
+        fixture!("image-missing"),
+        FailureReason::ServerFailed,
+        "not found",
+    )
+    .await?;
+    check(
+        fixture!("image-denied"),
+        FailureReason::ServerFailed,
+        "ImagePullBackOff",
+    )
+    .await?;
+    check(
+        fixture!("unschedulable"),
+        FailureReason::ServerFailed,
+        "Insufficient nvidia.com/gpu",
+    )
+    .await?;
+    check(
+        fixture!("config-error"),
+        FailureReason::ServerFailed,
+        "CreateContainerConfigError",
+    )
+    .await?;
+    check(
+        fixture!("claim-missing"),
+        FailureReason::ServerFailed,
+        "no-such-claim",
+    )
+    .await?;
+    let quota = "exceeded quota: gpu-quota";
+    check(
+        Shape::Refused(quota.to_owned()),
+        FailureReason::ServerFailed,
+        quota,
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_server_that_is_never_healthy_runs_out_of_time() -> anyhow::Result<()> {
+    let Shape::Status { status, .. } = fixture!("crash") else {
+        anyhow::bail!("it is a status");
+    };
+    let events = vec![
+        json!({"reason": "Unhealthy", "message": "Startup probe failed: statuscode: 503"}),
+        json!({"reason": "Killing", "message": "Container server failed startup probe, will be restarted"}),
+    ];
+    check(
+        Shape::Status { status, events },
+        FailureReason::ReadyTimeout,
+        "statuscode: 503",
+    )
+    .await
+}
+
+#[tokio::test]
+async fn the_log_is_kept() -> anyhow::Result<()> {
+    let setup = Setup::new(Shape::Happy).await?;
+    let (campaign, id) = ("c-1".parse()?, "d-1".parse()?);
+    let handle = setup.backend.ensure(&campaign, &id, &spec("ml")).await?;
+    setup.backend.observe(&handle).await?;
+    setup.backend.end(&handle).await?;
+    assert_eq!(setup.backend.logs(&handle, 1).await?, "serving\n");
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! What the way to the cluster and its API server do to calls.
+
+use std::time::Duration;
+
+use gipfel_backend::{Deployer, Effect, Finder, Found};
+use gipfel_k8s_backend::simulated::{Mishap, Shape, status};
+use hyper::Method;
+
+use crate::setup::{Setup, backend, spec};
+
+/// A mishap of one call of a start, what is known of its effect, and whether trying again can help.
+async fn check(
+    method: Method,
+    mishap: Mishap,
+    is_known: fn(&Effect) -> bool,
+    is_retryable: bool,
+) -> anyhow::Result<()> {
+    let setup = Setup::new(Shape::Happy).await?;
+    let (campaign, id) = ("c-1".parse()?, "d-1".parse()?);
+    setup.cluster.mishap(method.clone(), mishap.clone());
+    let Err(error) = setup.backend.ensure(&campaign, &id, &spec("ml")).await else {
+        anyhow::bail!("the start fails with {mishap:?} of {method}");
+    };
+    assert!(is_known(&error.effect), "{mishap:?} of {method}: {error:?}");
+    assert_eq!(
+        error.source.retryable, is_retryable,
+        "{mishap:?} of {method}: {error:?}"
+    );
+    // Another process goes on from what is there.
+    let other = backend(&setup.cluster, &setup.directory);
+    let handle = other.ensure(&campaign, &id, &spec("ml")).await?;
+    assert_eq!(other.find_deployment(&id).await?, Found::Started(handle.clone()));
+    other.end(&handle).await?;
+    assert_eq!(setup.cluster.objects(), Vec::<String>::new());
+    Ok(())
+}
+
+fn is_unknown(effect: &Effect) -> bool {
+    *effect == Effect::Unknown
+}
+
+fn is_not_started(effect: &Effect) -> bool {
+    *effect == Effect::NotStarted
+}
+
+fn is_started(effect: &Effect) -> bool {
+    matches!(effect, Effect::Started(_))
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_is_lost_is_taken_up() -> anyhow::Result<()> {
+    let late = Mishap::Slow(Duration::from_secs(4));
+    check(Method::POST, Mishap::Lost, is_unknown, true).await?;
+    check(Method::POST, late, is_unknown, true).await?;
+    let timeout = Mishap::Answer(504, status(504, "Timeout", "etcd does not answer"));
+    check(Method::POST, timeout, is_unknown, true).await
+}
+
+#[tokio::test]
+async fn a_refusal_is_one() -> anyhow::Result<()> {
+    let forbidden = Mishap::Answer(403, status(403, "Forbidden", "no right to create configmaps"));
+    check(Method::POST, forbidden, is_not_started, false).await
+}
+
+#[tokio::test]
+async fn objects_that_are_not_applied_leave_a_claim() -> anyhow::Result<()> {
+    let typo = "failed to create typed patch object (ml/d): .spec.x: field not declared in schema";
+    check(
+        Method::PATCH,
+        Mishap::Answer(500, status(500, "", typo)),
+        is_started,
+        false,
+    )
+    .await?;
+    check(Method::PATCH, Mishap::Lost, is_started, true).await?;
+    let conflict = Mishap::Answer(409, status(409, "Conflict", "conflict with another manager"));
+    check(Method::PATCH, conflict, is_started, false).await
+}
+
+#[tokio::test]
+async fn credentials_are_fetched_anew_once() -> anyhow::Result<()> {
+    let setup = Setup::new(Shape::Happy).await?;
+    let rancher = r#"{"type":"error","status":"401","message":"must authenticate"}"#;
+    let expired = || Mishap::Answer(401, rancher.to_owned());
+    setup.cluster.mishap(Method::POST, expired());
+    let (campaign, id) = ("c-1".parse()?, "d-1".parse()?);
+    let handle = setup.backend.ensure(&campaign, &id, &spec("ml")).await?;
+    let before = setup.cluster.requests().len();
+    setup.cluster.mishap(Method::GET, expired());
+    setup.cluster.mishap(Method::GET, expired());
+    assert!(
+        setup.backend.observe(&handle).await.is_err(),
+        "the second refusal counts"
+    );
+    assert_eq!(setup.cluster.requests().len() - before, 2);
+    setup.backend.end(&handle).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_interrupted_start_is_found_by_its_claim() -> anyhow::Result<()> {
+    let setup = Setup::new(Shape::Happy).await?;
+    let (campaign, id) = ("c-1".parse()?, "d-1".parse()?);
+    setup.cluster.mishap(Method::POST, Mishap::Lost);
+    assert!(setup.backend.ensure(&campaign, &id, &spec("ml")).await.is_err());
+    // A machine without any record finds it too.
+    let directory = tempfile::tempdir()?;
+    let other = backend(&setup.cluster, &directory);
+    let found = other.find_campaign(&campaign).await?;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        other.find_deployment(&id).await?,
+        Found::Started(found[0].clone())
+    );
+    other.end(&found[0]).await?;
+    assert_eq!(setup.cluster.objects(), Vec::<String>::new());
+    Ok(())
+}
