@@ -49,6 +49,7 @@ mod scrape;
 #[cfg(test)]
 mod scripted;
 pub mod self_test;
+#[cfg(feature = "service")]
 mod service;
 mod session;
 mod setup;
@@ -68,6 +69,7 @@ use std::{path::PathBuf, time::Duration};
 use gipfel_model::{RunId, RunState};
 
 pub use arguments::{Arguments, MissingArguments, Task};
+#[cfg(feature = "service")]
 pub use service::{ServiceOptions, serve_blocking};
 
 /// What the load generator is told.

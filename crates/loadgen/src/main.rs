@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gipfel_loadgen::{Arguments, ServiceOptions, Task, run_blocking, self_test, serve_blocking};
+use gipfel_loadgen::{Arguments, Task, run_blocking, self_test};
+#[cfg(feature = "service")]
+use gipfel_loadgen::{ServiceOptions, serve_blocking};
 use gipfel_model::RunState;
 
 #[cfg(all(target_env = "musl", feature = "mimalloc"))]
@@ -24,14 +26,17 @@ const VERSION: &str = match option_env!("GIPFEL_LOADGEN_VERSION") {
 
 /// Drives an inference server with an open-loop load and records every request.
 #[derive(Debug, Parser)]
-#[command(version = VERSION, args_conflicts_with_subcommands = true)]
+#[command(version = VERSION)]
+#[cfg_attr(feature = "service", command(args_conflicts_with_subcommands = true))]
 struct Cli {
     #[command(flatten)]
     arguments: Arguments,
+    #[cfg(feature = "service")]
     #[command(subcommand)]
     command: Option<Command>,
 }
 
+#[cfg(feature = "service")]
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Carries out runs that are ordered over HTTP, one at a time.
@@ -41,6 +46,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    #[cfg(feature = "service")]
     if let Some(Command::Serve(options)) = cli.command {
         return exit_code(serve_blocking(&options));
     }

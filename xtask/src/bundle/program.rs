@@ -49,8 +49,10 @@ pub(crate) fn build(order: &Order<'_>, tools: &Tools, library: &StandardLibrary)
         .env("CFLAGS", C_FLAGS)
         .args(["--locked", "--profile", "bundle", "--target", order.target])
         .args(["--package", "gipfel-loadgen", "--bin", "gipfel-loadgen"]);
-    if order.allocator == Allocator::System {
-        command.arg("--no-default-features");
+    // Without the service, which is not uploaded to a cluster.
+    command.arg("--no-default-features");
+    if order.allocator == Allocator::Chosen {
+        command.args(["--features", "mimalloc"]);
     }
     if let StandardLibrary::Sources { .. } = library {
         // Without backtraces, which a stripped program could not name the functions of.

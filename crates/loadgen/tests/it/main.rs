@@ -10,5 +10,6 @@ mod publish;
 mod ranks;
 mod runs;
 mod search;
+#[cfg(feature = "service")]
 mod serve;
 mod support;
