@@ -175,6 +175,7 @@ impl SlurmSettings {
         match self.benchmarker.unwrap_or(usual) {
             BenchmarkerKind::Local => LoadPlacement::Local,
             BenchmarkerKind::SameJob => LoadPlacement::SameJob,
+            BenchmarkerKind::InCluster => LoadPlacement::Local,
             BenchmarkerKind::Slurm => LoadPlacement::Slurm(Box::new(SlurmLoad {
                 reach: self.reach(),
                 job: self.load.job(self.account.clone(), "normal"),

@@ -123,7 +123,7 @@ fn of_server(spec: &DeploymentSpec) -> Option<&SlurmReach> {
 fn of_load(experiment: &ExperimentSpec) -> Option<&SlurmReach> {
     match &experiment.load {
         LoadPlacement::Slurm(load) => Some(&load.reach),
-        LoadPlacement::Local | LoadPlacement::SameJob => None,
+        LoadPlacement::Local | LoadPlacement::SameJob | LoadPlacement::InCluster(_) => None,
     }
 }
 

@@ -75,6 +75,65 @@ impl K8sSpec {
     }
 }
 
+/// What a load generator in a Job asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct K8sLoad {
+    /// The kubeconfig's context; absent: its current one.
+    pub context: Option<String>,
+    /// The namespace.
+    pub namespace: String,
+    /// Pods that send together. More than one needs `results`.
+    pub pods: u32,
+    /// An image with a shell and gzip, in which the load generator is unpacked and started.
+    pub image: String,
+    /// Secrets of the namespace that the image is pulled with.
+    pub image_pull_secrets: Vec<String>,
+    /// The kind of the nodes, such as `aarch64`, which decides which load generator is sent.
+    pub architecture: String,
+    /// Labels that the node must have.
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that are no hindrance.
+    pub tolerations: Vec<K8sToleration>,
+    /// CPUs of each pod; absent: not asked for.
+    pub cpu: Option<String>,
+    /// Memory of each pod; absent: not asked for.
+    pub memory: Option<String>,
+    /// Where results lie until they are fetched; absent: in the pod.
+    pub results: Option<K8sVolume>,
+}
+
+impl K8sLoad {
+    /// One in this namespace with all else at its default.
+    pub fn new(namespace: &str) -> Self {
+        Self {
+            context: None,
+            namespace: namespace.to_owned(),
+            pods: 1,
+            image: "busybox:1.37".to_owned(),
+            image_pull_secrets: Vec::new(),
+            architecture: "aarch64".to_owned(),
+            node_selector: BTreeMap::new(),
+            tolerations: Vec::new(),
+            cpu: None,
+            memory: None,
+            results: None,
+        }
+    }
+}
+
+/// A volume claim for several pods at once, which stays when these end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct K8sVolume {
+    /// The claim's name.
+    pub claim: String,
+    /// Its size, where it is made.
+    pub size: String,
+    /// The storage class, where it is made; absent: the cluster's default.
+    pub storage_class: Option<String>,
+}
+
 /// The way in from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

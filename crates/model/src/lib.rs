@@ -29,7 +29,9 @@ pub use bundle::BundleManifest;
 pub use deployment::{BackendKind, DeploymentKind, DeploymentSpec, EndpointSpec, LocalSpec};
 pub use format::{FormatError, FormatHeader};
 pub use ids::{CampaignId, DeploymentId, IdError, RunId};
-pub use k8s::{K8sIngress, K8sModelCache, K8sRequests, K8sSecretKey, K8sSpec, K8sToleration};
+pub use k8s::{
+    K8sIngress, K8sLoad, K8sModelCache, K8sRequests, K8sSecretKey, K8sSpec, K8sToleration, K8sVolume,
+};
 pub use node_hours::NodeHours;
 pub use progress::{LevelProgress, Progress, RunState};
 pub use prompts::{AnswerLength, DataSetFile, DataSetForm, DataSetSpec, PromptSource};

@@ -64,7 +64,9 @@ impl NodeHours {
             .enumerate()
             .map(|(index, run)| match &run.load {
                 LoadPlacement::Slurm(load) => Self::of_load(load, run, is_first(index)),
-                LoadPlacement::Local | LoadPlacement::SameJob => Self::default(),
+                LoadPlacement::Local | LoadPlacement::SameJob | LoadPlacement::InCluster(_) => {
+                    Self::default()
+                },
             });
         let servers = experiments.iter().enumerate().map(|(index, first)| {
             let spec = &first.deployment;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     deployment::{Placement, names},
+    k8s::K8sLoad,
     units::seconds,
 };
 
@@ -42,6 +43,8 @@ names! {
         Slurm = "slurm",
         /// In the server's job.
         SameJob = "same-job",
+        /// In a Kubernetes Job.
+        InCluster = "in-cluster",
         /// On this machine.
         Local = "local",
     }
@@ -240,6 +243,8 @@ pub enum LoadPlacement {
     Slurm(Box<SlurmLoad>),
     /// In the server's Slurm job, on its first node.
     SameJob,
+    /// In a Kubernetes Job.
+    InCluster(Box<K8sLoad>),
 }
 
 impl LoadPlacement {
@@ -249,6 +254,7 @@ impl LoadPlacement {
             Self::Local => BenchmarkerKind::Local,
             Self::Slurm(_) => BenchmarkerKind::Slurm,
             Self::SameJob => BenchmarkerKind::SameJob,
+            Self::InCluster(_) => BenchmarkerKind::InCluster,
         }
     }
 

@@ -97,7 +97,7 @@ pub(super) fn load(
             save(&queue, &file.name, file.content.trim_end())?;
             Ok(Some(("in the server's job".to_owned(), None)))
         }
-        (LoadPlacement::SameJob, None) | (LoadPlacement::Local, _) => Ok(None),
+        (LoadPlacement::SameJob, None) | (LoadPlacement::Local | LoadPlacement::InCluster(_), _) => Ok(None),
     }
 }
 
@@ -105,7 +105,7 @@ pub(super) fn load(
 pub(super) fn as_sent(config: RunConfig, run: &Run) -> anyhow::Result<RunConfig> {
     match &run.experiment.load {
         LoadPlacement::Slurm(load) => Ok(Site::load(load.reach.site())?.through_proxy(config)),
-        LoadPlacement::SameJob | LoadPlacement::Local => Ok(config),
+        LoadPlacement::SameJob | LoadPlacement::Local | LoadPlacement::InCluster(_) => Ok(config),
     }
 }
 

@@ -93,7 +93,9 @@ impl Backends {
         };
         match load {
             BenchmarkerKind::Local => self.get(deployment).map(of_system),
-            BenchmarkerKind::Slurm | BenchmarkerKind::SameJob => self.loads.get(&load).cloned(),
+            BenchmarkerKind::Slurm | BenchmarkerKind::SameJob | BenchmarkerKind::InCluster => {
+                self.loads.get(&load).cloned()
+            },
         }
     }
 
