@@ -2,20 +2,18 @@
 
 use std::time::Duration;
 
-use gipfel_model::{
-    BenchmarkerKind, DeploymentKind, K8sIngress, K8sSpec, LoadPlacement, LocalSpec, SlurmSpec,
-};
+use gipfel_model::{BenchmarkerKind, DeploymentKind, K8sSpec, LoadPlacement, LocalSpec, SlurmSpec};
 
-use crate::{section::Section, slurm::SlurmSettings};
+use crate::{kubernetes::KubernetesSettings, section::Section, slurm::SlurmSettings};
 
 const DEFAULT_GPUS_PER_NODE: u32 = 4;
 const DEFAULT_PORT: u16 = K8sSpec::DEFAULT_PORT;
 
-/// The domain of a cluster without an Ingress.
-pub(crate) const NO_INGRESS: &str = "none";
-
 /// Keys that only a Kubernetes deployment reads.
-pub(crate) const K8S_KEYS: &[&str] = &["k8s_namespace", "ingress_domain"];
+pub(crate) const K8S_KEYS: &[&str] = &["ingress_domain"];
+
+/// Keys of a Kubernetes cluster, in which the load generator for a URL may run as well.
+pub(crate) const K8S_PLACE_KEYS: &[&str] = &["k8s_namespace", "kubernetes"];
 
 /// Keys that Slurm and Kubernetes deployments read.
 pub(crate) const CLUSTER_KEYS: &[&str] = &["gpus_per_node"];
@@ -23,9 +21,8 @@ pub(crate) const CLUSTER_KEYS: &[&str] = &["gpus_per_node"];
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClusterSettings {
     pub(crate) slurm: SlurmSettings,
+    pub(crate) kubernetes: KubernetesSettings,
     hf_home: Option<String>,
-    k8s_namespace: Option<String>,
-    ingress_domain: Option<String>,
     gpus_per_node: Option<u32>,
     port: Option<u16>,
 }
@@ -34,17 +31,16 @@ impl ClusterSettings {
     pub(crate) fn take(section: &mut Section<'_>) -> Self {
         let port = section.take("port");
         let slurm = SlurmSettings::take(section);
-        let mut text = |key, allowed| section.take(key).as_text(allowed).map(str::to_owned);
+        let kubernetes = KubernetesSettings::take(section);
         Self {
             port: port.as_whole(0..=u64::from(u16::MAX)).map(|port| port as u16),
             slurm,
-            hf_home: text("hf_home", "a directory"),
-            k8s_namespace: text("k8s_namespace", "the name of a namespace"),
-            ingress_domain: text(
-                "ingress_domain",
-                "a domain, or `none` for a server that is reached inside the cluster only",
-            ),
-            gpus_per_node: section.take("gpus_per_node").as_count(),
+            kubernetes,
+            hf_home: section.take("hf_home").as_text("a directory").map(str::to_owned),
+            gpus_per_node: section
+                .take("gpus_per_node")
+                .as_whole(0..=u64::from(u32::MAX))
+                .map(|gpus| gpus as u32),
         }
     }
 
@@ -53,8 +49,7 @@ impl ClusterSettings {
         Self {
             slurm: self.slurm.or(&defaults.slurm),
             hf_home: text(self.hf_home, &defaults.hf_home),
-            k8s_namespace: text(self.k8s_namespace, &defaults.k8s_namespace),
-            ingress_domain: text(self.ingress_domain, &defaults.ingress_domain),
+            kubernetes: self.kubernetes.or(&defaults.kubernetes),
             gpus_per_node: self.gpus_per_node.or(defaults.gpus_per_node),
             port: self.port.or(defaults.port),
         }
@@ -83,28 +78,23 @@ impl ClusterSettings {
 
     /// Where the load generator of a deployment of this kind runs.
     pub(crate) fn load(&self, kind: DeploymentKind, endpoint_timeout: Duration) -> LoadPlacement {
-        match kind {
-            DeploymentKind::Slurm => self.slurm.load(BenchmarkerKind::Slurm, endpoint_timeout),
-            DeploymentKind::External => self.slurm.load(BenchmarkerKind::Local, endpoint_timeout),
-            DeploymentKind::Local | DeploymentKind::K8s => LoadPlacement::Local,
+        let usual = match kind {
+            DeploymentKind::Slurm => BenchmarkerKind::Slurm,
+            DeploymentKind::External | DeploymentKind::K8s => BenchmarkerKind::Local,
+            DeploymentKind::Local => return LoadPlacement::Local,
+        };
+        match self.slurm.benchmarker().unwrap_or(usual) {
+            BenchmarkerKind::Local => LoadPlacement::Local,
+            BenchmarkerKind::SameJob => LoadPlacement::SameJob,
+            BenchmarkerKind::Slurm => LoadPlacement::Slurm(Box::new(self.slurm.load(endpoint_timeout))),
+            BenchmarkerKind::InCluster => LoadPlacement::InCluster(Box::new(self.kubernetes.load())),
         }
     }
 
     /// A server on Kubernetes; program, environment and arguments are those of `local`.
     pub(crate) fn k8s(&self, local: LocalSpec) -> K8sSpec {
-        let domain = self.ingress_domain.as_deref().unwrap_or("swissai.svc.cscs.ch");
-        K8sSpec {
-            gpus_per_node: self.gpus_per_node(),
-            port: self.port.unwrap_or(DEFAULT_PORT),
-            ingress: (domain != NO_INGRESS).then(|| K8sIngress {
-                domain: domain.to_owned(),
-                class: None,
-                tls_issuer: None,
-            }),
-            command: local.command,
-            environment: local.environment,
-            extra_args: local.extra_args,
-            ..K8sSpec::new(self.k8s_namespace.as_deref().unwrap_or("ml"))
-        }
+        let port = self.port.unwrap_or(DEFAULT_PORT);
+        let image = self.slurm.image().map(str::to_owned);
+        self.kubernetes.server(local, image, self.gpus_per_node(), port)
     }
 }

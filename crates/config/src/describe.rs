@@ -144,10 +144,20 @@ fn server(spec: &DeploymentSpec) -> String {
                 job.partition, job.walltime
             )
         }
-        Placement::K8s(k8s) => format!(
-            "Kubernetes, namespace {}, {} GPUs per node",
-            k8s.namespace, k8s.gpus_per_node
-        ),
+        Placement::K8s(k8s) => {
+            let gpus = match k8s.gpus_per_node {
+                0 => "no GPU".to_owned(),
+                of => format!("{} of {of} GPUs", count(spec.gpus().div_ceil(of), "node")),
+            };
+            let reached = match &k8s.ingress {
+                Some(ingress) => format!("an Ingress under {}", ingress.domain),
+                None => "its Service only".to_owned(),
+            };
+            format!(
+                "Kubernetes, namespace {}, {gpus}, reached by {reached}",
+                k8s.namespace
+            )
+        }
     }
 }
 
@@ -156,6 +166,13 @@ fn load(placement: &LoadPlacement) -> String {
     match placement {
         LoadPlacement::Local => String::new(),
         LoadPlacement::SameJob => "in the server's job".to_owned(),
+        LoadPlacement::InCluster(load) => {
+            format!(
+                "Kubernetes, namespace {}, {}",
+                load.namespace,
+                count(load.pods, "pod")
+            )
+        }
         LoadPlacement::Slurm(load) => {
             let tasks = match load.tasks_per_node {
                 1 => String::new(),

@@ -1,8 +1,8 @@
 //! One experiment of the list.
 
 use gipfel_model::{
-    BackendKind, DeploymentKind, DeploymentSpec, ExperimentSpec, Rates, RequestForm, Slo, format_duration,
-    run_config::LevelSchedule,
+    BackendKind, BenchmarkerKind, DeploymentKind, DeploymentSpec, ExperimentSpec, Rates, RequestForm, Slo,
+    format_duration, run_config::LevelSchedule,
 };
 use serde_json::{Map, Value};
 
@@ -45,10 +45,9 @@ pub(crate) fn read(field: &Field<'_>, defaults: &Settings) -> Option<Vec<Experim
     if let Some(kind) = kind {
         require_keys(&section, kind, backend);
         refuse_keys_of_others(&mut section, kind);
-        check_slurm(&section, kind, &settings);
+        check_cluster(&section, kind, &settings);
     }
     settings.dataset.remark(section.reading);
-    remark_placement(&deployment, kind);
     remark_parallelism(
         &engine_settings,
         kind,
@@ -118,20 +117,35 @@ fn require_keys(section: &Section<'_>, kind: DeploymentKind, backend: Option<Bac
     }
 }
 
-fn check_slurm(section: &Section<'_>, kind: DeploymentKind, settings: &Settings) {
-    match kind {
-        DeploymentKind::Slurm => settings.cluster.slurm.check(section, true),
-        DeploymentKind::External => settings.cluster.slurm.check(section, false),
-        DeploymentKind::Local | DeploymentKind::K8s => {}
+fn check_cluster(section: &Section<'_>, kind: DeploymentKind, settings: &Settings) {
+    if kind == DeploymentKind::Local {
+        return;
+    }
+    let cluster = &settings.cluster;
+    cluster.slurm.check(section, kind);
+    if cluster.slurm.benchmarker() == Some(BenchmarkerKind::InCluster) {
+        cluster.kubernetes.check_load(section);
+    }
+    if kind == DeploymentKind::Slurm && cluster.gpus_per_node() == 0 {
+        section.reading.fault(
+            section.place_of_key("gpus_per_node"),
+            "only a Kubernetes cluster may be without GPUs",
+        );
+    }
+    if kind == DeploymentKind::K8s && cluster.slurm.image().is_none() {
+        section.reading.fault(
+            section.place_of_key("image"),
+            "missing: `deployment: k8s` needs the image that the server's container is made from",
+        );
     }
 }
 
 /// Whether the engine has no program of its own that could be started in a deployment of this kind.
 pub(crate) fn needs_command(backend: BackendKind, kind: DeploymentKind) -> bool {
     match (backend, kind) {
-        (BackendKind::Openai, DeploymentKind::Local | DeploymentKind::Slurm)
+        (BackendKind::Openai, DeploymentKind::Local | DeploymentKind::Slurm | DeploymentKind::K8s)
         | (BackendKind::Dynamo, DeploymentKind::Local)
-        | (BackendKind::Sim, DeploymentKind::Slurm) => true,
+        | (BackendKind::Sim, DeploymentKind::Slurm | DeploymentKind::K8s) => true,
         (
             BackendKind::Openai
             | BackendKind::Dynamo
@@ -145,14 +159,6 @@ pub(crate) fn needs_command(backend: BackendKind, kind: DeploymentKind) -> bool 
     }
 }
 
-fn remark_placement(deployment: &Field<'_>, kind: Option<DeploymentKind>) {
-    let feature = match kind {
-        Some(DeploymentKind::K8s) => "Kubernetes deployments",
-        Some(DeploymentKind::Local | DeploymentKind::External | DeploymentKind::Slurm) | None => return,
-    };
-    deployment.reading.unsupported(&deployment.place(), feature);
-}
-
 /// Ranks beyond one node talk over the network between nodes, which is slower by far.
 fn remark_parallelism(
     field: &Field<'_>,
@@ -163,7 +169,7 @@ fn remark_parallelism(
     let on_cluster = matches!(kind, Some(DeploymentKind::Slurm | DeploymentKind::K8s));
     let size = |name: &str| backend_config.get(name).and_then(Value::as_u64).unwrap_or(1);
     let tensor = size("tensor_parallel_size");
-    if on_cluster && tensor > u64::from(gpus_per_node) {
+    if on_cluster && gpus_per_node > 0 && tensor > u64::from(gpus_per_node) {
         let gpus = tensor.saturating_mul(size("pipeline_parallel_size"));
         let nodes = gpus.div_ceil(u64::from(gpus_per_node));
         field.reading.warn(

@@ -108,18 +108,3 @@ impl fmt::Display for Warning {
         write!(f, "{}: {}", self.place, self.message)
     }
 }
-
-/// A setting that is read and checked, and that this version cannot carry out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsupported {
-    /// Where.
-    pub place: Place,
-    /// The feature, such as `Slurm deployments`.
-    pub feature: &'static str,
-}
-
-impl fmt::Display for Unsupported {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: comes with a later version: {}", self.place, self.feature)
-    }
-}

@@ -58,7 +58,6 @@ pub(crate) fn read(text: &str, file: &str, form: Form, around: &Surroundings<'_>
         (Some(faults), _) => Err(faults),
         (None, plan) => Ok(Plan {
             warnings: remarks.warnings,
-            unsupported: remarks.unsupported,
             given: remarks.given,
             ..plan.unwrap_or_default()
         }),

@@ -19,9 +19,18 @@ const READERS: &[(&[&str], &[DeploymentKind])] = &[
     (slurm::SERVER_KEYS, &[DeploymentKind::Slurm]),
     (
         slurm::LOAD_KEYS,
-        &[DeploymentKind::Slurm, DeploymentKind::External],
+        &[
+            DeploymentKind::Slurm,
+            DeploymentKind::External,
+            DeploymentKind::K8s,
+        ],
     ),
+    (slurm::IMAGE_KEYS, &[DeploymentKind::Slurm, DeploymentKind::K8s]),
     (cluster::K8S_KEYS, &[DeploymentKind::K8s]),
+    (
+        cluster::K8S_PLACE_KEYS,
+        &[DeploymentKind::External, DeploymentKind::K8s],
+    ),
     (
         cluster::CLUSTER_KEYS,
         &[DeploymentKind::Slurm, DeploymentKind::K8s],

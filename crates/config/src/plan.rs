@@ -4,7 +4,7 @@ use std::fmt;
 
 use gipfel_model::{ExperimentSpec, NodeHours};
 
-use crate::fault::{Place, Unsupported, Warning};
+use crate::fault::{Place, Warning};
 
 /// Every experiment of a file with every default filled in.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,8 +17,6 @@ pub struct Plan {
     pub max_node_hours: Option<f64>,
     /// What is allowed and perhaps not meant.
     pub warnings: Vec<Warning>,
-    /// What is read and checked, and cannot be run by this version.
-    pub unsupported: Vec<Unsupported>,
     /// Where each key of the file stands.
     pub given: Vec<Place>,
 }
@@ -51,11 +49,6 @@ impl TooManyNodeHours {
 }
 
 impl Plan {
-    /// The sentences that name what this version cannot run; empty when it can run all.
-    pub fn check_supported(&self) -> Vec<String> {
-        self.unsupported.iter().map(ToString::to_string).collect()
-    }
-
     /// What all Slurm jobs cost.
     pub fn node_hours(&self) -> NodeHours {
         NodeHours::of_experiments(&self.experiments)

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, sync::Arc};
 
 use crate::{
-    fault::{Fault, Place, Unsupported, Warning},
+    fault::{Fault, Place, Warning},
     file::Form,
     toml_words,
     tree::Position,
@@ -15,7 +15,6 @@ pub(crate) struct Reading {
     files: RefCell<Vec<SourceFile>>,
     faults: RefCell<Vec<Fault>>,
     warnings: RefCell<Vec<Warning>>,
-    unsupported: RefCell<Vec<Unsupported>>,
     given: RefCell<Vec<Place>>,
 }
 
@@ -29,7 +28,6 @@ struct SourceFile {
 pub(crate) struct Remarks {
     pub(crate) faults: Vec<Fault>,
     pub(crate) warnings: Vec<Warning>,
-    pub(crate) unsupported: Vec<Unsupported>,
     pub(crate) given: Vec<Place>,
 }
 
@@ -39,7 +37,6 @@ impl Reading {
             files: RefCell::default(),
             faults: RefCell::default(),
             warnings: RefCell::default(),
-            unsupported: RefCell::default(),
             given: RefCell::default(),
         };
         reading.add_file(file, form);
@@ -121,17 +118,6 @@ impl Reading {
         }
     }
 
-    pub(crate) fn unsupported(&self, place: &Place, feature: &'static str) {
-        let unsupported = Unsupported {
-            place: place.clone(),
-            feature,
-        };
-        let mut all = self.unsupported.borrow_mut();
-        if !all.contains(&unsupported) {
-            all.push(unsupported);
-        }
-    }
-
     pub(crate) fn into_remarks(self) -> Remarks {
         let files = self.files.into_inner();
         let position = |place: &Place| {
@@ -142,12 +128,9 @@ impl Reading {
         faults.sort_by_key(|fault| position(&fault.place));
         let mut warnings = self.warnings.into_inner();
         warnings.sort_by_key(|warning| position(&warning.place));
-        let mut unsupported = self.unsupported.into_inner();
-        unsupported.sort_by_key(|unsupported| position(&unsupported.place));
         Remarks {
             faults,
             warnings,
-            unsupported,
             given: self.given.into_inner(),
         }
     }

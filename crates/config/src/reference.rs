@@ -46,6 +46,11 @@ pub fn reference() -> String {
     let nested = [
         ("`search`", &schema["$defs"]["search"]["anyOf"][1]),
         ("`dataset`", &schema["$defs"]["dataset"]),
+        ("`kubernetes`", &schema["$defs"]["kubernetes"]),
+        (
+            "`kubernetes.load`",
+            &schema["$defs"]["kubernetes"]["properties"]["load"],
+        ),
     ];
     for (name, shape) in nested {
         section(

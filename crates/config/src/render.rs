@@ -1,19 +1,20 @@
 //! A plan as the file that it stands for.
 
+mod kubernetes;
 mod slurm;
 
 use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
 use gipfel_model::{
-    AnswerLength, ArrivalProcess, DataSetSpec, DeploymentKind, ExperimentSpec, K8sSpec, LengthDistribution,
-    LocalSpec, Rates, RequestForm, SearchSpec, Timeouts,
+    AnswerLength, ArrivalProcess, DataSetSpec, DeploymentKind, ExperimentSpec, LengthDistribution,
+    LoadPlacement, LocalSpec, Rates, RequestForm, SearchSpec, Timeouts,
     deployment::{ApiKeySource, EndpointSpec, HeaderSource, Placement},
     format_duration,
     run_config::LevelSchedule,
 };
 use serde_json::{Map, Value};
 
-use crate::{cluster::NO_INGRESS, plan::Plan, repeats, section, substitute::escape};
+use crate::{plan::Plan, repeats, section, substitute::escape};
 
 /// Writes a plan as YAML; [`crate::parse_yaml`] reads the same experiments from it.
 ///
@@ -65,9 +66,14 @@ fn write_experiment(writer: &mut Writer, experiment: &ExperimentSpec) {
         Placement::Local(local) => write_local(writer, local),
         Placement::External(endpoint) => write_endpoint(writer, endpoint),
         Placement::Slurm(slurm) => slurm::write_server(writer, slurm),
-        Placement::K8s(k8s) => write_k8s(writer, k8s),
+        Placement::K8s(k8s) => kubernetes::write_server(writer, k8s, &experiment.load),
     }
     slurm::write_load(writer, experiment);
+    if let (LoadPlacement::InCluster(load), Placement::External(_)) =
+        (&experiment.load, &deployment.placement)
+    {
+        kubernetes::write_load(writer, load);
+    }
     if !deployment.backend_config.is_empty() {
         writer.map(2, "backend_config", &deployment.backend_config);
     }
@@ -151,15 +157,6 @@ fn write_header(writer: &mut Writer, name: &str, source: &HeaderSource) {
     };
     writer.open(3, name);
     writer.text_entry(4, key, &value);
-}
-
-fn write_k8s(writer: &mut Writer, k8s: &K8sSpec) {
-    writer.text_entry(2, "k8s_namespace", &k8s.namespace);
-    let domain = k8s.ingress.as_ref().map(|ingress| ingress.domain.as_str());
-    writer.text_entry(2, "ingress_domain", domain.unwrap_or(NO_INGRESS));
-    writer.entry(2, "gpus_per_node", k8s.gpus_per_node);
-    writer.entry(2, "port", k8s.port);
-    write_command(writer, k8s.command.as_deref(), &k8s.environment, &k8s.extra_args);
 }
 
 fn write_schedule(writer: &mut Writer, schedule: &LevelSchedule) {

@@ -3,6 +3,7 @@
 //! It says what can be said of a file without reading it as gipfel does: which keys there are, where they belong, and
 //! what their values look like. What depends on two values, such as a maximum below its minimum, stays with the reader.
 
+mod kubernetes;
 mod settings;
 pub(crate) mod shapes;
 #[cfg(test)]

@@ -54,7 +54,6 @@ pub fn show_json(plan: &Plan) -> Value {
         "node_hours": { "expected": cost.expected, "worst": cost.worst },
         "experiments": experiments.collect::<Vec<_>>(),
         "warnings": texts(&plan.warnings),
-        "not_yet": texts(&plan.unsupported),
         "given": given.collect::<Map<_, _>>(),
     })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gipfel_model::{
-    BenchmarkerKind, ClusterKind, ContainerKind, LoadPlacement, LocalSpec, SlurmJob, SlurmLoad, SlurmReach,
+    BenchmarkerKind, ClusterKind, ContainerKind, DeploymentKind, LocalSpec, SlurmJob, SlurmLoad, SlurmReach,
     SlurmSpec, Walltime,
 };
 
@@ -19,9 +19,11 @@ pub(crate) const SERVER_KEYS: &[&str] = &[
     "exclude",
     "sbatch_args",
     "hf_token_path",
-    "image",
     "container",
 ];
+
+/// What Slurm's and Kubernetes' servers are made from.
+pub(crate) const IMAGE_KEYS: &[&str] = &["image"];
 
 /// Keys of the cluster and of the load generator's job, which may send to a URL as well.
 pub(crate) const LOAD_KEYS: &[&str] = &[
@@ -170,24 +172,30 @@ impl SlurmSettings {
         }
     }
 
-    /// Where the load generator runs; `usual` where nothing is said.
-    pub(crate) fn load(&self, usual: BenchmarkerKind, endpoint_timeout: Duration) -> LoadPlacement {
-        match self.benchmarker.unwrap_or(usual) {
-            BenchmarkerKind::Local => LoadPlacement::Local,
-            BenchmarkerKind::SameJob => LoadPlacement::SameJob,
-            BenchmarkerKind::InCluster => LoadPlacement::Local,
-            BenchmarkerKind::Slurm => LoadPlacement::Slurm(Box::new(SlurmLoad {
-                reach: self.reach(),
-                job: self.load.job(self.account.clone(), "normal"),
-                nodes: self.benchmarker_nodes.unwrap_or(1),
-                tasks_per_node: self.benchmarker_tasks_per_node.unwrap_or(1),
-                endpoint_timeout,
-            })),
+    /// Where the load generator is to run.
+    pub(crate) fn benchmarker(&self) -> Option<BenchmarkerKind> {
+        self.benchmarker
+    }
+
+    /// What the server's container is made from.
+    pub(crate) fn image(&self) -> Option<&str> {
+        self.image.as_deref()
+    }
+
+    /// A load generator in a job of its own.
+    pub(crate) fn load(&self, endpoint_timeout: Duration) -> SlurmLoad {
+        SlurmLoad {
+            reach: self.reach(),
+            job: self.load.job(self.account.clone(), "normal"),
+            nodes: self.benchmarker_nodes.unwrap_or(1),
+            tasks_per_node: self.benchmarker_tasks_per_node.unwrap_or(1),
+            endpoint_timeout,
         }
     }
 
     /// Names what the keys of one experiment, with its defaults, do not have or do not go together with.
-    pub(crate) fn check(&self, section: &Section<'_>, has_server: bool) {
+    pub(crate) fn check(&self, section: &Section<'_>, kind: DeploymentKind) {
+        let has_server = kind == DeploymentKind::Slurm;
         let uses_slurm = has_server || self.benchmarker == Some(BenchmarkerKind::Slurm);
         if uses_slurm && self.cluster == Some(ClusterKind::Ssh) && self.ssh_host.is_none() {
             section.reading.fault(
@@ -195,10 +203,25 @@ impl SlurmSettings {
                 "missing: `cluster: ssh` needs the name of a login node",
             );
         }
-        if !has_server && self.benchmarker == Some(BenchmarkerKind::SameJob) {
+        let what = match kind {
+            DeploymentKind::External => "a URL",
+            DeploymentKind::K8s => "a server on Kubernetes",
+            DeploymentKind::Slurm => "a Slurm job",
+            DeploymentKind::Local => "a process of this machine",
+        };
+        let misplaced = match self.benchmarker {
+            Some(BenchmarkerKind::SameJob) if !has_server => {
+                Some("`same-job` is for servers that are Slurm jobs")
+            }
+            Some(BenchmarkerKind::InCluster) if has_server => {
+                Some("`in-cluster` is for servers on Kubernetes and for URLs")
+            }
+            _ => None,
+        };
+        if let Some(misplaced) = misplaced {
             section.reading.fault(
                 section.place_of_key("benchmarker"),
-                "`same-job` is for servers that are Slurm jobs; this one is a URL",
+                format!("{misplaced}; this one is {what}"),
             );
         }
         let is_far = self.cluster != Some(ClusterKind::Commands);
@@ -215,7 +238,7 @@ impl SlurmSettings {
         for key in own {
             section.reading.warn(
                 &section.place_of_key(key),
-                "has no effect on a URL without `benchmarker: slurm`",
+                format!("has no effect on {what} without `benchmarker: slurm`"),
             );
         }
     }

@@ -294,6 +294,23 @@ pub enum DoctorCommand {
     /// FirecREST: credentials, tokens, health, accounts and limits; and, given a configuration, all that its jobs ask for.
     /// Nothing is submitted and nothing is left behind. Exits with 14 when something is wrong.
     Slurm(DoctorSlurmArguments),
+    /// Kubernetes: kubeconfig, reach, rights, namespace, quota, classes, Secrets, kinds of objects and GPUs, as the
+    /// experiments of a configuration need them. Nothing is changed. Exits with 14 when something is wrong.
+    K8s(DoctorK8sArguments),
+}
+
+/// `gipfel doctor k8s`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorK8sArguments {
+    /// A configuration with experiments on Kubernetes.
+    #[arg(value_name = "CONFIG")]
+    pub config: PathBuf,
+    /// The site of the configuration.
+    #[command(flatten)]
+    pub site: SiteArguments,
+    /// Only these experiments of the configuration, as for `gipfel run`.
+    #[arg(long, value_name = "PATTERN")]
+    pub only: Vec<String>,
 }
 
 /// `gipfel doctor slurm`.

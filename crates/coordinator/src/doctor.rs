@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod jobs;
+pub(crate) mod kubernetes;
 
 use std::{fmt, time::Duration};
 

@@ -1,5 +1,6 @@
 //! `--dry-run`: everything that would be started, as files and in words.
 
+mod kubernetes;
 mod slurm;
 
 use std::{fmt::Write, fs, path::Path};
@@ -44,10 +45,7 @@ pub(crate) fn write(state: &State, results_dir: &Path) -> anyhow::Result<String>
     }
     let _ = match cost {
         Some(cost) => writeln!(text, "node-hours: {cost} (if every job lives until its walltime)"),
-        None => writeln!(
-            text,
-            "node-hours: 0 (everything runs on this machine or exists already)"
-        ),
+        None => writeln!(text, "node-hours: 0 (no Slurm job is submitted)"),
     };
     let _ = writeln!(text, "written to {}; nothing was started", directory.display());
     Ok(text)
@@ -98,7 +96,7 @@ fn server(state: &State, deployment: &Deployment, directory: &Path) -> anyhow::R
             cost: None,
         },
         Placement::Slurm(slurm) => return slurm::server(state, deployment, slurm, directory),
-        Placement::K8s(_) => anyhow::bail!("this kind of deployment comes with a later version"),
+        Placement::K8s(k8s) => return kubernetes::server(state, deployment, k8s, directory),
     };
     save(&directory.join(deployment.id.as_str()), "server.txt", &server.how)?;
     Ok(server)
@@ -196,6 +194,20 @@ mod tests {
         let count = |name: &str| files.iter().filter(|file| *file == name).count();
         assert_eq!((count("server.sbatch"), count("benchmarker.sbatch")), (2, 2));
         assert!(words.contains("on 4 nodes of clariden"), "{words}");
+    }
+
+    #[test]
+    fn kubernetes_objects_are_written() {
+        let (words, files) = dry_run(
+            "experiments: [{ model: m, backend: vllm, deployment: k8s, image: i, ingress_domain: example.org, \
+             rate_levels: [100], backend_config: { tensor_parallel_size: 4 } }]\n",
+        );
+        assert_eq!(files, ["run_config.json", "server.yaml"]);
+        assert!(
+            words.contains("Deployment with ConfigMap, Service, Ingress (kubectl --namespace ml), 4 GPUs"),
+            "{words}"
+        );
+        assert!(words.contains(" at http://gipfel-d-"), "{words}");
     }
 
     #[test]

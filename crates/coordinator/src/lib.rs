@@ -18,6 +18,7 @@ mod events;
 pub mod exit;
 pub mod failure;
 mod ids;
+mod kubernetes;
 pub mod load_generator;
 pub mod new_file;
 pub mod occupancy;
@@ -130,6 +131,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Data(DataCommand::Fetch(arguments)) => commands::data::fetch(&arguments),
         Command::Data(DataCommand::List { hf_home }) => commands::data::list(hf_home.as_deref()),
         Command::Doctor(DoctorCommand::Slurm(arguments)) => commands::doctor::slurm(&arguments),
+        Command::Doctor(DoctorCommand::K8s(arguments)) => commands::doctor::k8s(&arguments),
         Command::Sim(arguments) => commands::sim::serve(&arguments),
         Command::Loadgen(arguments) => commands::loadgen::loadgen(arguments),
     }

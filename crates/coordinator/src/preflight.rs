@@ -3,10 +3,10 @@
 use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use anyhow::anyhow;
-
+use gipfel_k8s_backend::ApiError;
 use gipfel_model::{ClusterKind, ExperimentSpec, LoadPlacement, SlurmReach, deployment::Placement};
 
-use crate::{clusters, display::Display, failure::Failure};
+use crate::{clusters, display::Display, failure::Failure, kubernetes};
 
 /// How long a cluster may take to say who the user is.
 const ANSWER: Duration = Duration::from_secs(45);
@@ -43,7 +43,27 @@ pub(crate) async fn expect_clusters(
             }
         }
     }
-    Ok(())
+    expect_kubernetes(experiments).await
+}
+
+/// Asks the Kubernetes cluster who the user is and whether the namespace is there.
+async fn expect_kubernetes(experiments: &[ExperimentSpec]) -> Result<(), Failure> {
+    let namespace = kubernetes::only(kubernetes::namespaces(experiments)).map_err(Failure::usage)?;
+    let Some(namespace) = namespace else {
+        return Ok(());
+    };
+    let hint = "nothing was started; `gipfel doctor k8s FILE` looks at each part of the way";
+    let is_there = namespace.examiner().has_namespace().await;
+    match is_there {
+        // Who may use a namespace need not be allowed to look at it.
+        Ok(true) | Err(ApiError::Refused { code: 403, .. }) => Ok(()),
+        Ok(false) => {
+            let error = anyhow!("the Kubernetes cluster has no namespace `{}`", namespace.name);
+            Err(Failure::usage(error).hint(hint))
+        }
+        Err(error @ ApiError::Connect(_)) => Err(Failure::usage(error).hint(hint)),
+        Err(error) => Err(Failure::experiment(error).hint(hint)),
+    }
 }
 
 /// The accounts that jobs of this cluster are charged to, each once.

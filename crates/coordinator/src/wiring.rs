@@ -15,7 +15,7 @@ use gipfel_model::{
 
 use gipfel_slurm_backend::{LoadFromHere, SlurmBackend};
 
-use crate::{clusters, ids::now_iso, load_generator};
+use crate::{clusters, ids::now_iso, kubernetes, load_generator};
 
 /// The backends for a campaign whose files lie in `directory`; `load_generator` is the program `gipfel-loadgen` when it
 /// is not gipfel itself.
@@ -28,6 +28,7 @@ pub(crate) fn backends(
     let executable = std::env::current_exe().context("failed to find gipfel's own executable")?;
     let directory = std::path::absolute(directory).context("failed to resolve the results directory")?;
     let places = clusters::places(state, results_dir, load_generator.as_deref())?;
+    let server_directory = directory.clone();
     let mut local = LocalBackend::new(directory, executable);
     if let Some(program) = load_generator {
         // One for a cluster's nodes cannot send from here: what does is gipfel itself then.
@@ -42,9 +43,12 @@ pub(crate) fn backends(
     }
     let local = Arc::new(local);
     let url = Arc::new(UrlDeployer::new());
-    let backends = Backends::new()
+    let mut backends = Backends::new()
         .with(DeploymentKind::Local, System::whole(&local))
         .with(DeploymentKind::External, System::split(&url, &local));
+    if let Some(k8s) = kubernetes::backend(state, &server_directory)? {
+        backends = backends.with(DeploymentKind::K8s, System::split(&Arc::new(k8s), &local));
+    }
     if places.is_empty() {
         return Ok(backends);
     }

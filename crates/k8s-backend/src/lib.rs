@@ -2,6 +2,8 @@
 
 mod api;
 mod backend;
+pub mod examine;
+pub mod inspect;
 mod judge;
 mod labels;
 mod manifest;

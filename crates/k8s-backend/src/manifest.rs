@@ -122,7 +122,7 @@ fn k8s_of(spec: &DeploymentSpec) -> Result<&K8sSpec, ManifestError> {
 }
 
 /// The base URL under which users reach the server.
-fn url(id: &DeploymentId, k8s: &K8sSpec) -> String {
+pub(crate) fn url(id: &DeploymentId, k8s: &K8sSpec) -> String {
     let name = object_name(id.as_str());
     match &k8s.ingress {
         Some(ingress) => {

@@ -66,7 +66,7 @@ impl NodeHours {
                 LoadPlacement::Slurm(load) => Self::of_load(load, run, is_first(index)),
                 LoadPlacement::Local | LoadPlacement::SameJob | LoadPlacement::InCluster(_) => {
                     Self::default()
-                },
+                }
             });
         let servers = experiments.iter().enumerate().map(|(index, first)| {
             let spec = &first.deployment;

@@ -30,8 +30,8 @@ pub(super) fn write_server(writer: &mut Writer, slurm: &SlurmSpec) {
 pub(super) fn write_load(writer: &mut Writer, experiment: &ExperimentSpec) {
     let is_server_slurm = match &experiment.deployment.placement {
         Placement::Slurm(_) => true,
-        Placement::External(_) => false,
-        Placement::Local(_) | Placement::K8s(_) => return,
+        Placement::External(_) | Placement::K8s(_) => false,
+        Placement::Local(_) => return,
     };
     if is_server_slurm || !experiment.load.is_local() {
         writer.entry(2, "benchmarker", experiment.load.kind());

@@ -3,13 +3,17 @@
 use gipfel_model::{ApiEndpoint, ArrivalProcess, BenchmarkerKind, ClusterKind, ContainerKind, DataSetForm};
 use serde_json::{Map, Value, json};
 
-use super::shapes::{
-    about, choice, count, duration, filled_list, flag, formed, length, list, objective, precision, rate,
-    seconds, section, text, time_limit, whole,
+use super::{
+    kubernetes,
+    shapes::{
+        about, choice, count, duration, filled_list, flag, formed, length, list, objective, precision, rate,
+        seconds, section, text, time_limit, whole,
+    },
 };
 use crate::{
     arrivals::MOST_BURSTINESS,
     dataset::SOURCES,
+    kubernetes::NAME,
     lengths::{INPUT, OUTPUT},
     settings::MOST_REPEATS,
     slurm::WORD,
@@ -115,16 +119,25 @@ pub(super) fn properties() -> Map<String, Value> {
         text(),
         "The folder of Hugging Face's files. Default: HF_HOME, or ~/.cache/huggingface.",
     );
-    add("k8s_namespace", text(), "Kubernetes: the namespace. Default: ml.");
+    add(
+        "k8s_namespace",
+        formed(NAME),
+        "Kubernetes: the namespace. Default: ml.",
+    );
     add(
         "ingress_domain",
-        text(),
-        "Kubernetes: the domain of the Ingress. Default: swissai.svc.cscs.ch.",
+        formed(NAME),
+        "Kubernetes: the domain of the Ingress; none: the server is reached by its Service only. Default: swissai.svc.cscs.ch.",
+    );
+    add(
+        "kubernetes",
+        kubernetes::section(),
+        "Kubernetes: what its objects ask for, key by key below.",
     );
     add(
         "gpus_per_node",
-        count(),
-        "Slurm and Kubernetes: GPUs of a node. Default: 4.",
+        whole(0, u64::from(u32::MAX)),
+        "Slurm and Kubernetes: GPUs of a node; 0 on a Kubernetes cluster without any. Default: 4.",
     );
     for (key, may_be_zero, description) in DURATIONS {
         add_duration(&mut map, key, *may_be_zero, description);
@@ -194,7 +207,7 @@ fn add_slurm(add: &mut impl FnMut(&str, Value, &str)) {
         (
             "image",
             text(),
-            "Slurm: the container's image. Default: the profile's for the engine.",
+            "The container's image; on Kubernetes there has to be one. Default: the Slurm profile's for the engine.",
         ),
         (
             "container",
@@ -204,7 +217,7 @@ fn add_slurm(add: &mut impl FnMut(&str, Value, &str)) {
         (
             "benchmarker",
             choice(&benchmarkers.collect::<Vec<_>>()),
-            "Where the load generator runs. Default: slurm for servers in Slurm jobs, local for a URL.",
+            "Where the load generator runs. Default: slurm for servers in Slurm jobs, else local.",
         ),
         (
             "benchmarker_partition",

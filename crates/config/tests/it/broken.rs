@@ -63,6 +63,7 @@ fn syntax() {
 fn duplicate_keys() {
     assert_snapshot!(faults("duplicate-keys.yaml"), @r"
     duplicate-keys.yaml:4:3: defaults.partition: given twice; the first one is in line 2
+    duplicate-keys.yaml:6:5: experiments[0].image: missing: `deployment: k8s` needs the image that the server's container is made from
     duplicate-keys.yaml:9:5: experiments[0].backend: given twice; the first one is in line 7
     duplicate-keys.yaml:10:1: experiments: given twice; the first one is in line 5
     ");
@@ -195,7 +196,7 @@ fn keys_of_other_deployments() {
     keys-of-other-deployments.yaml:8:5: experiments[0].port: a key for deployments of kind `local` or `slurm` or `k8s`, and this one is `external`
     keys-of-other-deployments.yaml:12:5: experiments[1].url: a key for deployments of kind `external`, and this one is `local`
     keys-of-other-deployments.yaml:13:5: experiments[1].gpus_per_node: a key for deployments of kind `slurm` or `k8s`, and this one is `local`
-    keys-of-other-deployments.yaml:14:5: experiments[1].k8s_namespace: a key for deployments of kind `k8s`, and this one is `local`
+    keys-of-other-deployments.yaml:14:5: experiments[1].k8s_namespace: a key for deployments of kind `external` or `k8s`, and this one is `local`
     keys-of-other-deployments.yaml:17:17: experiments[2].deployment: found `slrum`; allowed: local, external, slurm, k8s; did you mean `slurm`?
     ");
 }
@@ -269,7 +270,7 @@ fn misplaced() {
     misplaced.yaml:2:1: model: belongs to an experiment, not to all of them
     misplaced.yaml:4:3: defaults.backend: belongs to an experiment, not to all of them
     misplaced.yaml:5:3: defaults.url: belongs to an experiment, not to all of them
-    misplaced.yaml:6:3: defaults.version: unknown key; allowed: max_parallel_experiments, max_node_hours, rate_levels, first_rate, search, all_levels, exact_windows, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, burstiness, requests_per_level, warmup_ramp, endpoint, stream, seed, repeats, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, site, cluster, benchmarker, container, image, hf_token_path, ssh_host, firecrest_system, account, scratch_base, partition, qos, reservation, constraint, exclude, server_time_limit, sbatch_args, benchmarker_nodes, benchmarker_tasks_per_node, benchmarker_partition, benchmarker_time_limit, benchmarker_sbatch_args, hf_home, k8s_namespace, ingress_domain, gpus_per_node
+    misplaced.yaml:6:3: defaults.version: unknown key; allowed: max_parallel_experiments, max_node_hours, rate_levels, first_rate, search, all_levels, exact_windows, warmup_duration[_s], measurement_duration[_s], total_time[_s], slos, latency_slos, informational_slos, dataset, arrivals, burstiness, requests_per_level, warmup_ramp, endpoint, stream, seed, repeats, workers, connect_timeout[_s], first_token_timeout[_s], between_tokens_timeout[_s], request_timeout[_s], drain_timeout[_s], server_ready_timeout[_s], port, site, cluster, benchmarker, container, image, hf_token_path, ssh_host, firecrest_system, account, scratch_base, partition, qos, reservation, constraint, exclude, server_time_limit, sbatch_args, benchmarker_nodes, benchmarker_tasks_per_node, benchmarker_partition, benchmarker_time_limit, benchmarker_sbatch_args, k8s_namespace, ingress_domain, kubernetes, hf_home, gpus_per_node
     misplaced.yaml:11:5: experiments[0].max_parallel_experiments: belongs under `defaults`: it holds for the whole file
     misplaced.yaml:12:5: experiments[0].profile: belongs under `backend_config`: it is a setting of sim
     ");
@@ -352,6 +353,34 @@ fn every_file_has_its_messages() {
 }
 
 #[test]
+fn kubernetes_objects() {
+    assert_snapshot!(faults("kubernetes.yaml"), @r#"
+    kubernetes.yaml:2:18: defaults.k8s_namespace: found `My_Space`; allowed: the name of a namespace, of lowercase letters, digits, hyphens and dots
+    kubernetes.yaml:4:5: defaults.kubernetes.contxt: unknown key; allowed: context, image_pull_secrets, node_selector, tolerations, gpu_resource, requests, ingress_class, tls_issuer, model_cache, hf_token, nccl_over_tcp, cuda_compatibility, load; did you mean `context`?
+    kubernetes.yaml:5:25: defaults.kubernetes.image_pull_secrets: found `pull`; allowed: a list of names of Secrets, such as `[my-registry]`
+    kubernetes.yaml:6:29: defaults.kubernetes.node_selector.a b: this is no key of a label, such as `node.kubernetes.io/instance-type`
+    kubernetes.yaml:6:36: defaults.kubernetes.node_selector.ok: found the text "no spaces here"; allowed: a label's value: at most 63 letters, digits, `-`, `_` and `.`
+    kubernetes.yaml:7:19: defaults.kubernetes.tolerations[0].key: missing: the taint's key
+    kubernetes.yaml:7:53: defaults.kubernetes.tolerations[1].effect: found `Never`; allowed: NoSchedule, PreferNoSchedule, NoExecute
+    kubernetes.yaml:8:22: defaults.kubernetes.requests.cpu: found `many`; allowed: a quantity, such as `8`, `500m` or `64Gi`
+    kubernetes.yaml:8:36: defaults.kubernetes.requests.memory: found `64GB`; allowed: a quantity, such as `8`, `500m` or `64Gi`
+    kubernetes.yaml:9:5: defaults.kubernetes.model_cache.claim: missing: the name of a volume claim
+    kubernetes.yaml:9:26: defaults.kubernetes.model_cache.size: found `0Gi`; allowed: a quantity, such as `8`, `500m` or `64Gi`
+    kubernetes.yaml:9:43: defaults.kubernetes.model_cache.mount_path: found `models`; allowed: an absolute path in the container, such as `/model-cache`
+    kubernetes.yaml:10:15: defaults.kubernetes.hf_token: found `secret`; allowed: a map of keys
+    kubernetes.yaml:11:19: defaults.kubernetes.load.pods: found `0`; allowed: a whole number from 1 to 4294967295
+    kubernetes.yaml:11:36: defaults.kubernetes.load.architecture: found `arm64`; allowed: aarch64, x86_64
+    kubernetes.yaml:13:5: experiments[0].image: missing: `deployment: k8s` needs the image that the server's container is made from
+    kubernetes.yaml:16:5: experiments[1].command: missing: `backend: sim` has no program of its own that could be started there
+    kubernetes.yaml:20:5: experiments[1].benchmarker: `same-job` is for servers that are Slurm jobs; this one is a server on Kubernetes
+    kubernetes.yaml:21:5: experiments[1].hf_token_path: a key for deployments of kind `slurm`, and this one is `k8s`
+    kubernetes.yaml:25:5: experiments[2].benchmarker: `in-cluster` is for servers on Kubernetes and for URLs; this one is a Slurm job
+    kubernetes.yaml:26:5: experiments[2].kubernetes: a key for deployments of kind `external` or `k8s`, and this one is `slurm`
+    kubernetes.yaml:32:5: experiments[3].kubernetes: `load.pods` 3 needs `load.results`, a volume on which 3 pods put their results together
+    "#);
+}
+
+#[test]
 fn slurm_jobs() {
     assert_snapshot!(faults("slurm.yaml"), @r#"
     slurm.yaml:2:19: defaults.max_node_hours: found `0`; allowed: a number of node-hours greater than 0
@@ -365,13 +394,13 @@ fn slurm_jobs() {
     slurm.yaml:9:22: defaults.server_time_limit: found `1h`; allowed: a walltime as `HH:MM:SS` or `D-HH:MM:SS`, such as "01:00:00"
     slurm.yaml:10:22: defaults.benchmarker_nodes: found `0`; allowed: a whole number from 1 to 4294967295
     slurm.yaml:15:16: experiments[0].container: found `docker`; allowed: container-engine, container-engine-self-contained, apptainer, none
-    slurm.yaml:16:18: experiments[0].benchmarker: found `same_job`; allowed: slurm, same-job, local; did you mean `same-job`?
-    slurm.yaml:17:5: experiments[0].k8s_namespace: a key for deployments of kind `k8s`, and this one is `slurm`
+    slurm.yaml:16:18: experiments[0].benchmarker: found `same_job`; allowed: slurm, same-job, in-cluster, local; did you mean `same-job`?
+    slurm.yaml:17:5: experiments[0].k8s_namespace: a key for deployments of kind `external` or `k8s`, and this one is `slurm`
     slurm.yaml:18:5: experiments[1].command: missing: `backend: sim` has no program of its own that could be started there
     slurm.yaml:18:5: experiments[1].ssh_host: missing: `cluster: ssh` needs the name of a login node
     slurm.yaml:26:5: experiments[2].benchmarker: `same-job` is for servers that are Slurm jobs; this one is a URL
     slurm.yaml:27:5: experiments[2].reservation: a key for deployments of kind `slurm`, and this one is `external`
-    slurm.yaml:31:5: experiments[3].benchmarker: a key for deployments of kind `slurm` or `external`, and this one is `local`
+    slurm.yaml:31:5: experiments[3].benchmarker: a key for deployments of kind `slurm` or `external` or `k8s`, and this one is `local`
     slurm.yaml:32:5: experiments[3].max_node_hours: belongs under `defaults`: it holds for the whole file
     "#);
 }

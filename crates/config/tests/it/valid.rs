@@ -58,7 +58,6 @@ fn the_predecessors_form_is_read() {
     assert_eq!((server.port, server.gpus_per_node), (8081, 4));
     assert_eq!(server.hf_token_path, "~/.cache/hf_token");
     assert_eq!(server.reach.site(), "clariden");
-    assert!(plan.check_supported().is_empty());
     assert_eq!(plan.node_hours().to_string(), "about 1.7, at worst 15.0");
 }
 
@@ -105,7 +104,6 @@ fn every_key_is_read() {
     bench.yaml:43:5: experiments[3].measurement_duration: has no effect on a search, which chooses its own rates and windows; it is for listed rates
     bench.yaml:43:5: experiments[3].all_levels: has no effect on a search, which chooses its own rates and windows; it is for listed rates
     ");
-    assert!(plan.check_supported().is_empty());
     assert_debug_snapshot!(plan.experiments[2].timeouts, @r"
     Timeouts {
         connect: 2s,
@@ -455,19 +453,166 @@ fn doubtful_settings_are_warned_of() {
     let text = "
 experiments:
   - { model: m, backend: vllm, deployment: local, environment: { HF_TOKEN: secret, TOKENIZERS_PARALLELISM: true } }
-  - { model: m, backend: vllm, deployment: k8s, gpus_per_node: 8, backend_config: { tensor_parallel_size: 12, pipeline_parallel_size: 2 } }
+  - { model: m, backend: vllm, deployment: k8s, image: i, gpus_per_node: 8, backend_config: { tensor_parallel_size: 12, pipeline_parallel_size: 2 } }
 ";
     assert_snapshot!(warnings(&self::plan(text)), @r"
     bench.yaml:3:76: experiments[0].environment.HF_TOKEN: looks like a secret, and what stands here is written to the run's files; a server on this machine gets gipfel's own environment anyway, one on a cluster the token of `hf_token_path`
-    bench.yaml:4:67: experiments[1].backend_config: tensor_parallel_size 12 is more than gpus_per_node 8: the model spans 3 nodes
+    bench.yaml:4:77: experiments[1].backend_config: tensor_parallel_size 12 is more than gpus_per_node 8: the model spans 3 nodes
     ");
 }
 
 #[test]
-fn what_comes_later_is_refused_at_the_run() {
-    let plan = plan("experiments: [{ model: m, backend: vllm, deployment: k8s }]");
-    let refusals = plan.check_supported().join("\n");
-    assert_snapshot!(refusals, @"bench.yaml:1:54: experiments[0].deployment: comes with a later version: Kubernetes deployments");
+fn kubernetes_has_its_keys() {
+    let plan = plan(&crate::fixture("valid/kubernetes.yaml"));
+    let described = describe(&plan);
+    let places = described
+        .lines()
+        .filter(|line| line.contains(" server ") || line.contains(" load "));
+    assert_snapshot!(places.collect::<Vec<_>>().join("\n"), @r"
+    server      Kubernetes, namespace inference, 1 node of 4 GPUs, reached by an Ingress under models.example.org
+    server      Kubernetes, namespace inference, 1 node of 4 GPUs, reached by its Service only
+    load        Kubernetes, namespace inference, 2 pods
+    server      http://models.example.org
+    load        Kubernetes, namespace inference, 1 pod
+    server      Kubernetes, namespace inference, 1 node of 4 GPUs, reached by an Ingress under models.example.org
+    load        Slurm, 1 node, partition normal, walltime 01:00:00
+    ");
+    assert_snapshot!(warnings(&plan), @"");
+    assert_debug_snapshot!(plan.experiments[0].deployment.placement, @r#"
+    K8s(
+        K8sSpec {
+            context: Some(
+                "far",
+            ),
+            namespace: "inference",
+            ingress: Some(
+                K8sIngress {
+                    domain: "models.example.org",
+                    class: Some(
+                        "nginx",
+                    ),
+                    tls_issuer: Some(
+                        "letsencrypt",
+                    ),
+                },
+            ),
+            image: Some(
+                "registry.example.org/vllm:1",
+            ),
+            image_pull_secrets: [
+                "pull",
+            ],
+            node_selector: {
+                "node.kubernetes.io/instance-type": "gh200",
+            },
+            tolerations: [
+                K8sToleration {
+                    key: "hpc",
+                    value: Some(
+                        "true",
+                    ),
+                    effect: Some(
+                        "NoSchedule",
+                    ),
+                },
+                K8sToleration {
+                    key: "nvidia.com/gpu",
+                    value: None,
+                    effect: None,
+                },
+            ],
+            requests: K8sRequests {
+                cpu: Some(
+                    "16",
+                ),
+                memory: Some(
+                    "200Gi",
+                ),
+                ephemeral_storage: Some(
+                    "60Gi",
+                ),
+                shared_memory: "16Gi",
+            },
+            gpu_resource: "nvidia.com/gpu",
+            gpus_per_node: 4,
+            port: 8000,
+            command: None,
+            environment: {
+                "A": "b",
+            },
+            extra_args: [],
+            model_cache: Some(
+                K8sModelCache {
+                    claim: "models",
+                    size: "1Ti",
+                    storage_class: Some(
+                        "shared",
+                    ),
+                    mount_path: "/model-cache",
+                    is_filled: true,
+                },
+            ),
+            hf_token: Some(
+                K8sSecretKey {
+                    name: "hugging-face",
+                    key: "token",
+                },
+            ),
+            nccl_over_tcp: true,
+            cuda_compatibility: false,
+        },
+    )
+    "#);
+    assert_debug_snapshot!(plan.experiments[1].load, @r#"
+    InCluster(
+        K8sLoad {
+            context: Some(
+                "far",
+            ),
+            namespace: "inference",
+            pods: 2,
+            image: "tools",
+            image_pull_secrets: [
+                "pull",
+            ],
+            architecture: "x86_64",
+            node_selector: {
+                "kind": "cpu",
+            },
+            tolerations: [
+                K8sToleration {
+                    key: "hpc",
+                    value: Some(
+                        "true",
+                    ),
+                    effect: Some(
+                        "NoSchedule",
+                    ),
+                },
+                K8sToleration {
+                    key: "nvidia.com/gpu",
+                    value: None,
+                    effect: None,
+                },
+            ],
+            cpu: Some(
+                "4",
+            ),
+            memory: Some(
+                "8Gi",
+            ),
+            results: Some(
+                K8sVolume {
+                    claim: "results",
+                    size: "5Gi",
+                    storage_class: None,
+                },
+            ),
+        },
+    )
+    "#);
+    let again = parse_yaml(&render_yaml(&plan), "again.yaml").unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(again.experiments, plan.experiments);
 }
 
 #[test]
@@ -491,7 +636,6 @@ fn the_examples_can_be_run_as_they_stand() {
     for file in ["quickstart.yaml", "llamacpp.yaml"] {
         let plan = plan(&crate::fixture(&format!("../../../examples/{file}")));
         assert_eq!(warnings(&plan), "", "{file}");
-        assert!(plan.check_supported().is_empty(), "{file}");
     }
 }
 
@@ -543,7 +687,6 @@ fn the_example_for_alps_is_within_its_node_hours() {
     let text =
         crate::fixture("../../../examples/alps-slurm.yaml").replace("${GIPFEL_ACCOUNT:-csstaff}", "csstaff");
     let plan = plan(&text);
-    assert!(plan.check_supported().is_empty());
     assert_snapshot!(plan.node_hours(), @"about 3.3, at worst 15.0");
     assert_snapshot!(warnings(&plan), @"bench.yaml:55:5: experiments[2].backend_config: tensor_parallel_size 16 is more than gpus_per_node 4: the model spans 4 nodes");
 }

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use gipfel_experiment::{DeploymentPhase, Left, RunOutcome};
-use gipfel_model::DeploymentKind;
+use gipfel_model::{DeploymentId, DeploymentKind, DeploymentSpec, deployment::Placement};
 use gipfel_results_analysis::{Conclusion, Summary};
 
 use crate::{
     accounts, campaign::Finished, cli::ShowArguments, commands::results, display::Display, exit::Exit,
-    failure::Failure, only, phase_words::failure_words, remedy, words,
+    failure::Failure, kubernetes, only, phase_words::failure_words, remedy, words,
 };
 
 /// Says how the campaign ended and chooses the exit code.
@@ -129,13 +129,27 @@ fn show_failures(finished: &Finished, output: &ShowArguments, display: &Display)
                     words("connect"),
                     words("clean --campaign")
                 ),
-                DeploymentKind::Local | DeploymentKind::External | DeploymentKind::K8s => format!(
+                DeploymentKind::K8s => format!(
+                    "server {id} is left running at {url}: `gipfel run` uses it with --on {id}; {} ends it",
+                    kept_claim(&deployment.spec, id)
+                ),
+                DeploymentKind::Local | DeploymentKind::External => format!(
                     "server {id} is left running at {url}; ending its process ends it: {}",
                     handle.detail
                 ),
             });
         }
     }
+}
+
+/// How a user ends a kept server: all its objects belong to its claim.
+fn kept_claim(spec: &DeploymentSpec, id: &DeploymentId) -> String {
+    let options = match &spec.placement {
+        Placement::K8s(k8s) => kubernetes::of_server(k8s).options(),
+        Placement::Local(_) | Placement::External(_) | Placement::Slurm(_) => String::new(),
+    };
+    let claim = gipfel_k8s_backend::object_name(id.as_str());
+    format!("`kubectl{options} delete configmap {claim}`")
 }
 
 /// 0 when every run has an answer; 10 when no run that has none could have one, since nothing passes; else 12.

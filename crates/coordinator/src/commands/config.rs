@@ -44,14 +44,10 @@ pub(crate) fn show(file: &Path, site: &SiteArguments, json: bool) -> Result<Exit
             .warnings
             .iter()
             .map(|warning| format!("# warning: {warning}\n"));
-        let refusals = plan
-            .check_supported()
-            .into_iter()
-            .map(|refusal| format!("# not yet: {refusal}\n"));
         let cost = plan
             .check_node_hours()
             .map(|refusal| format!("# refused: {refusal}\n"));
-        gipfel_config::show(&plan) + &warnings.chain(refusals).chain(cost).collect::<String>()
+        gipfel_config::show(&plan) + &warnings.chain(cost).collect::<String>()
     };
     print(&text)?;
     Ok(Exit::Done)
@@ -79,9 +75,6 @@ pub(crate) fn check(file: &Path, site: &SiteArguments) -> Result<Exit, Failure> 
         print(&format!("warning: {warning}\n"))?;
     }
     super::run::check_commands(&plan.experiments)?;
-    for refusal in plan.check_supported() {
-        print(&format!("not yet: {refusal}\n"))?;
-    }
     if let Some(refusal) = plan.check_node_hours() {
         print(&format!("refused: {refusal}; {}\n", TooManyNodeHours::REMEDY))?;
     }

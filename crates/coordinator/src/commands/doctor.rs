@@ -12,12 +12,13 @@ use gipfel_config::Plan;
 use gipfel_model::ClusterKind;
 
 use crate::{
-    cli::{DoctorSlurmArguments, DoctorTarget},
+    cli::{DoctorK8sArguments, DoctorSlurmArguments, DoctorTarget},
     clusters,
-    commands::config,
+    commands::{config, results},
     doctor::{self, Finding, State, cluster, jobs},
     exit::Exit,
     failure::Failure,
+    kubernetes,
     load_generator::LoadGenerator,
     only, print,
 };
@@ -47,11 +48,27 @@ pub(crate) fn slurm(arguments: &DoctorSlurmArguments) -> Result<Exit, Failure> {
             runtime.block_on(examine(&client, system, account, &mut printed))?;
         }
     }
-    Ok(if printed.has_fault {
-        Exit::Fault
-    } else {
-        Exit::Done
-    })
+    Ok(printed.exit())
+}
+
+/// `gipfel doctor k8s`.
+pub(crate) fn k8s(arguments: &DoctorK8sArguments) -> Result<Exit, Failure> {
+    let mut plan = config::load(&arguments.config, &arguments.site)?;
+    plan.experiments = only::choose(plan.experiments, &arguments.only).map_err(Failure::usage)?;
+    let namespaces = kubernetes::namespaces(&plan.experiments);
+    if namespaces.is_empty() {
+        return Err(Failure::usage(anyhow!(
+            "the configuration has no experiment on a Kubernetes cluster"
+        )));
+    }
+    let mut printed = Printed::default();
+    let runtime = results::runtime()?;
+    for namespace in &namespaces {
+        let wanted = doctor::kubernetes::Wanted::of(namespace, &plan.experiments);
+        let mut say = |finding: Finding| printed.say(&finding).map(drop);
+        runtime.block_on(doctor::kubernetes::examine(namespace, &wanted, &mut say))?;
+    }
+    Ok(printed.exit())
 }
 
 /// What was said so far.
@@ -67,6 +84,10 @@ impl Printed {
         let is_fault = finding.state == State::Fault;
         self.has_fault |= is_fault;
         Ok(is_fault)
+    }
+
+    fn exit(&self) -> Exit {
+        if self.has_fault { Exit::Fault } else { Exit::Done }
     }
 }
 

@@ -51,7 +51,6 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     if arguments.on.is_some() {
         share_server(&mut plan, &display);
     }
-    refuse_unsupported(&plan)?;
     check_commands(&plan.experiments)?;
     data_check::check(&mut plan.experiments, &display)?;
     let options = Options {
@@ -136,17 +135,6 @@ pub(crate) fn start(
         display.note(&format!("warning: {line}"));
     }
     drive(campaign, output, display)
-}
-
-fn refuse_unsupported(plan: &Plan) -> Result<(), Failure> {
-    let refusals = plan.check_supported();
-    if refusals.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::usage(anyhow!(
-        "this version cannot run the configuration:\n  {}",
-        refusals.join("\n  ")
-    )))
 }
 
 /// A campaign begins only if it may cost what its jobs take at worst.

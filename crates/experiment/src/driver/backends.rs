@@ -95,7 +95,7 @@ impl Backends {
             BenchmarkerKind::Local => self.get(deployment).map(of_system),
             BenchmarkerKind::Slurm | BenchmarkerKind::SameJob | BenchmarkerKind::InCluster => {
                 self.loads.get(&load).cloned()
-            },
+            }
         }
     }
 

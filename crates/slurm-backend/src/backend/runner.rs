@@ -68,8 +68,8 @@ impl SlurmBackend {
         match load {
             LoadPlacement::Slurm(load) => self.ensure_job(config, load).await,
             LoadPlacement::SameJob => self.ensure_within(config).await.map_err(refuse),
-            LoadPlacement::Local => {
-                let message = "its place is this machine, not a Slurm cluster";
+            LoadPlacement::Local | LoadPlacement::InCluster(_) => {
+                let message = format!("its place is `{}`, not a Slurm cluster", load.kind());
                 let operation = format!("start the load generator of `{id}`");
                 Err(refuse(BackendError::permanent(operation, message)))
             }

@@ -1,0 +1,438 @@
+//! Looks at a namespace of a Kubernetes cluster with a configuration in hand. Nothing is changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gipfel_k8s_backend::{
+    ApiError,
+    examine::{
+        Class, DYNAMO_NEEDS, Examiner, FORWARD_NEEDS, INGRESS_NEEDS, LEADER_WORKER_SET_NEEDS, LOAD_NEEDS,
+        Need, NodeFacts, Quota, SERVER_NEEDS, VOLUME_NEEDS,
+    },
+};
+use gipfel_model::{
+    BackendKind, DeploymentSpec, ExperimentSpec, K8sLoad, K8sSpec, LoadPlacement, deployment::Placement,
+};
+
+use super::{Finding, cluster::Say};
+use crate::kubernetes::{self, Namespace};
+
+#[cfg(test)]
+mod tests;
+
+/// The API of servers over several nodes.
+const LEADER_WORKER_SET: &str = "leaderworkerset.x-k8s.io/v1";
+
+/// The API of Dynamo's graphs.
+const DYNAMO: &str = "nvidia.com/v1beta1";
+
+/// What experiments want of one namespace.
+#[derive(Default)]
+pub(crate) struct Wanted<'a> {
+    servers: Vec<(&'a DeploymentSpec, &'a K8sSpec)>,
+    loads: Vec<&'a K8sLoad>,
+    forwards: bool,
+}
+
+impl<'a> Wanted<'a> {
+    /// What these experiments want of it.
+    pub(crate) fn of(namespace: &Namespace, experiments: &'a [ExperimentSpec]) -> Self {
+        let mut wanted = Self::default();
+        for experiment in experiments {
+            if let Placement::K8s(k8s) = &experiment.deployment.placement
+                && kubernetes::of_server(k8s) == *namespace
+            {
+                wanted.servers.push((&experiment.deployment, k8s));
+                wanted.forwards |= k8s.ingress.is_none() && experiment.load.is_local();
+            }
+            if let LoadPlacement::InCluster(load) = &experiment.load
+                && load.context == namespace.context
+                && load.namespace == namespace.name
+            {
+                wanted.loads.push(load);
+            }
+        }
+        wanted
+    }
+
+    /// What has to be allowed, each part once.
+    fn needs(&self) -> BTreeMap<(&'static str, &'static str, &'static str), BTreeSet<&'static str>> {
+        let mut needs: BTreeMap<_, BTreeSet<&'static str>> = BTreeMap::new();
+        let mut add = |list: &[Need]| {
+            for need in list {
+                let verbs = needs
+                    .entry((need.group, need.resource, need.subresource))
+                    .or_default();
+                verbs.extend(need.verbs);
+            }
+        };
+        for (spec, k8s) in &self.servers {
+            add(SERVER_NEEDS);
+            if k8s.ingress.is_some() {
+                add(INGRESS_NEEDS);
+            }
+            if k8s.model_cache.is_some() {
+                add(VOLUME_NEEDS);
+            }
+            match kind_of(spec, k8s) {
+                Some(LEADER_WORKER_SET) => add(LEADER_WORKER_SET_NEEDS),
+                Some(_) => add(DYNAMO_NEEDS),
+                None => {}
+            }
+        }
+        if self.forwards {
+            add(FORWARD_NEEDS);
+        }
+        for load in &self.loads {
+            add(LOAD_NEEDS);
+            if load.results.is_some() {
+                add(VOLUME_NEEDS);
+            }
+        }
+        needs
+    }
+}
+
+/// The API beside Kubernetes' own that a server needs.
+fn kind_of(spec: &DeploymentSpec, k8s: &K8sSpec) -> Option<&'static str> {
+    let several = k8s.gpus_per_node > 0 && spec.gpus() > k8s.gpus_per_node;
+    match spec.backend {
+        BackendKind::Dynamo => Some(DYNAMO),
+        _ if several => Some(LEADER_WORKER_SET),
+        _ => None,
+    }
+}
+
+/// Looks at all that experiments want of a namespace.
+pub(crate) async fn examine(namespace: &Namespace, wanted: &Wanted<'_>, say: Say<'_>) -> anyhow::Result<()> {
+    let examiner = namespace.examiner();
+    match examiner.version().await {
+        Ok(version) => say(Finding::well(
+            "reach",
+            format!("the API server answers, {version}"),
+        ))?,
+        Err(error) => return say(reach(namespace, &error)),
+    }
+    match examiner.user().await {
+        Ok(user) => say(Finding::well("user", user))?,
+        Err(error) => say(Finding::note("user", words(&error)))?,
+    }
+    say(match examiner.has_namespace().await {
+        Ok(true) => Finding::well("namespace", format!("`{}` is there", namespace.name)),
+        Ok(false) => Finding::fault("namespace", format!("there is no `{}`", namespace.name))
+            .hint("set `k8s_namespace` to one of yours, or ask for it"),
+        Err(error) => Finding::note("namespace", words(&error)),
+    })?;
+    rights(&examiner, wanted, say).await?;
+    apis(&examiner, wanted, say).await?;
+    say(quotas(wanted, examiner.quotas().await))?;
+    volumes(&examiner, wanted, say).await?;
+    secrets(&examiner, wanted, say).await?;
+    ingresses(&examiner, wanted, say).await?;
+    nodes(&examiner, wanted, say).await
+}
+
+/// The error with its causes.
+fn words(error: &ApiError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+fn reach(namespace: &Namespace, error: &ApiError) -> Finding {
+    let hint = match error {
+        ApiError::Connect(_) => {
+            "is there a kubeconfig (KUBECONFIG, or ~/.kube/config), and in it the context of `kubernetes.context`?"
+                .to_owned()
+        }
+        ApiError::Credentials(_) => {
+            "log in again: a token of Rancher's ends after hours; fetch a new kubeconfig, or run its login".to_owned()
+        }
+        _ => format!(
+            "does `kubectl{} version` answer? A proxy or a VPN may be on the way",
+            namespace.options()
+        ),
+    };
+    Finding::fault("reach", words(error)).hint(hint)
+}
+
+/// Whether all that a run does is allowed.
+async fn rights(examiner: &Examiner, wanted: &Wanted<'_>, say: Say<'_>) -> anyhow::Result<()> {
+    for ((group, resource, subresource), verbs) in wanted.needs() {
+        let verbs: Vec<&'static str> = verbs.into_iter().collect();
+        let mut forbidden = Vec::new();
+        let mut failed = None;
+        for verb in &verbs {
+            let need = Need {
+                group,
+                resource,
+                subresource,
+                verbs: &[],
+            };
+            match examiner.allows(need, verb).await {
+                Ok(true) => {}
+                Ok(false) => forbidden.push(*verb),
+                Err(error) => failed = Some(words(&error)),
+            }
+        }
+        let part = if subresource.is_empty() {
+            String::new()
+        } else {
+            format!("/{subresource}")
+        };
+        let of = if group.is_empty() {
+            String::new()
+        } else {
+            format!(" of {group}")
+        };
+        let what = format!("{resource}{part}{of}");
+        say(match failed {
+            Some(words) => Finding::note("rights", format!("{what}: {words}")),
+            None if forbidden.is_empty() => Finding::well("rights", format!("{what}: {}", verbs.join(", "))),
+            None => Finding::fault("rights", format!("{what}: {} not allowed", forbidden.join(", ")))
+                .hint("ask the namespace's owner for a Role with these verbs, and a RoleBinding to you"),
+        })?;
+    }
+    Ok(())
+}
+
+/// Whether the cluster has the kinds of objects that are not Kubernetes' own.
+async fn apis(examiner: &Examiner, wanted: &Wanted<'_>, say: Say<'_>) -> anyhow::Result<()> {
+    let kinds: BTreeSet<&str> = wanted
+        .servers
+        .iter()
+        .filter_map(|(spec, k8s)| kind_of(spec, k8s))
+        .collect();
+    for kind in kinds {
+        let hint = match kind {
+            LEADER_WORKER_SET => {
+                "servers over several nodes are LeaderWorkerSets: ask for LWS 0.10 or later on the cluster"
+            }
+            _ => "graphs are carried out by Dynamo's operator: ask for it on the cluster",
+        };
+        say(match examiner.has_api(kind).await {
+            Ok(true) => Finding::well("kinds", format!("the cluster has {kind}")),
+            Ok(false) => Finding::fault("kinds", format!("the cluster does not have {kind}")).hint(hint),
+            Err(error) => Finding::note("kinds", format!("{kind}: {}", words(&error))),
+        })?;
+    }
+    Ok(())
+}
+
+/// Whether the namespace's quotas leave room for the largest server.
+fn quotas(wanted: &Wanted<'_>, found: Result<Vec<Quota>, ApiError>) -> Finding {
+    let quotas = match found {
+        Ok(quotas) => quotas,
+        Err(error) => return Finding::note("quota", words(&error)),
+    };
+    if quotas.is_empty() {
+        return Finding::well("quota", "the namespace has none".to_owned());
+    }
+    let most = wanted.servers.iter().max_by_key(|(spec, _)| spec.gpus());
+    let mut shown = Vec::new();
+    for quota in &quotas {
+        for (resource, (used, hard)) in &quota.limits {
+            shown.push(format!("{resource} {used} of {hard}"));
+            let Some((spec, k8s)) = most else { continue };
+            let is_gpus = resource
+                .strip_prefix("requests.")
+                .is_some_and(|name| name == k8s.gpu_resource);
+            let left = hard
+                .parse::<u64>()
+                .ok()
+                .zip(used.parse::<u64>().ok())
+                .map(|(hard, used)| hard.saturating_sub(used));
+            if is_gpus && left.is_some_and(|left| left < u64::from(spec.gpus())) {
+                return Finding::fault(
+                    "quota",
+                    format!(
+                        "`{}` has {used} of {hard} {resource} in use, and {} needs {}",
+                        quota.name,
+                        spec.model,
+                        spec.gpus()
+                    ),
+                )
+                .hint("end what uses them, or ask for a larger quota");
+            }
+        }
+    }
+    Finding::well("quota", shown.join(", "))
+}
+
+/// A volume claim that servers or load generators use.
+struct Volume<'a> {
+    claim: &'a str,
+    class: Option<&'a str>,
+}
+
+async fn volumes(examiner: &Examiner, wanted: &Wanted<'_>, say: Say<'_>) -> anyhow::Result<()> {
+    let caches = wanted.servers.iter().filter_map(|(_, k8s)| {
+        let cache = k8s.model_cache.as_ref()?;
+        Some((cache.claim.as_str(), cache.storage_class.as_deref()))
+    });
+    let results = wanted.loads.iter().filter_map(|load| {
+        let results = load.results.as_ref()?;
+        Some((results.claim.as_str(), results.storage_class.as_deref()))
+    });
+    let volumes: BTreeSet<(&str, Option<&str>)> = caches.chain(results).collect();
+    for (claim, class) in volumes {
+        let volume = Volume { claim, class };
+        let finding = match examiner.volume_claim(claim).await {
+            Ok(Some(phase)) => Finding::well("volume", format!("`{claim}` is there, {phase}")),
+            Ok(None) => storage(&volume, examiner.storage_classes().await),
+            Err(error) => Finding::note("volume", format!("`{claim}`: {}", words(&error))),
+        };
+        say(finding)?;
+    }
+    Ok(())
+}
+
+/// Whether a claim that is not there can be made.
+fn storage(volume: &Volume<'_>, found: Result<Vec<Class>, ApiError>) -> Finding {
+    let claim = volume.claim;
+    let classes = match found {
+        Ok(classes) => classes,
+        Err(error) => {
+            return Finding::note(
+                "volume",
+                format!(
+                    "`{claim}` will be made; its class cannot be looked at: {}",
+                    words(&error)
+                ),
+            );
+        }
+    };
+    let names: Vec<&str> = classes.iter().map(|class| class.name.as_str()).collect();
+    match class_for(volume.class, &classes) {
+        Ok(class) => Finding::well("volume", format!("`{claim}` will be made, of class {class}")),
+        Err(problem) => {
+            Finding::fault("volume", format!("`{claim}` is not there, and {problem}")).hint(format!(
+                "set `storage_class` to one that several nodes can share, of: {}",
+                names.join(", ")
+            ))
+        }
+    }
+}
+
+/// The class that is taken.
+fn class_for<'a>(named: Option<&'a str>, classes: &'a [Class]) -> Result<&'a str, String> {
+    match named {
+        Some(name) if classes.iter().any(|class| class.name == name) => Ok(name),
+        Some(name) => Err(format!("there is no class `{name}`")),
+        None => classes
+            .iter()
+            .find(|class| class.is_default)
+            .map(|class| class.name.as_str())
+            .ok_or_else(|| "no class is the default".to_owned()),
+    }
+}
+
+async fn secrets(examiner: &Examiner, wanted: &Wanted<'_>, say: Say<'_>) -> anyhow::Result<()> {
+    let mut all: BTreeSet<(&str, Option<&str>)> = BTreeSet::new();
+    for (_, k8s) in &wanted.servers {
+        all.extend(k8s.image_pull_secrets.iter().map(|name| (name.as_str(), None)));
+        all.extend(
+            k8s.hf_token
+                .iter()
+                .map(|token| (token.name.as_str(), Some(token.key.as_str()))),
+        );
+    }
+    for load in &wanted.loads {
+        all.extend(load.image_pull_secrets.iter().map(|name| (name.as_str(), None)));
+    }
+    for (name, key) in all {
+        let what = key.map_or_else(|| format!("`{name}`"), |key| format!("`{name}` with `{key}`"));
+        say(match examiner.has_secret(name, key).await {
+            Ok(true) => Finding::well("secret", format!("{what} is there")),
+            Ok(false) => Finding::fault("secret", format!("there is no {what}")).hint(format!(
+                "`kubectl create secret` makes it: {}",
+                secret_hint(name, key)
+            )),
+            Err(error) => Finding::note("secret", format!("{what}: {}", words(&error))),
+        })?;
+    }
+    Ok(())
+}
+
+fn secret_hint(name: &str, key: Option<&str>) -> String {
+    match key {
+        Some(key) => format!("`kubectl create secret generic {name} --from-file={key}=FILE`"),
+        None => format!("`kubectl create secret docker-registry {name} --docker-server=HOST …`"),
+    }
+}
+
+async fn ingresses(examiner: &Examiner, wanted: &Wanted<'_>, say: Say<'_>) -> anyhow::Result<()> {
+    let classes: BTreeSet<Option<&str>> = wanted
+        .servers
+        .iter()
+        .filter_map(|(_, k8s)| k8s.ingress.as_ref())
+        .map(|ingress| ingress.class.as_deref())
+        .collect();
+    if classes.is_empty() {
+        return Ok(());
+    }
+    let found = match examiner.ingress_classes().await {
+        Ok(found) => found,
+        Err(error) => return say(Finding::note("ingress", words(&error))),
+    };
+    let names: Vec<&str> = found.iter().map(|class| class.name.as_str()).collect();
+    for class in classes {
+        say(match class_for(class, &found) {
+            Ok(class) => Finding::well("ingress", format!("class {class}")),
+            Err(problem) => Finding::fault("ingress", problem).hint(format!(
+                "set `kubernetes.ingress_class` to one of: {}; or `ingress_domain: none`",
+                names.join(", ")
+            )),
+        })?;
+    }
+    Ok(())
+}
+
+async fn nodes(examiner: &Examiner, wanted: &Wanted<'_>, say: Say<'_>) -> anyhow::Result<()> {
+    for (spec, k8s) in &wanted.servers {
+        if k8s.gpus_per_node == 0 {
+            continue;
+        }
+        let finding = match examiner.nodes(&k8s.gpu_resource).await {
+            Ok(nodes) => gpus(spec, k8s, &nodes),
+            Err(error) => Finding::note("gpus", format!("{}: {}", spec.model, words(&error))),
+        };
+        say(finding)?;
+    }
+    Ok(())
+}
+
+/// Whether there are nodes that could hold the server.
+fn gpus(spec: &DeploymentSpec, k8s: &K8sSpec, nodes: &[NodeFacts]) -> Finding {
+    let of_node = spec.gpus().min(k8s.gpus_per_node);
+    let needed = spec.gpus().div_ceil(k8s.gpus_per_node) as usize;
+    let is_chosen = |node: &&NodeFacts| {
+        k8s.node_selector
+            .iter()
+            .all(|(key, value)| node.labels.get(key) == Some(value))
+    };
+    let chosen: Vec<&NodeFacts> = nodes.iter().filter(is_chosen).collect();
+    let fitting = chosen
+        .iter()
+        .filter(|node| node.gpus >= u64::from(of_node))
+        .count();
+    let text = format!(
+        "{}: {fitting} of {} nodes have {of_node} {}",
+        spec.model,
+        nodes.len(),
+        k8s.gpu_resource
+    );
+    if fitting >= needed {
+        return Finding::well("gpus", text);
+    }
+    let hint = if chosen.is_empty() && !nodes.is_empty() {
+        "no node has the labels of `kubernetes.node_selector`"
+    } else {
+        "are `gpus_per_node` and `kubernetes.gpu_resource` the cluster's?"
+    };
+    Finding::fault("gpus", format!("{text}, and it needs {needed}")).hint(hint)
+}
