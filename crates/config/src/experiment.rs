@@ -132,6 +132,14 @@ fn check_cluster(section: &Section<'_>, kind: DeploymentKind, settings: &Setting
             "only a Kubernetes cluster may be without GPUs",
         );
     }
+    let is_local = cluster.load(kind, settings.timeouts.server_ready()).is_local();
+    if kind == DeploymentKind::K8s && is_local && !cluster.kubernetes.has_ingress() {
+        section.reading.warn(
+            &section.place_of_key("ingress_domain"),
+            "the load of this machine reaches the server through the API server, whose time counts as the server's \
+             latency; the way lives as long as gipfel does. `benchmarker: in-cluster` sends from beside the server",
+        );
+    }
     if kind == DeploymentKind::K8s && cluster.slurm.image().is_none() {
         section.reading.fault(
             section.place_of_key("image"),

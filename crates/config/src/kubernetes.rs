@@ -151,6 +151,11 @@ impl KubernetesSettings {
         })
     }
 
+    /// Whether servers are reached from outside.
+    pub(crate) fn has_ingress(&self) -> bool {
+        self.ingress().is_some()
+    }
+
     /// A server; program, environment and arguments are those of `local`.
     pub(crate) fn server(
         &self,

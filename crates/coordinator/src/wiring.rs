@@ -47,7 +47,12 @@ pub(crate) fn backends(
         .with(DeploymentKind::Local, System::whole(&local))
         .with(DeploymentKind::External, System::split(&url, &local));
     if let Some(k8s) = kubernetes::backend(state, &server_directory)? {
-        backends = backends.with(DeploymentKind::K8s, System::split(&Arc::new(k8s), &local));
+        let k8s = Arc::new(k8s);
+        let server = System {
+            runner: Arc::new(gipfel_k8s_backend::LoadFromHere::new(&local, &k8s)),
+            ..System::split(&k8s, &local)
+        };
+        backends = backends.with(DeploymentKind::K8s, server);
     }
     if places.is_empty() {
         return Ok(backends);

@@ -27,7 +27,7 @@ pub const SYSTEM: &str = "k8s";
 
 /// Servers in one namespace of one cluster.
 pub struct K8sBackend {
-    server: ApiServer,
+    pub(crate) server: ApiServer,
     context: Option<String>,
     namespace: String,
     records: Records,
@@ -56,7 +56,7 @@ impl K8sBackend {
         }
     }
 
-    fn api<K>(&self, client: Client) -> Api<K>
+    pub(crate) fn api<K>(&self, client: Client) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope>,
         K::DynamicType: Default,

@@ -211,7 +211,7 @@ fn is_scheduled(pod: &Pod) -> bool {
         || condition(pod, "PodScheduled").is_some_and(|condition| condition.status == "True")
 }
 
-fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|condition| condition.status == "True")
 }
 

@@ -3,6 +3,7 @@
 mod api;
 mod backend;
 pub mod examine;
+mod forward;
 pub mod inspect;
 mod judge;
 mod labels;
@@ -14,6 +15,7 @@ pub mod simulated;
 
 pub use api::{ApiError, Connection, Deadlines};
 pub use backend::{K8sBackend, SYSTEM};
+pub use forward::LoadFromHere;
 pub use judge::{Judgement, PLACE_PATIENCE, Seen, judge};
 pub use labels::{labels, of_campaign, of_deployment};
 pub use manifest::{ManifestError, Manifests};

@@ -4,6 +4,8 @@
 //! A pod goes through its states by the number of requests, so that tests need no clock. Mishaps are scripted.
 
 mod objects;
+mod processes;
+mod websocket;
 
 use std::{
     collections::VecDeque,
@@ -26,6 +28,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use objects::Objects;
 pub use objects::Shape;
+use websocket::Purpose;
 
 /// What goes wrong with one request.
 #[derive(Clone, Debug)]
@@ -54,9 +57,14 @@ struct State {
 }
 
 impl SimulatedCluster {
-    /// Starts one whose pods are of this shape.
+    /// Starts one whose pods are of this shape, on a free port.
     pub async fn start(shape: Shape) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::start_at(shape, 0).await
+    }
+
+    /// Starts one on this port.
+    pub async fn start_at(shape: Shape, port: u16) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let state = Arc::new(Mutex::new(State {
             objects: Objects::new(shape),
@@ -105,6 +113,7 @@ async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
             // A connection that is broken off is what some tests ask for.
             let _ = http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
                 .await;
         });
     }
@@ -114,6 +123,9 @@ async fn answer(
     state: Arc<Mutex<State>>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, io::Error> {
+    if request.headers().contains_key(hyper::header::UPGRADE) {
+        return upgrade(&state, request);
+    }
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let (path, query) = (
@@ -142,6 +154,41 @@ async fn answer(
             respond(code, answer)
         }
         _ => respond(code, answer),
+    }
+}
+
+/// A command in a pod, or a way to its port.
+fn upgrade(state: &Mutex<State>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, io::Error> {
+    let path = request.uri().path().to_owned();
+    let parts: Vec<&str> = path
+        .split("/pods/")
+        .nth(1)
+        .unwrap_or_default()
+        .split('/')
+        .collect();
+    let url = reqwest::Url::parse(&format!("http://localhost{}", request.uri())).map_err(io::Error::other)?;
+    let values = |wanted: &'static str| {
+        let pairs = url.query_pairs().filter(move |(name, _)| name == wanted);
+        pairs.map(|(_, value)| value.into_owned())
+    };
+    let purpose = {
+        let mut state = lock(state);
+        state.requests.push(format!("{} {path}", request.method()));
+        match parts.as_slice() {
+            [name, "exec"] => state
+                .objects
+                .beside(name, values("command").collect())
+                .map(Purpose::Exec),
+            [name, "portforward"] if state.objects.has_pod(name) => values("ports")
+                .next()
+                .and_then(|port| port.parse().ok())
+                .map(Purpose::Forward),
+            _ => None,
+        }
+    };
+    match purpose {
+        Some(purpose) => Ok(websocket::accept(request, purpose)),
+        None => respond(404, status(404, "NotFound", "there is no such pod that runs")),
     }
 }
 

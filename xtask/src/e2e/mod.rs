@@ -15,6 +15,7 @@ mod processes;
 mod publish;
 mod quickstart;
 mod report;
+mod service;
 mod slurm;
 mod verdicts;
 mod world;
@@ -102,6 +103,8 @@ pub(crate) enum Scenario {
         #[arg(long)]
         database: Option<std::path::PathBuf>,
     },
+    /// The load generator as a service: a client that starts, watches and stops, and Debian's Prometheus.
+    Service,
     /// A level below and one above the truth of simulated servers, in real time.
     Verdicts {
         /// Profiles of `examples/servers.toml`, separated by commas.
@@ -174,6 +177,7 @@ pub(crate) fn run(scenario: &Scenario) -> anyhow::Result<()> {
             },
         }),
         Scenario::Report { database } => report::play(database.as_deref()),
+        Scenario::Service => service::play(),
         Scenario::Verdicts { profiles, rounds } => verdicts::play(profiles, *rounds),
         Scenario::Kill {
             rounds,

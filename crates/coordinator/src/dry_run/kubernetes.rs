@@ -54,6 +54,9 @@ pub(super) fn server(
 }
 
 fn write(objects: &[Value], name: &str, directory: &Path) -> anyhow::Result<()> {
-    let text = serde_saphyr::to_string_multiple(objects).context("failed to write the objects as YAML")?;
+    let mut options = serde_saphyr::SerializerOptions::default();
+    options.prefer_block_scalars = false;
+    let text = serde_saphyr::to_string_multiple_with_options(objects, options)
+        .context("failed to write the objects as YAML")?;
     save(directory, name, text.trim_end())
 }

@@ -162,7 +162,7 @@ impl K8sBackend {
         self.server.find(find).await
     }
 
-    pub(super) async fn pods(&self, id: &str) -> Result<Vec<Pod>, ApiError> {
+    pub(crate) async fn pods(&self, id: &str) -> Result<Vec<Pod>, ApiError> {
         self.list(&ListParams::default().labels(&of_deployment(id))).await
     }
 

@@ -1,10 +1,13 @@
 //! The objects of a simulated cluster, and what its controllers make of them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde_json::{Value, json};
 
-use super::status;
+use super::{
+    processes::{self, InPod, Processes},
+    status,
+};
 
 /// How many requests a pod needs for each of its states.
 const STEP: u32 = 3;
@@ -24,6 +27,8 @@ pub enum Shape {
     },
     /// None is made; the Deployment says this.
     Refused(String),
+    /// They run as processes of this machine, with their volumes under this directory.
+    Processes(PathBuf),
 }
 
 #[derive(Debug, Default)]
@@ -33,14 +38,30 @@ pub(super) struct Objects {
     held: BTreeMap<String, Value>,
     ages: BTreeMap<String, u32>,
     uids: u32,
+    processes: Option<Processes>,
 }
 
 impl Objects {
     pub(super) fn new(shape: Shape) -> Self {
+        let processes = match &shape {
+            Shape::Processes(directory) => Some(Processes::new(processes::root(directory))),
+            Shape::Happy | Shape::Status { .. } | Shape::Refused(_) => None,
+        };
         Self {
             shape,
+            processes,
             ..Self::default()
         }
+    }
+
+    /// A command beside a pod's own; nothing when the pod does not run.
+    pub(super) fn beside(&mut self, pod: &str, command: Vec<String>) -> Option<InPod> {
+        self.processes.as_ref()?.beside(pod, command)
+    }
+
+    /// Whether there is such a pod.
+    pub(super) fn has_pod(&self, name: &str) -> bool {
+        self.held.contains_key(&format!("pods/{name}"))
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -66,7 +87,10 @@ impl Objects {
                     &format!("previous container of {name} not found"),
                 ),
             ),
-            ("GET", [_, "pods", _, "log"]) => (200, "loading\nserving\n".to_owned()),
+            ("GET", [_, "pods", name, "log"]) => {
+                let of_process = self.processes.as_ref().and_then(|processes| processes.log(name));
+                (200, of_process.unwrap_or_else(|| "loading\nserving\n".to_owned()))
+            }
             ("GET", [_, kind, name]) => self.get(kind, name),
             ("POST", [_, kind]) => self.create(kind, body),
             ("PATCH", [_, kind, name]) => self.apply(kind, name, body),
@@ -86,7 +110,7 @@ impl Objects {
         let items: Vec<Value> = if kind == "events" {
             match &self.shape {
                 Shape::Status { events, .. } => events.iter().map(event).collect(),
-                Shape::Happy | Shape::Refused(_) => Vec::new(),
+                Shape::Happy | Shape::Refused(_) | Shape::Processes(_) => Vec::new(),
             }
         } else {
             let wanted = selector(query);
@@ -157,12 +181,20 @@ impl Objects {
             .map(|object| object["metadata"]["uid"].clone())
             .collect();
         let owners: Vec<Value> = self.held.values().map(owner).collect();
-        self.held.retain(|_, object| {
+        let mut gone = Vec::new();
+        self.held.retain(|key, object| {
             let metadata = &object["metadata"];
             let is_dying = !metadata["deletionTimestamp"].is_null();
             let is_orphan = !owner(object).is_null() && !uids.contains(&owner(object));
-            !(is_orphan || is_dying && !owners.contains(&metadata["uid"]))
+            let goes = is_orphan || is_dying && !owners.contains(&metadata["uid"]);
+            gone.extend(goes.then(|| key.clone()));
+            !goes
         });
+        for name in gone.iter().filter_map(|key| key.strip_prefix("pods/")) {
+            if let Some(processes) = &mut self.processes {
+                processes.end(name);
+            }
+        }
         for object in self
             .held
             .values_mut()
@@ -170,7 +202,91 @@ impl Objects {
         {
             object["metadata"]["deletionTimestamp"] = json!("2026-11-21T21:20:06Z");
         }
-        self.roll_out();
+        match self.processes.take() {
+            Some(mut processes) => {
+                self.run_pods(&mut processes);
+                self.processes = Some(processes);
+            }
+            None => self.roll_out(),
+        }
+    }
+
+    /// The pods of Deployments and Jobs as processes, with what their owners say of them.
+    fn run_pods(&mut self, processes: &mut Processes) {
+        let owners: Vec<(String, Value)> = self
+            .held
+            .iter()
+            .filter(|(_, object)| object["kind"] == "Deployment" || object["kind"] == "Job")
+            .filter(|(_, object)| object["metadata"]["deletionTimestamp"].is_null())
+            .map(|(key, object)| (key.clone(), object.clone()))
+            .collect();
+        for (key, mut owner) in owners {
+            let is_job = owner["kind"] == "Job";
+            let count = if is_job {
+                owner["spec"]["completions"].as_u64().unwrap_or(1)
+            } else {
+                1
+            };
+            let statuses: Vec<Value> = (0..count)
+                .map(|index| self.run_pod(processes, &owner, is_job.then_some(index)))
+                .collect();
+            let in_phase = |phase: &str| statuses.iter().filter(|status| status["phase"] == phase).count();
+            let ready = statuses
+                .iter()
+                .filter(|status| status["containerStatuses"][0]["ready"] == true)
+                .count();
+            owner["status"] = if is_job {
+                json!({ "active": in_phase("Running"), "succeeded": in_phase("Succeeded"), "failed": in_phase("Failed") })
+            } else {
+                json!({
+                    "observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": ready
+                })
+            };
+            self.held.insert(key, owner);
+        }
+    }
+
+    fn run_pod(&mut self, processes: &mut Processes, owner: &Value, index: Option<u64>) -> Value {
+        let mut pod = pod_of(owner);
+        let mut name = text(&pod["metadata"]["name"]);
+        if let Some(index) = index {
+            name = format!("{name}-{index}");
+            pod["metadata"]["name"] = json!(name);
+            let variable = json!({ "name": "JOB_COMPLETION_INDEX", "value": index.to_string() });
+            let is_indexed = owner["spec"]["completionMode"] == "Indexed";
+            let environment = pod["spec"]["containers"][0]["env"].as_array_mut();
+            if let Some(environment) = environment.filter(|_| is_indexed) {
+                environment.push(variable);
+            }
+        }
+        let key = format!("pods/{name}");
+        if !self.held.contains_key(&key) && !processes.is_known(&name) {
+            let pod = self.store("pods", &name, pod);
+            if let Err(error) = processes.start(&name, &pod, &self.held) {
+                let status = json!({
+                    "phase": "Pending",
+                    "conditions": [{ "type": "PodScheduled", "status": "True" }],
+                    "containerStatuses": [{
+                        "name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                        "state": { "waiting": { "reason": "RunContainerError", "message": error.to_string() } }
+                    }]
+                });
+                self.set_status(&key, status);
+            }
+        }
+        if let Some(status) = processes.status(&name) {
+            self.set_status(&key, status);
+        }
+        self.held
+            .get(&key)
+            .map_or(Value::Null, |pod| pod["status"].clone())
+    }
+
+    fn set_status(&mut self, key: &str, status: Value) {
+        if let Some(pod) = self.held.get_mut(key) {
+            pod["spec"]["nodeName"] = json!("node-1");
+            pod["status"] = status;
+        }
     }
 
     fn roll_out(&mut self) {
@@ -210,7 +326,7 @@ impl Objects {
             Shape::Happy if step >= 3 => json!(
                 {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
             ),
-            Shape::Happy | Shape::Status { .. } => json!({"observedGeneration": 1}),
+            Shape::Happy | Shape::Status { .. } | Shape::Processes(_) => json!({"observedGeneration": 1}),
         }
     }
 
@@ -218,7 +334,7 @@ impl Objects {
         let condition =
             |kind: &str, is_so: bool| json!({"type": kind, "status": if is_so { "True" } else { "False" }});
         match &self.shape {
-            Shape::Refused(_) => None,
+            Shape::Refused(_) | Shape::Processes(_) => None,
             Shape::Status { status, .. } if step >= 1 => Some(status.clone()),
             Shape::Happy | Shape::Status { .. } => Some(json!({
                 "phase": if step >= 1 { "Running" } else { "Pending" },
@@ -236,7 +352,7 @@ fn pod_of(deployment: &Value) -> Value {
             "name": format!("{}-pod", text(&deployment["metadata"]["name"])),
             "labels": template["metadata"]["labels"],
             "ownerReferences": [{
-                "apiVersion": "apps/v1", "kind": "Deployment",
+                "apiVersion": deployment["apiVersion"], "kind": deployment["kind"],
                 "name": deployment["metadata"]["name"], "uid": deployment["metadata"]["uid"]
             }]
         },

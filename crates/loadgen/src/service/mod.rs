@@ -4,6 +4,7 @@
 //! everything, and a run that dies takes the service with it as little as the service disturbs the run.
 
 mod figures;
+mod flat_config;
 mod http;
 mod launcher;
 mod load_spec;

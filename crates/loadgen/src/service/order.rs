@@ -10,16 +10,25 @@ use anyhow::{Context, bail};
 use gipfel_model::RunConfig;
 use serde_json::Value;
 
-use super::load_spec::{self, Moment};
+use super::{
+    flat_config,
+    load_spec::{self, Moment},
+};
 use crate::setup;
 
 /// A run that is to be carried out.
 pub(super) type Order = Box<dyn FnOnce() -> RunConfig + Send>;
 
-/// Reads a run configuration.
-pub(super) fn run_config(body: &[u8]) -> anyhow::Result<RunConfig> {
-    let text = std::str::from_utf8(body).context("the body is not UTF-8")?;
-    setup::parse_config(text, "the run configuration")
+/// Reads a run configuration, or the flat order of the HPC toolkit; every reason is told why it cannot be.
+pub(super) fn start(body: &[u8]) -> Result<RunConfig, Vec<String>> {
+    let text = std::str::from_utf8(body).map_err(|error| vec![format!("the body is not UTF-8: {error}")])?;
+    let order: Option<Value> = serde_json::from_str(text).ok();
+    match order.filter(flat_config::is_flat) {
+        Some(order) => flat_config::translate(&order, now()),
+        None => {
+            setup::parse_config(text, "the run configuration").map_err(|error| vec![format!("{error:#}")])
+        }
+    }
 }
 
 /// Translates a load; every reason is told why it cannot be.

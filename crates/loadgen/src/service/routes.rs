@@ -53,14 +53,8 @@ pub(super) async fn answer(service: Rc<Service>, request: Request) -> Response {
     }
     match path {
         "/health" => Response::json(200, &json!({ "status": "ok" })),
-        "/start" => match order::run_config(&request.body) {
-            Ok(config) => start(&service, config),
-            Err(error) => Response::error(400, &format!("{error:#}")),
-        },
-        "/start-load" => match order::load(&request.body) {
-            Ok(config) => start(&service, config),
-            Err(reasons) => Response::json(400, &json!({ "error": reasons.join("; "), "reasons": reasons })),
-        },
+        "/start" => ordered(&service, order::start(&request.body)),
+        "/start-load" => ordered(&service, order::load(&request.body)),
         "/status" | "/load-status" => status(&service),
         "/result" => result(&service, &request.query, 404),
         "/load-result" => result(&service, &request.query, 400),
@@ -75,12 +69,20 @@ pub(super) async fn answer(service: Rc<Service>, request: Request) -> Response {
     }
 }
 
-fn start(service: &Rc<Service>, config: RunConfig) -> Response {
+/// Begins what was ordered, or says every reason why not.
+fn ordered(service: &Rc<Service>, order: Result<RunConfig, Vec<String>>) -> Response {
+    let config = match order {
+        Ok(config) => config,
+        Err(reasons) => {
+            return Response::json(400, &json!({ "error": reasons.join("; "), "reasons": reasons }));
+        }
+    };
     let run = config.run_id.clone();
     match service.start(config) {
+        // The clients of the HPC toolkit look for `success`.
         Ok(()) => Response::json(
             202,
-            &json!({ "status": "Load generation started", "run_id": run }),
+            &json!({ "status": "Load generation started", "success": true, "run_id": run }),
         ),
         Err(error @ (StartError::Busy | StartError::Exists(_))) => Response::error(409, &error.to_string()),
         Err(error) => Response::error(500, &error.to_string()),
