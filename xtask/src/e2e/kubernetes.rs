@@ -91,10 +91,10 @@ impl Cluster {
             "--example",
             "simulated_cluster",
         ];
-        let mut build = shell::cargo(&["build", "--release", "--features", "simulated"]);
+        let mut build = shell::cargo(&["build", "--features", "simulated"]);
         shell::run(build.args(example))?;
         let kubeconfig = world.folder.join("kubeconfig");
-        let mut child = Command::new(shell::target().join("release/examples/simulated_cluster"))
+        let mut child = Command::new(shell::target().join("debug/examples/simulated_cluster"))
             .arg(&kubeconfig)
             .arg(world.folder.join("cluster"))
             .args(["--seed", &seed.to_string(), "--fail", &share.to_string()])
