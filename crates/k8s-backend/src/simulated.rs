@@ -84,6 +84,11 @@ impl SimulatedCluster {
         lock(&self.state).mishaps.push_back((method, mishap));
     }
 
+    /// Kills the processes of all pods, as a node that is lost would.
+    pub fn kill_pods(&self) {
+        lock(&self.state).objects.kill_pods();
+    }
+
     /// Kind and name of all objects that are there, such as `services/gipfel-d-1`.
     pub fn objects(&self) -> Vec<String> {
         lock(&self.state).objects.names()
@@ -177,7 +182,11 @@ fn upgrade(state: &Mutex<State>, request: Request<Incoming>) -> Result<Response<
         match parts.as_slice() {
             [name, "exec"] => state
                 .objects
-                .beside(name, values("command").collect())
+                .beside(
+                    name,
+                    values("command").collect(),
+                    values("stdin").any(|value| value == "true"),
+                )
                 .map(Purpose::Exec),
             [name, "portforward"] if state.objects.has_pod(name) => values("ports")
                 .next()
