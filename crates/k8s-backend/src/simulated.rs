@@ -3,6 +3,7 @@
 //! It keeps objects in memory, makes a pod for each Deployment, and deletes in the foreground with what an object owns.
 //! A pod goes through its states by the number of requests, so that tests need no clock. Mishaps are scripted.
 
+mod facts;
 mod objects;
 mod processes;
 mod websocket;
@@ -41,6 +42,15 @@ pub enum Mishap {
     Slow(Duration),
 }
 
+/// How often requests go wrong by themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Weather {
+    /// Equal seeds have equal weather.
+    pub seed: u64,
+    /// The share of requests that meet a mishap, each of another kind than the one before.
+    pub share: f64,
+}
+
 /// The API server; it ends when it is dropped.
 #[derive(Debug)]
 pub struct SimulatedCluster {
@@ -54,6 +64,35 @@ struct State {
     objects: Objects,
     mishaps: VecDeque<(Method, Mishap)>,
     requests: Vec<String>,
+    weather: Weather,
+    bad: u64,
+}
+
+impl State {
+    /// What the weather does to this request.
+    fn misfortune(&mut self) -> Option<Mishap> {
+        if self.weather.share <= 0.0 {
+            return None;
+        }
+        // Numerical Recipes' generator; its upper bits are good enough for weather.
+        self.weather.seed = self
+            .weather
+            .seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let drawn = (self.weather.seed >> 11) as f64 / (1_u64 << 53) as f64;
+        if drawn >= self.weather.share {
+            return None;
+        }
+        self.bad += 1;
+        Some(match self.bad % 5 {
+            0 => Mishap::Lost,
+            1 => Mishap::Answer(503, status(503, "ServiceUnavailable", "the server is overloaded")),
+            2 => Mishap::Answer(429, status(429, "TooManyRequests", "please try again later")),
+            3 => Mishap::Slow(Duration::from_secs(1)),
+            _ => Mishap::Answer(504, status(504, "Timeout", "etcd did not answer")),
+        })
+    }
 }
 
 impl SimulatedCluster {
@@ -87,6 +126,11 @@ impl SimulatedCluster {
     /// Kills the processes of all pods, as a node that is lost would.
     pub fn kill_pods(&self) {
         lock(&self.state).objects.kill_pods();
+    }
+
+    /// Requests go wrong by themselves from now on.
+    pub fn weather(&self, weather: Weather) {
+        lock(&self.state).weather = weather;
     }
 
     /// Kind and name of all objects that are there, such as `services/gipfel-d-1`.
@@ -144,17 +188,21 @@ async fn answer(
             .mishaps
             .front()
             .is_some_and(|(method, _)| *method == head.method);
-        if is_next { state.mishaps.pop_front() } else { None }
+        if is_next {
+            state.mishaps.pop_front().map(|(_, mishap)| mishap)
+        } else {
+            state.misfortune()
+        }
     };
-    if let Some((_, Mishap::Answer(code, text))) = mishap {
+    if let Some(Mishap::Answer(code, text)) = mishap {
         return respond(code, text);
     }
     let (code, answer) = lock(&state)
         .objects
         .request(head.method.as_str(), &path, &query, &body);
     match mishap {
-        Some((_, Mishap::Lost)) => Err(io::Error::other("the connection is broken off")),
-        Some((_, Mishap::Slow(pause))) => {
+        Some(Mishap::Lost) => Err(io::Error::other("the connection is broken off")),
+        Some(Mishap::Slow(pause)) => {
             tokio::time::sleep(pause).await;
             respond(code, answer)
         }

@@ -10,6 +10,7 @@ mod firecrest;
 mod image;
 mod kill;
 mod kill_parallel;
+mod kubernetes;
 mod llamacpp;
 mod processes;
 mod publish;
@@ -103,6 +104,18 @@ pub(crate) enum Scenario {
         #[arg(long)]
         database: Option<std::path::PathBuf>,
     },
+    /// Campaigns on a simulated Kubernetes cluster with pods as processes, ended in the middle at random moments.
+    Kubernetes {
+        /// How many campaigns; in turn killed and resumed, killed and cancelled, interrupted.
+        #[arg(long, default_value_t = 20)]
+        rounds: u32,
+        /// Seed of the moments and of the API server's failures.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// The share of requests that the API server does not answer as it should.
+        #[arg(long, default_value_t = 0.03)]
+        fail: f64,
+    },
     /// The load generator as a service: a client that starts, watches and stops, and Debian's Prometheus.
     Service,
     /// A level below and one above the truth of simulated servers, in real time.
@@ -177,6 +190,7 @@ pub(crate) fn run(scenario: &Scenario) -> anyhow::Result<()> {
             },
         }),
         Scenario::Report { database } => report::play(database.as_deref()),
+        Scenario::Kubernetes { rounds, seed, fail } => kubernetes::play(*rounds, *seed, *fail),
         Scenario::Service => service::play(),
         Scenario::Verdicts { profiles, rounds } => verdicts::play(profiles, *rounds),
         Scenario::Kill {

@@ -633,7 +633,7 @@ fn texts_may_be_tagged_and_quoted() {
 
 #[test]
 fn the_examples_can_be_run_as_they_stand() {
-    for file in ["quickstart.yaml", "llamacpp.yaml"] {
+    for file in ["quickstart.yaml", "llamacpp.yaml", "alps-kubernetes.yaml"] {
         let plan = plan(&crate::fixture(&format!("../../../examples/{file}")));
         assert_eq!(warnings(&plan), "", "{file}");
     }
