@@ -2,8 +2,10 @@
 
 use std::{future::Future, path::PathBuf, time::Duration};
 
+use crate::exec::not_upgraded;
 use kube::{
     Client, Config,
+    client::UpgradeConnectionError,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use tokio::{sync::Mutex, task::spawn_blocking, time::timeout};
@@ -110,11 +112,16 @@ impl ApiError {
 pub(crate) fn classify(error: kube::Error) -> ApiError {
     let status = match error {
         kube::Error::Api(status) => status,
-        kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => {
-            return ApiError::Lost(error);
+        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) => {
+            return classify(not_upgraded(code.as_u16()));
         }
-        // An answer that cannot be read may have been cut.
-        kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => return ApiError::Lost(error),
+        // An answer that cannot be read, or a stream that is not opened as it should be, may have been cut.
+        kube::Error::Service(_)
+        | kube::Error::HyperError(_)
+        | kube::Error::ReadEvents(_)
+        | kube::Error::SerdeError(_)
+        | kube::Error::FromUtf8(_)
+        | kube::Error::UpgradeConnection(_) => return ApiError::Lost(error),
         other => return ApiError::Connect(Box::new(other)),
     };
     let (code, message) = (status.code, status.message.clone());

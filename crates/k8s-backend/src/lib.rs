@@ -1,12 +1,14 @@
-//! Servers as Kubernetes deployments.
+//! Servers as Kubernetes deployments, and load generators as Jobs.
 
 mod api;
 mod backend;
 pub mod examine;
+mod exec;
 mod forward;
 pub mod inspect;
 mod judge;
 mod labels;
+mod load;
 mod manifest;
 mod name;
 mod record;
@@ -17,6 +19,7 @@ pub use api::{ApiError, Connection, Deadlines};
 pub use backend::{K8sBackend, SYSTEM};
 pub use forward::LoadFromHere;
 pub use judge::{Judgement, PLACE_PATIENCE, Seen, judge};
-pub use labels::{labels, of_campaign, of_deployment};
+pub use labels::{labels, labels_of_run, of_campaign, of_deployment, of_run};
+pub use load::{K8sLoads, LoadAttempt, LoadManifestError, LoadManifests};
 pub use manifest::{ManifestError, Manifests};
 pub use name::object_name;

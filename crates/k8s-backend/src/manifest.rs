@@ -129,8 +129,14 @@ pub(crate) fn url(id: &DeploymentId, k8s: &K8sSpec) -> String {
             let scheme = ingress.tls_issuer.as_ref().map_or("http", |_| "https");
             format!("{scheme}://{name}.{}", ingress.domain)
         }
-        None => format!("http://{name}.{}.svc:{}", k8s.namespace, k8s.port),
+        None => service_url(id, k8s),
     }
+}
+
+/// The base URL under which pods reach the server.
+fn service_url(id: &DeploymentId, k8s: &K8sSpec) -> String {
+    let name = object_name(id.as_str());
+    format!("http://{name}.{}.svc:{}", k8s.namespace, k8s.port)
 }
 
 /// What all objects of a server share.
@@ -162,6 +168,8 @@ pub(crate) const CLAIM_CAMPAIGN: &str = "campaign";
 pub(crate) const CLAIM_DEPLOYMENT: &str = "deployment";
 /// Where users reach it.
 pub(crate) const CLAIM_URL: &str = "url";
+/// Where pods reach it.
+pub(crate) const CLAIM_SERVICE: &str = "service";
 /// What answers there once the Ingress works; absent without one.
 pub(crate) const CLAIM_HEALTH: &str = "health";
 
@@ -180,6 +188,7 @@ fn claim(
         (CLAIM_CAMPAIGN, campaign.to_string()),
         (CLAIM_DEPLOYMENT, id.to_string()),
         (CLAIM_URL, url(id, k8s)),
+        (CLAIM_SERVICE, service_url(id, k8s)),
     ];
     let facts = facts.into_iter().chain(health);
     ConfigMap {

@@ -8,6 +8,9 @@ const MOST: usize = 63;
 /// Digits of the hash that keeps shortened names apart.
 const HASH: usize = 8;
 
+/// What the pods of an indexed Job have after its name.
+const ROOM: usize = 8;
+
 const PREFIX: &str = "gipfel-";
 
 /// The name of the objects of what has this id: lowercase letters, digits and hyphens, at most 63 of them.
@@ -17,6 +20,13 @@ pub fn object_name(id: &str) -> String {
     let id_part = slug(id, MOST - PREFIX.len() - HASH - 1);
     let separator = if id_part.is_empty() { "" } else { "-" };
     format!("{PREFIX}{id_part}{separator}{}", hash(id))
+}
+
+/// The same for one of several objects, with its number at the end and room for what a Job appends for its pods.
+pub(crate) fn numbered_name(id: &str, number: u32) -> String {
+    let end = format!("-{}-{number}", hash(id));
+    let id_part = slug(id, MOST - ROOM - PREFIX.len() - end.len());
+    format!("{PREFIX}{id_part}{end}")
 }
 
 /// The text as a label's value, which is the text itself where it can be one.
@@ -50,13 +60,14 @@ fn slug(text: &str, most: usize) -> String {
 
 fn hash(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
-    let mut digits = String::with_capacity(HASH);
-    for byte in digest.iter().take(HASH / 2) {
-        for digit in [byte >> 4, byte & 0xf] {
-            digits.extend(char::from_digit(u32::from(digit), 16));
-        }
-    }
+    hexadecimal(&digest[..HASH / 2])
+}
+
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
     digits
+        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
+        .collect()
 }
 
 #[cfg(test)]
@@ -77,6 +88,17 @@ mod tests {
             "d-20261123-101112_llama-4-maverick-17b-128e-instruct-fp8_vllm_k8s_12ab",
             "gipfel-d-20261123-101112-llama-4-maverick-17b-128e-ins-",
         );
+    }
+
+    #[test]
+    fn a_numbered_name_has_room_for_pods() {
+        let check = |id: &str, number: u32, start: &str, end: &str| {
+            let name = numbered_name(id, number);
+            assert!(name.len() <= MOST - ROOM, "{name}");
+            assert!(name.starts_with(start) && name.ends_with(end), "{name}");
+        };
+        check("r_1", 1, "gipfel-r-1-", "-1");
+        check(&"x".repeat(80), 4_000_000_000, "gipfel-xxx", "-4000000000");
     }
 
     #[test]

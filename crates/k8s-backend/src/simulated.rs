@@ -123,6 +123,11 @@ impl SimulatedCluster {
         lock(&self.state).mishaps.push_back((method, mishap));
     }
 
+    /// Kills the processes of all pods, as a node that is lost would.
+    pub fn kill_pods(&self) {
+        lock(&self.state).objects.kill_pods();
+    }
+
     /// Requests go wrong by themselves from now on.
     pub fn weather(&self, weather: Weather) {
         lock(&self.state).weather = weather;
@@ -225,7 +230,11 @@ fn upgrade(state: &Mutex<State>, request: Request<Incoming>) -> Result<Response<
         match parts.as_slice() {
             [name, "exec"] => state
                 .objects
-                .beside(name, values("command").collect())
+                .beside(
+                    name,
+                    values("command").collect(),
+                    values("stdin").any(|value| value == "true"),
+                )
                 .map(Purpose::Exec),
             [name, "portforward"] if state.objects.has_pod(name) => values("ports")
                 .next()

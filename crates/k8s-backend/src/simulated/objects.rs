@@ -56,8 +56,14 @@ impl Objects {
     }
 
     /// A command beside a pod's own; nothing when the pod does not run.
-    pub(super) fn beside(&mut self, pod: &str, command: Vec<String>) -> Option<InPod> {
-        self.processes.as_ref()?.beside(pod, command)
+    pub(super) fn beside(&mut self, pod: &str, command: Vec<String>, has_input: bool) -> Option<InPod> {
+        self.processes.as_ref()?.beside(pod, command, has_input)
+    }
+
+    pub(super) fn kill_pods(&mut self) {
+        if let Some(processes) = &mut self.processes {
+            processes.kill();
+        }
     }
 
     /// Whether there is such a pod.
@@ -256,6 +262,8 @@ impl Objects {
         if let Some(index) = index {
             name = format!("{name}-{index}");
             pod["metadata"]["name"] = json!(name);
+            pod["metadata"]["annotations"] =
+                json!({ "batch.kubernetes.io/job-completion-index": index.to_string() });
             let variable = json!({ "name": "JOB_COMPLETION_INDEX", "value": index.to_string() });
             let is_indexed = owner["spec"]["completionMode"] == "Indexed";
             let environment = pod["spec"]["containers"][0]["env"].as_array_mut();

@@ -45,6 +45,8 @@ struct Running {
 pub(super) struct InPod {
     pub(super) command: Vec<String>,
     pub(super) environment: BTreeMap<String, String>,
+    /// Whether the client writes its input.
+    pub(super) has_input: bool,
 }
 
 impl Processes {
@@ -176,12 +178,29 @@ impl Processes {
     }
 
     /// A command to be run beside the pod's, which has to run.
-    pub(super) fn beside(&self, name: &str, command: Vec<String>) -> Option<InPod> {
+    pub(super) fn beside(&self, name: &str, command: Vec<String>, has_input: bool) -> Option<InPod> {
         let running = self.running.get(name).filter(|running| running.ended.is_none())?;
         Some(InPod {
             command,
             environment: running.environment.clone(),
+            has_input,
         })
+    }
+
+    /// Kills what runs in the pods; these are seen to have failed then.
+    pub(super) fn kill(&mut self) {
+        for running in self
+            .running
+            .values_mut()
+            .filter(|running| running.ended.is_none())
+        {
+            // What has ended cannot be killed.
+            let _ = kill_process_group(Pid::from_child(&running.child), Signal::KILL);
+            // Whoever looks next finds it ended.
+            if running.child.wait().is_ok() {
+                running.ended = Some((137, "Error"));
+            }
+        }
     }
 
     /// Ends the pod; its own files go with it.

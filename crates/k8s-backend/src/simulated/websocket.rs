@@ -1,6 +1,9 @@
 //! Commands in pods and ways to their ports, over websockets as an API server speaks them.
 
-use std::process::Stdio;
+use std::{
+    io,
+    process::{Output, Stdio},
+};
 
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::Full;
@@ -28,6 +31,7 @@ use super::processes::InPod;
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
+const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
 const STATUS: u8 = 3;
@@ -80,19 +84,46 @@ fn on(channel: u8, bytes: &[u8]) -> Message {
     Message::binary(message)
 }
 
-/// Runs the command, whose input is empty.
-async fn exec(mut socket: Socket, command: InPod) {
-    let output = match command.command.split_first() {
-        Some((program, arguments)) => {
-            Command::new(program)
-                .args(arguments)
-                .envs(&command.environment)
-                .stdin(Stdio::null())
-                .output()
-                .await
-        }
-        None => Err(std::io::Error::other("no command")),
+/// Runs the command to its end, with what the client writes as its input.
+async fn output(socket: &mut Socket, command: InPod) -> io::Result<Output> {
+    let (program, arguments) = command
+        .command
+        .split_first()
+        .ok_or_else(|| io::Error::other("no command"))?;
+    let input = if command.has_input {
+        Stdio::piped()
+    } else {
+        Stdio::null()
     };
+    let mut child = Command::new(program)
+        .args(arguments)
+        .envs(&command.environment)
+        .stdin(input)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut stdin = child.stdin.take();
+    let ended = child.wait_with_output();
+    tokio::pin!(ended);
+    loop {
+        let message = tokio::select! {
+            output = &mut ended => return output,
+            message = socket.next() => message,
+        };
+        match (message, &mut stdin) {
+            (Some(Ok(Message::Binary(bytes))), Some(stdin)) if bytes.first() == Some(&STDIN) => {
+                // A command need not read it all.
+                let _ = stdin.write_all(&bytes[1..]).await;
+            }
+            (Some(Ok(_)), _) => {}
+            (Some(Err(_)) | None, _) => return Err(io::Error::other("the client has gone")),
+        }
+    }
+}
+
+async fn exec(mut socket: Socket, command: InPod) {
+    let output = output(&mut socket, command).await;
     let status = match output {
         Ok(output) => {
             for (channel, bytes) in [(STDOUT, &output.stdout), (STDERR, &output.stderr)] {

@@ -2,5 +2,8 @@
 
 mod contract;
 mod failures;
+mod load_objects;
+mod loads;
 mod mishaps;
+mod run;
 mod setup;

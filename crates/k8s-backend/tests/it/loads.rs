@@ -1,0 +1,330 @@
+//! Load generators whose pods are processes of this machine.
+
+use std::{path::Path, time::Duration};
+
+use gipfel_backend::{
+    BoxFuture, Effect, FailureReason, Finder, Handle, LoadRunner, RunStatus,
+    contract::{RunnerHarness, runner_contract},
+};
+use gipfel_k8s_backend::{
+    Connection, Deadlines, K8sLoads,
+    simulated::{Mishap, Shape, SimulatedCluster, status},
+};
+use gipfel_model::{K8sLoad, K8sVolume, LevelState, LoadPlacement, RunConfig, RunId, RunState};
+use gipfel_results_db::ResultsDb;
+use hyper::Method;
+use tempfile::TempDir;
+
+use crate::run::{Sim, config, load, program};
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+struct Site {
+    cluster: SimulatedCluster,
+    loads: K8sLoads,
+    sim: Sim,
+    directory: TempDir,
+}
+
+impl Site {
+    /// Nothing where the load generator was not built.
+    async fn new() -> anyhow::Result<Option<Self>> {
+        let directory = tempfile::tempdir()?;
+        if program(directory.path())?.is_none() {
+            return Ok(None);
+        }
+        let shape = Shape::Processes(directory.path().join("cluster"));
+        let cluster = SimulatedCluster::start(shape).await?;
+        Ok(Some(Self {
+            loads: loads(&cluster, directory.path(), "home")?,
+            sim: Sim::start().await?,
+            cluster,
+            directory,
+        }))
+    }
+
+    async fn wait_for(&self, handle: &Handle, is: impl Fn(&RunStatus) -> bool) -> anyhow::Result<RunStatus> {
+        let looking = async {
+            loop {
+                match self.loads.observe(handle).await {
+                    Ok(status) if is(&status) => return Ok(status),
+                    Ok(RunStatus::Failed(failure)) => anyhow::bail!("it failed: {failure:?}"),
+                    Ok(_) => {}
+                    Err(error) if error.retryable => {}
+                    Err(error) => return Err(error.into()),
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looking).await?
+    }
+
+    async fn ended(&self, handle: &Handle) -> anyhow::Result<()> {
+        self.loads.end(handle).await?;
+        let left = self.cluster.objects();
+        let left: Vec<&String> = left
+            .iter()
+            .filter(|name| !name.starts_with("persistentvolumeclaims"))
+            .collect();
+        assert_eq!(left, Vec::<&String>::new(), "nothing is left in the cluster");
+        Ok(())
+    }
+}
+
+/// One more process with a results directory of this name.
+fn loads(cluster: &SimulatedCluster, directory: &Path, home: &str) -> anyhow::Result<K8sLoads> {
+    let program = program(directory)?.unwrap_or_default();
+    let connection = Connection::Url(cluster.url().to_owned());
+    let deadlines = Deadlines {
+        call: Duration::from_secs(10),
+        ..Deadlines::default()
+    };
+    Ok(K8sLoads::with_deadlines(
+        connection,
+        "ml",
+        directory.join(home),
+        program,
+        deadlines,
+    ))
+}
+
+fn within(load: K8sLoad) -> LoadPlacement {
+    LoadPlacement::InCluster(Box::new(load))
+}
+
+impl RunnerHarness for Site {
+    fn runner(&self) -> &dyn LoadRunner {
+        &self.loads
+    }
+
+    fn finder(&self) -> &dyn Finder {
+        &self.loads
+    }
+
+    fn run(&self, tag: &str) -> RunId {
+        format!("r-{tag}").parse().expect("an id")
+    }
+
+    fn config(&self, run: &RunId) -> RunConfig {
+        config(&self.sim.url, run, &[20.0], 600)
+    }
+
+    fn place(&self) -> LoadPlacement {
+        within(load())
+    }
+
+    fn pause(&self) -> BoxFuture<'_, ()> {
+        Box::pin(tokio::time::sleep(Duration::from_millis(50)))
+    }
+}
+
+/// The states of the run's levels and how many requests were measured, from a database that is whole.
+async fn levels(database: &Path) -> anyhow::Result<(Vec<LevelState>, usize)> {
+    let database = ResultsDb::open_read_only(database).await?;
+    database.integrity_check().await?;
+    let runs = database.runs().await?;
+    let [run] = runs.as_slice() else {
+        anyhow::bail!("one run, not {}", runs.len());
+    };
+    let levels = database.levels(run.key).await?;
+    let mut measured = 0;
+    for level in &levels {
+        measured += database.measured_requests(run.key, level.level).await?.len();
+    }
+    database.close().await?;
+    Ok((levels.iter().map(|level| level.state).collect(), measured))
+}
+
+fn closed_levels(status: &RunStatus) -> usize {
+    match status {
+        RunStatus::Running(Some(progress)) => progress.levels.len(),
+        _ => 0,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_contract_is_kept() -> anyhow::Result<()> {
+    let Some(site) = Site::new().await? else {
+        return Ok(());
+    };
+    runner_contract(&site).await;
+    assert_eq!(site.cluster.objects(), Vec::<String>::new());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_comes_home_whole() -> anyhow::Result<()> {
+    let Some(site) = Site::new().await? else {
+        return Ok(());
+    };
+    let config = config(&site.sim.url, &"r-1".parse()?, &[20.0, 40.0], 1);
+    let handle = site.loads.ensure(&config, &within(load())).await?;
+    let status = site
+        .wait_for(&handle, |status| matches!(status, RunStatus::Completed(_)))
+        .await?;
+    let RunStatus::Completed(Some(progress)) = status else {
+        anyhow::bail!("it completed: {status:?}");
+    };
+    assert_eq!(progress.state, RunState::Completed);
+    let database = site.loads.fetch(&handle, site.directory.path()).await?;
+    assert_eq!(
+        levels(&database).await?,
+        (vec![LevelState::Complete, LevelState::Complete], 60)
+    );
+    assert!(
+        site.loads.logs(&handle, 100).await?.contains("level"),
+        "the log is kept"
+    );
+    site.ended(&handle).await?;
+    assert!(matches!(
+        site.loads.observe(&handle).await?,
+        RunStatus::Completed(_)
+    ));
+    // What is kept here is enough.
+    let again = site
+        .loads
+        .fetch(&handle, &site.directory.path().join("again"))
+        .await?;
+    assert_eq!(std::fs::read(again)?, std::fs::read(database)?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_pod_is_killed_goes_on_in_another() -> anyhow::Result<()> {
+    let Some(site) = Site::new().await? else {
+        return Ok(());
+    };
+    let config = config(&site.sim.url, &"r-1".parse()?, &[20.0, 21.0, 22.0], 2);
+    let place = within(load());
+    let handle = site.loads.ensure(&config, &place).await?;
+    site.wait_for(&handle, |status| closed_levels(status) == 1)
+        .await?;
+    site.cluster.kill_pods();
+    let status = site.loads.observe(&handle).await?;
+    assert!(matches!(status, RunStatus::Failed(_)), "{status:?}");
+    // The pod is lost with all that was in it; what was published is here.
+    let database = site.loads.fetch(&handle, site.directory.path()).await?;
+    let (states, measured) = levels(&database).await?;
+    assert_eq!(states.first(), Some(&LevelState::Complete), "{states:?}");
+    assert!(measured >= 40, "{measured}");
+    let next = site.loads.ensure(&config, &place).await?;
+    assert_ne!(next, handle, "it is another Job");
+    site.wait_for(&next, |status| matches!(status, RunStatus::Completed(_)))
+        .await?;
+    let database = site.loads.fetch(&next, site.directory.path()).await?;
+    let (states, _) = levels(&database).await?;
+    let complete = states
+        .iter()
+        .filter(|state| **state == LevelState::Complete)
+        .count();
+    assert_eq!(complete, 3, "no level is lost or measured twice: {states:?}");
+    site.ended(&next).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_pods_send_together() -> anyhow::Result<()> {
+    let Some(site) = Site::new().await? else {
+        return Ok(());
+    };
+    let several = K8sLoad {
+        pods: 2,
+        results: Some(K8sVolume {
+            claim: "results".to_owned(),
+            size: "1Gi".to_owned(),
+            storage_class: None,
+        }),
+        ..load()
+    };
+    let config = config(&site.sim.url, &"r-1".parse()?, &[40.0], 2);
+    let handle = site.loads.ensure(&config, &within(several)).await?;
+    site.wait_for(&handle, |status| matches!(status, RunStatus::Completed(_)))
+        .await?;
+    let database = site.loads.fetch(&handle, site.directory.path()).await?;
+    assert_eq!(levels(&database).await?, (vec![LevelState::Complete], 80));
+    site.ended(&handle).await?;
+    assert_eq!(
+        site.cluster.objects(),
+        ["persistentvolumeclaims/results"],
+        "it stays"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_machine_finds_and_ends_a_run() -> anyhow::Result<()> {
+    let Some(site) = Site::new().await? else {
+        return Ok(());
+    };
+    let run: RunId = "r-1".parse()?;
+    let config = site.config(&run);
+    let handle = site.loads.ensure(&config, &site.place()).await?;
+    site.wait_for(&handle, |status| matches!(status, RunStatus::Running(_)))
+        .await?;
+    let other = loads(&site.cluster, site.directory.path(), "elsewhere")?;
+    let found = other.find_campaign(&config.campaign_id).await?;
+    assert_eq!(found, std::slice::from_ref(&handle));
+    assert_eq!(
+        other.ensure(&config, &site.place()).await?,
+        handle,
+        "it is taken up"
+    );
+    other.end(&handle).await?;
+    assert_eq!(site.cluster.objects(), Vec::<String>::new());
+    let status = site.loads.observe(&handle).await?;
+    assert!(matches!(status, RunStatus::Failed(_)), "{status:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_makes_no_second_job() -> anyhow::Result<()> {
+    let Some(site) = Site::new().await? else {
+        return Ok(());
+    };
+    let run: RunId = "r-1".parse()?;
+    let config = site.config(&run);
+    site.cluster.mishap(Method::POST, Mishap::Lost);
+    let lost = site.loads.ensure(&config, &site.place()).await;
+    let error = lost.expect_err("the claim's answer is lost");
+    assert_eq!(error.effect, Effect::Unknown, "{error:?}");
+    let forbidden = Mishap::Answer(403, status(403, "Forbidden", "exceeded quota"));
+    site.cluster.mishap(
+        Method::POST,
+        Mishap::Answer(409, status(409, "AlreadyExists", "it is there")),
+    );
+    site.cluster.mishap(Method::POST, forbidden);
+    let refused = site.loads.ensure(&config, &site.place()).await;
+    let error = refused.expect_err("no ConfigMap is allowed");
+    assert!(matches!(error.effect, Effect::Started(_)), "{error:?}");
+    assert!(!error.source.retryable, "{error:?}");
+    let handle = site.loads.ensure(&config, &site.place()).await?;
+    site.wait_for(&handle, |status| matches!(status, RunStatus::Running(_)))
+        .await?;
+    let jobs = site.cluster.objects();
+    assert_eq!(
+        jobs.iter().filter(|name| name.starts_with("jobs/")).count(),
+        1,
+        "{jobs:?}"
+    );
+    site.ended(&handle).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_program_starts_nothing() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let cluster = SimulatedCluster::start(Shape::Happy).await?;
+    let connection = Connection::Url(cluster.url().to_owned());
+    let missing = directory.path().join("missing");
+    let loads = K8sLoads::new(connection, "ml", directory.path().to_owned(), missing);
+    let config = config("http://server", &"r-1".parse()?, &[1.0], 1);
+    let error = loads
+        .ensure(&config, &within(load()))
+        .await
+        .expect_err("no program");
+    assert_eq!(
+        (error.effect, error.reason),
+        (Effect::NotStarted, FailureReason::CommandNotFound)
+    );
+    assert_eq!(cluster.objects(), Vec::<String>::new());
+    Ok(())
+}
