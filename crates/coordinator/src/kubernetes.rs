@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use gipfel_experiment::Campaign as State;
-use gipfel_k8s_backend::{Connection, Deadlines, K8sBackend, examine::Examiner};
+use gipfel_k8s_backend::{Connection, Deadlines, K8sBackend, K8sLoads, examine::Examiner};
 use gipfel_model::{ExperimentSpec, K8sSpec, LoadPlacement, deployment::Placement};
+
+use crate::clusters;
 
 /// A namespace of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,11 @@ impl Namespace {
     /// One in which servers live; what has to outlive them is kept in `directory`.
     pub(crate) fn backend(&self, directory: PathBuf) -> K8sBackend {
         K8sBackend::new(self.connection(), &self.name, directory)
+    }
+
+    /// One in which load generators run.
+    fn loads(&self, directory: PathBuf, program: PathBuf) -> K8sLoads {
+        K8sLoads::new(self.connection(), &self.name, directory, program)
     }
 
     /// What `kubectl` is told to look there.
@@ -93,6 +100,34 @@ pub(crate) fn only(namespaces: Vec<Namespace>) -> anyhow::Result<Option<Namespac
 /// The namespace of a campaign that exists, with servers that are already there.
 pub(crate) fn of_campaign(state: &State) -> anyhow::Result<Option<Namespace>> {
     only(namespaces(state.runs().map(|(_, run)| &run.experiment)))
+}
+
+/// The campaign's load generators on Kubernetes, if there are any; `named` is the one that the user gave.
+pub(crate) fn loads(
+    state: &State,
+    directory: &Path,
+    results_dir: &Path,
+    named: Option<&Path>,
+) -> anyhow::Result<Option<K8sLoads>> {
+    let mut kinds: Vec<&str> = Vec::new();
+    for (_, run) in state.runs() {
+        if let LoadPlacement::InCluster(load) = &run.experiment.load
+            && !kinds.contains(&load.architecture.as_str())
+        {
+            kinds.push(&load.architecture);
+        }
+    }
+    let (kind, namespace) = match (kinds.as_slice(), of_campaign(state)?) {
+        ([kind], Some(namespace)) => (*kind, namespace),
+        ([], _) | (_, None) => return Ok(None),
+        _ => bail!(
+            "the load generators of a campaign run on nodes of one kind, and this one names {}",
+            kinds.join(" and ")
+        ),
+    };
+    let architecture = kind.parse().map_err(|error: String| anyhow!(error))?;
+    let program = clusters::load_generator_for_pods(architecture, results_dir, named)?;
+    Ok(Some(namespace.loads(directory.to_owned(), program)))
 }
 
 /// The campaign's servers on Kubernetes.

@@ -64,7 +64,6 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-
 fn say(line: &str) {
     // Whoever started it may have gone.
     let _ = writeln!(io::stdout(), "{line}");
