@@ -11,7 +11,7 @@ use gipfel_k8s_backend::{
     simulated::{Mishap, Shape, SimulatedCluster, Weather, status},
 };
 use gipfel_model::{
-    K8sIngress, K8sLoad, K8sVolume, LevelState, LoadPlacement, RunConfig, RunId, RunState,
+    K8sIngress, K8sLoad, K8sVolume, LevelRecord, LevelState, LoadPlacement, RunConfig, RunId, RunState,
     deployment::Placement,
 };
 use gipfel_results_db::ResultsDb;
@@ -156,6 +156,15 @@ async fn levels(database: &Path) -> anyhow::Result<(Vec<LevelState>, usize)> {
     Ok((levels.iter().map(|level| level.state).collect(), measured))
 }
 
+async fn first_level(database: &Path) -> anyhow::Result<Option<LevelRecord>> {
+    let database = ResultsDb::open_read_only(database).await?;
+    let runs = database.runs().await?;
+    let run = runs.first().ok_or_else(|| anyhow::anyhow!("a run"))?;
+    let first = database.levels(run.key).await?.into_iter().next();
+    database.close().await?;
+    Ok(first)
+}
+
 fn closed_levels(status: &RunStatus) -> usize {
     match status {
         RunStatus::Running(Some(progress)) => progress.levels.len(),
@@ -228,6 +237,7 @@ async fn check_killed(load: K8sLoad) -> anyhow::Result<()> {
     let (states, measured) = levels(&database).await?;
     assert_eq!(states.first(), Some(&LevelState::Complete), "{states:?}");
     assert!(measured >= 40, "{measured}");
+    let before = first_level(&database).await?;
     let next = site.loads.ensure(&config, &place).await?;
     assert_ne!(next, handle, "it is another Job");
     site.wait_for(&next, |status| matches!(status, RunStatus::Completed(_)))
@@ -238,7 +248,8 @@ async fn check_killed(load: K8sLoad) -> anyhow::Result<()> {
         .iter()
         .filter(|state| **state == LevelState::Complete)
         .count();
-    assert_eq!(complete, 3, "no level is lost or measured twice: {states:?}");
+    assert_eq!(complete, 3, "{states:?}");
+    assert_eq!(first_level(&database).await?, before, "it is not measured again");
     site.ended(&next).await
 }
 
