@@ -18,6 +18,7 @@ use gipfel_backend::{BackendError, BoxFuture, EnsureError, Finder, Found, Handle
 use gipfel_model::{CampaignId, DeploymentId, LoadPlacement, RunConfig, RunId};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 
 pub use objects::{LoadAttempt, LoadManifestError, LoadManifests};
 
@@ -41,6 +42,7 @@ pub struct K8sLoads {
     records: Records,
     deadlines: Deadlines,
     program: PathBuf,
+    packed: OnceCell<Vec<u8>>,
 }
 
 impl K8sLoads {
@@ -68,6 +70,7 @@ impl K8sLoads {
             root,
             deadlines,
             program,
+            packed: OnceCell::new(),
         }
     }
 

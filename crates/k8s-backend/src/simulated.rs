@@ -224,9 +224,17 @@ fn upgrade(state: &Mutex<State>, request: Request<Incoming>) -> Result<Response<
         let pairs = url.query_pairs().filter(move |(name, _)| name == wanted);
         pairs.map(|(_, value)| value.into_owned())
     };
+    let mut is_cut = false;
     let purpose = {
         let mut state = lock(state);
         state.requests.push(format!("{} {path}", request.method()));
+        if path.ends_with("/exec") {
+            match state.misfortune() {
+                Some(Mishap::Answer(code, text)) => return respond(code, text),
+                Some(Mishap::Lost) => is_cut = true,
+                Some(Mishap::Slow(_)) | None => {}
+            }
+        }
         match parts.as_slice() {
             [name, "exec"] => state
                 .objects
@@ -235,7 +243,7 @@ fn upgrade(state: &Mutex<State>, request: Request<Incoming>) -> Result<Response<
                     values("command").collect(),
                     values("stdin").any(|value| value == "true"),
                 )
-                .map(Purpose::Exec),
+                .map(|command| Purpose::Exec { command, is_cut }),
             [name, "portforward"] if state.objects.has_pod(name) => values("ports")
                 .next()
                 .and_then(|port| port.parse().ok())

@@ -1,6 +1,6 @@
 //! What is asked of the API server for load generators.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use k8s_openapi::{
     NamespaceResourceScope, api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -10,11 +10,18 @@ use kube::{
     api::{DeleteParams, ListParams, LogParams, PostParams, Preconditions},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::sleep;
 
 use crate::api::{ApiError, ApiServer};
 
 /// Who our fields belong to.
 const FIELD_MANAGER: &str = "gipfel";
+
+/// How often a call that may pass is made.
+const TRIES: u32 = 4;
+
+/// Before the second try; longer before further ones.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// One namespace of a cluster.
 pub(super) struct Calls {
@@ -80,6 +87,28 @@ impl Calls {
             Ok(made) => Ok(Some(made)),
             Err(ApiError::Conflict(_)) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Makes an object of a name that only we give; what may pass is tried again, since a second call does no harm.
+    pub(super) async fn make_surely<K>(&self, object: &K) -> Result<(), ApiError>
+    where
+        K: Resource<Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned
+            + Send
+            + Sync,
+        K::DynamicType: Default,
+    {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.make(object).await {
+                Err(error) if error.is_retryable() && tries < TRIES => sleep(PAUSE * tries).await,
+                outcome => return outcome.map(drop),
+            }
         }
     }
 

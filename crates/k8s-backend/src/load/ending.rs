@@ -31,11 +31,15 @@ impl K8sLoads {
         }
         let detail = Detail::of(handle)?;
         match self.running_pod(id, &detail).await? {
-            // The script takes away what an earlier attempt was told, until it has begun.
             Some(pod) => {
+                // Without what was measured before, it would publish less than is there.
+                if detail.is_restored {
+                    self.restore(id, &detail, &pod).await?;
+                }
+                // The script takes away what an earlier attempt was told, until it has begun.
                 let mark = detail.mark();
                 let script = format!(
-                    "until [ -e \"$GIPFEL_RESULTS/{mark}/begun\" ]; do sleep 1; done; : > \"$GIPFEL_RESULTS/{mark}/restored\"; : > \"$GIPFEL_RESULTS/stop\""
+                    "until [ -e \"$GIPFEL_RESULTS/{mark}/begun\" ]; do sleep 1; done; : > \"$GIPFEL_RESULTS/stop\""
                 );
                 let stopped = self.execute(&pod, &script, None, SAID_BYTES).await;
                 stopped

@@ -1,5 +1,7 @@
 //! Starts a load generator.
 
+use std::io;
+
 use gipfel_backend::{BackendError, Effect, EnsureError, FailureReason, Handle, RunStatus};
 use gipfel_model::{K8sLoad, LoadPlacement, RunConfig};
 use k8s_openapi::api::{batch::v1::Job, core::v1::ConfigMap};
@@ -39,7 +41,7 @@ impl K8sLoads {
         let mut attempt = LoadAttempt {
             config: &config,
             load,
-            program: &program,
+            program,
             attempt: last + 1,
             claim_uid: "",
             is_restored,
@@ -106,13 +108,17 @@ impl K8sLoads {
         }
     }
 
-    /// The packed load generator.
-    async fn packed(&self) -> Result<Vec<u8>, BackendError> {
-        let program = self.program.clone();
+    /// The packed load generator. It is packed once, since it takes seconds.
+    async fn packed(&self) -> Result<&[u8], BackendError> {
+        let pack = || async {
+            let program = self.program.clone();
+            let packed = spawn_blocking(move || home::gzip(&program)).await;
+            packed.map_err(io::Error::other)?
+        };
+        let packed = self.packed.get_or_try_init(pack).await;
         let operation = || format!("pack the load generator `{}`", self.program.display());
-        let packed = spawn_blocking(move || home::gzip(&program)).await;
         packed
-            .map_err(|panic| BackendError::permanent(operation(), panic))?
+            .map(Vec::as_slice)
             .map_err(|error| BackendError::permanent(operation(), error))
     }
 
@@ -204,26 +210,17 @@ impl K8sLoads {
     /// The Job comes last: what it needs is there.
     async fn make_all(&self, manifests: &LoadManifests) -> Result<(), (&'static str, ApiError)> {
         if let Some(results) = &manifests.results {
-            self.calls
-                .make(results)
-                .await
-                .map_err(|error| ("volume for results", error))?;
+            let made = self.calls.make_surely(results).await;
+            made.map_err(|error| ("volume for results", error))?;
         }
         for piece in &manifests.program {
-            self.calls
-                .make(piece)
-                .await
-                .map_err(|error| ("load generator's ConfigMaps", error))?;
+            let made = self.calls.make_surely(piece).await;
+            made.map_err(|error| ("load generator's ConfigMaps", error))?;
         }
-        self.calls
-            .make(&manifests.config)
-            .await
-            .map_err(|error| ("Secret", error))?;
-        self.calls
-            .make(&manifests.job)
-            .await
-            .map_err(|error| ("Job", error))?;
-        Ok(())
+        let made = self.calls.make_surely(&manifests.config).await;
+        made.map_err(|error| ("Secret", error))?;
+        let made = self.calls.make_surely(&manifests.job).await;
+        made.map_err(|error| ("Job", error))
     }
 }
 

@@ -41,8 +41,8 @@ const PROTOCOL: &str = "v4.channel.k8s.io";
 /// What a websocket is for.
 #[derive(Debug)]
 pub(super) enum Purpose {
-    /// A command in a pod.
-    Exec(InPod),
+    /// A command in a pod; what it says may be cut before its end.
+    Exec { command: InPod, is_cut: bool },
     /// A way to this port of a pod.
     Forward(u16),
 }
@@ -71,7 +71,7 @@ pub(super) fn accept(mut request: Request<Incoming>, purpose: Purpose) -> Respon
         };
         let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
         match purpose {
-            Purpose::Exec(command) => exec(socket, command).await,
+            Purpose::Exec { command, is_cut } => exec(socket, command, is_cut).await,
             Purpose::Forward(port) => forward(socket, port).await,
         }
     });
@@ -122,9 +122,14 @@ async fn output(socket: &mut Socket, command: InPod) -> io::Result<Output> {
     }
 }
 
-async fn exec(mut socket: Socket, command: InPod) {
+async fn exec(mut socket: Socket, command: InPod, is_cut: bool) {
     let output = output(&mut socket, command).await;
     let status = match output {
+        Ok(output) if is_cut => {
+            let half = &output.stdout[..output.stdout.len() / 2];
+            let _ = socket.send(on(STDOUT, half)).await;
+            return;
+        }
         Ok(output) => {
             for (channel, bytes) in [(STDOUT, &output.stdout), (STDERR, &output.stderr)] {
                 for piece in bytes.chunks(32 << 10) {

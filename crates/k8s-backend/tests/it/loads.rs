@@ -3,19 +3,27 @@
 use std::{path::Path, time::Duration};
 
 use gipfel_backend::{
-    BoxFuture, Effect, FailureReason, Finder, Handle, LoadRunner, RunStatus,
+    BoxFuture, Deployer, Effect, FailureReason, Finder, Handle, LoadRunner, RunStatus,
     contract::{RunnerHarness, runner_contract},
 };
 use gipfel_k8s_backend::{
-    Connection, Deadlines, K8sLoads,
-    simulated::{Mishap, Shape, SimulatedCluster, status},
+    Connection, Deadlines, K8sLoads, object_name,
+    simulated::{Mishap, Shape, SimulatedCluster, Weather, status},
 };
-use gipfel_model::{K8sLoad, K8sVolume, LevelState, LoadPlacement, RunConfig, RunId, RunState};
+use gipfel_model::{
+    K8sIngress, K8sLoad, K8sVolume, LevelRecord, LevelState, LoadPlacement, RunConfig, RunId, RunState,
+    deployment::Placement,
+};
 use gipfel_results_db::ResultsDb;
 use hyper::Method;
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::run::{Sim, config, load, program};
+use crate::{
+    run::{Sim, config, load, program},
+    setup::{Setup, spec},
+};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -89,6 +97,18 @@ fn loads(cluster: &SimulatedCluster, directory: &Path, home: &str) -> anyhow::Re
     ))
 }
 
+fn on_volume(pods: u32) -> K8sLoad {
+    K8sLoad {
+        pods,
+        results: Some(K8sVolume {
+            claim: "results".to_owned(),
+            size: "1Gi".to_owned(),
+            storage_class: None,
+        }),
+        ..load()
+    }
+}
+
 fn within(load: K8sLoad) -> LoadPlacement {
     LoadPlacement::InCluster(Box::new(load))
 }
@@ -134,6 +154,15 @@ async fn levels(database: &Path) -> anyhow::Result<(Vec<LevelState>, usize)> {
     }
     database.close().await?;
     Ok((levels.iter().map(|level| level.state).collect(), measured))
+}
+
+async fn first_level(database: &Path) -> anyhow::Result<Option<LevelRecord>> {
+    let database = ResultsDb::open_read_only(database).await?;
+    let runs = database.runs().await?;
+    let run = runs.first().ok_or_else(|| anyhow::anyhow!("a run"))?;
+    let first = database.levels(run.key).await?.into_iter().next();
+    database.close().await?;
+    Ok(first)
 }
 
 fn closed_levels(status: &RunStatus) -> usize {
@@ -190,13 +219,13 @@ async fn a_database_comes_home_whole() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_whose_pod_is_killed_goes_on_in_another() -> anyhow::Result<()> {
+/// The pod of a run is killed after a level; another goes on.
+async fn check_killed(load: K8sLoad) -> anyhow::Result<()> {
     let Some(site) = Site::new().await? else {
         return Ok(());
     };
     let config = config(&site.sim.url, &"r-1".parse()?, &[20.0, 21.0, 22.0], 2);
-    let place = within(load());
+    let place = within(load);
     let handle = site.loads.ensure(&config, &place).await?;
     site.wait_for(&handle, |status| closed_levels(status) == 1)
         .await?;
@@ -208,6 +237,7 @@ async fn a_run_whose_pod_is_killed_goes_on_in_another() -> anyhow::Result<()> {
     let (states, measured) = levels(&database).await?;
     assert_eq!(states.first(), Some(&LevelState::Complete), "{states:?}");
     assert!(measured >= 40, "{measured}");
+    let before = first_level(&database).await?;
     let next = site.loads.ensure(&config, &place).await?;
     assert_ne!(next, handle, "it is another Job");
     site.wait_for(&next, |status| matches!(status, RunStatus::Completed(_)))
@@ -218,8 +248,92 @@ async fn a_run_whose_pod_is_killed_goes_on_in_another() -> anyhow::Result<()> {
         .iter()
         .filter(|state| **state == LevelState::Complete)
         .count();
-    assert_eq!(complete, 3, "no level is lost or measured twice: {states:?}");
+    assert_eq!(complete, 3, "{states:?}");
+    assert_eq!(first_level(&database).await?, before, "it is not measured again");
     site.ended(&next).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_pod_is_lost_goes_on_from_what_is_kept_at_home() -> anyhow::Result<()> {
+    check_killed(load()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_pod_is_killed_goes_on_from_its_volume() -> anyhow::Result<()> {
+    check_killed(on_volume(1)).await
+}
+
+/// Tries again what may pass, as whoever uses a backend does.
+async fn again<T, E: std::fmt::Debug>(
+    mut call: impl AsyncFnMut() -> Result<T, E>,
+    may_pass: impl Fn(&E) -> bool,
+) -> anyhow::Result<T> {
+    for _ in 0..50 {
+        match call().await {
+            Ok(value) => return Ok(value),
+            Err(error) if may_pass(&error) => {}
+            Err(error) => anyhow::bail!("it does not pass: {error:?}"),
+        }
+    }
+    anyhow::bail!("it went wrong 50 times")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_comes_home_through_bad_weather() -> anyhow::Result<()> {
+    let Some(site) = Site::new().await? else {
+        return Ok(());
+    };
+    site.cluster.weather(Weather { seed: 7, share: 0.2 });
+    let config = config(&site.sim.url, &"r-1".parse()?, &[20.0, 40.0], 1);
+    let place = within(load());
+    let handle = again(
+        async || site.loads.ensure(&config, &place).await,
+        |error| error.source.retryable,
+    )
+    .await?;
+    site.wait_for(&handle, |status| matches!(status, RunStatus::Completed(_)))
+        .await?;
+    let fetch = async || site.loads.fetch(&handle, site.directory.path()).await;
+    let database = again(fetch, |error| error.retryable).await?;
+    assert_eq!(
+        levels(&database).await?,
+        (vec![LevelState::Complete, LevelState::Complete], 60)
+    );
+    again(async || site.loads.end(&handle).await, |error| error.retryable).await?;
+    assert_eq!(site.cluster.objects(), Vec::<String>::new());
+    Ok(())
+}
+
+#[tokio::test]
+async fn pods_reach_a_server_of_their_namespace_by_its_service() -> anyhow::Result<()> {
+    let setup = Setup::new(Shape::Happy).await?;
+    let config = config("https://d-1.example.org", &"r-1".parse()?, &[1.0], 1);
+    let mut spec = spec("ml");
+    if let Placement::K8s(k8s) = &mut spec.placement {
+        k8s.ingress = Some(K8sIngress {
+            domain: "example.org".to_owned(),
+            class: None,
+            tls_issuer: None,
+        });
+    }
+    setup
+        .backend
+        .ensure(&config.campaign_id, &config.deployment_id, &spec)
+        .await?;
+    let program = setup.directory.path().join("program");
+    std::fs::write(&program, "a program")?;
+    let connection = Connection::Url(setup.cluster.url().to_owned());
+    let loads = K8sLoads::new(connection, "ml", setup.directory.path().to_owned(), program);
+    loads.ensure(&config, &within(load())).await?;
+    let secrets = format!("{}/api/v1/namespaces/ml/secrets", setup.cluster.url());
+    let secrets: Value = serde_json::from_str(&reqwest::get(secrets).await?.text().await?)?;
+    let secret: Secret = serde_json::from_value(secrets["items"][0].clone())?;
+    let text = secret.data.and_then(|mut data| data.remove("run_config.json"));
+    let text = text.ok_or_else(|| anyhow::anyhow!("the Secret has a run configuration"))?;
+    let written: RunConfig = serde_json::from_slice(&text.0)?;
+    let service = format!("http://{}.ml.svc:8080", object_name("d-1"));
+    assert_eq!(written.endpoint.url, service);
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,17 +341,8 @@ async fn several_pods_send_together() -> anyhow::Result<()> {
     let Some(site) = Site::new().await? else {
         return Ok(());
     };
-    let several = K8sLoad {
-        pods: 2,
-        results: Some(K8sVolume {
-            claim: "results".to_owned(),
-            size: "1Gi".to_owned(),
-            storage_class: None,
-        }),
-        ..load()
-    };
     let config = config(&site.sim.url, &"r-1".parse()?, &[40.0], 2);
-    let handle = site.loads.ensure(&config, &within(several)).await?;
+    let handle = site.loads.ensure(&config, &within(on_volume(2))).await?;
     site.wait_for(&handle, |status| matches!(status, RunStatus::Completed(_)))
         .await?;
     let database = site.loads.fetch(&handle, site.directory.path()).await?;
