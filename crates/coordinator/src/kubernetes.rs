@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{anyhow, bail};
 use gipfel_experiment::Campaign as State;
 use gipfel_k8s_backend::{Connection, Deadlines, K8sBackend, K8sLoads, examine::Examiner};
-use gipfel_model::{ExperimentSpec, K8sSpec, LoadPlacement, deployment::Placement};
+use gipfel_model::{ExperimentSpec, K8sLoad, K8sSpec, LoadPlacement, deployment::Placement};
 
 use crate::clusters;
 
@@ -58,10 +58,7 @@ pub(crate) fn namespaces<'a>(experiments: impl IntoIterator<Item = &'a Experimen
             Placement::Local(_) | Placement::External(_) | Placement::Slurm(_) => None,
         };
         let load = match &experiment.load {
-            LoadPlacement::InCluster(load) => Some(Namespace {
-                context: load.context.clone(),
-                name: load.namespace.clone(),
-            }),
+            LoadPlacement::InCluster(load) => Some(of_load(load)),
             LoadPlacement::Local | LoadPlacement::Slurm(_) | LoadPlacement::SameJob => None,
         };
         for namespace in server.into_iter().chain(load) {
@@ -78,6 +75,14 @@ pub(crate) fn of_server(k8s: &K8sSpec) -> Namespace {
     Namespace {
         context: k8s.context.clone(),
         name: k8s.namespace.clone(),
+    }
+}
+
+/// Where a load generator runs.
+pub(crate) fn of_load(load: &K8sLoad) -> Namespace {
+    Namespace {
+        context: load.context.clone(),
+        name: load.namespace.clone(),
     }
 }
 
@@ -102,32 +107,45 @@ pub(crate) fn of_campaign(state: &State) -> anyhow::Result<Option<Namespace>> {
     only(namespaces(state.runs().map(|(_, run)| &run.experiment)))
 }
 
-/// The campaign's load generators on Kubernetes, if there are any; `named` is the one that the user gave.
+/// The load generator for the pods of these experiments, if there are any; `named` is the one that the user gave.
+pub(crate) fn program<'a>(
+    experiments: impl IntoIterator<Item = &'a ExperimentSpec>,
+    results_dir: &Path,
+    named: Option<&Path>,
+) -> anyhow::Result<Option<PathBuf>> {
+    let mut kinds: Vec<&str> = Vec::new();
+    for experiment in experiments {
+        if let LoadPlacement::InCluster(load) = &experiment.load
+            && !kinds.contains(&load.architecture.as_str())
+        {
+            kinds.push(&load.architecture);
+        }
+    }
+    match kinds.as_slice() {
+        [] => Ok(None),
+        [kind] => {
+            let architecture = kind.parse().map_err(|error: String| anyhow!(error))?;
+            clusters::load_generator_for_pods(architecture, results_dir, named).map(Some)
+        }
+        _ => bail!(
+            "the load generators of a campaign run on nodes of one kind, and this one names {}",
+            kinds.join(" and ")
+        ),
+    }
+}
+
+/// The campaign's load generators on Kubernetes, if there are any.
 pub(crate) fn loads(
     state: &State,
     directory: &Path,
     results_dir: &Path,
     named: Option<&Path>,
 ) -> anyhow::Result<Option<K8sLoads>> {
-    let mut kinds: Vec<&str> = Vec::new();
-    for (_, run) in state.runs() {
-        if let LoadPlacement::InCluster(load) = &run.experiment.load
-            && !kinds.contains(&load.architecture.as_str())
-        {
-            kinds.push(&load.architecture);
-        }
-    }
-    let (kind, namespace) = match (kinds.as_slice(), of_campaign(state)?) {
-        ([kind], Some(namespace)) => (*kind, namespace),
-        ([], _) | (_, None) => return Ok(None),
-        _ => bail!(
-            "the load generators of a campaign run on nodes of one kind, and this one names {}",
-            kinds.join(" and ")
-        ),
+    let Some(program) = program(state.runs().map(|(_, run)| &run.experiment), results_dir, named)? else {
+        return Ok(None);
     };
-    let architecture = kind.parse().map_err(|error: String| anyhow!(error))?;
-    let program = clusters::load_generator_for_pods(architecture, results_dir, named)?;
-    Ok(Some(namespace.loads(directory.to_owned(), program)))
+    let namespace = of_campaign(state)?;
+    Ok(namespace.map(|namespace| namespace.loads(directory.to_owned(), program)))
 }
 
 /// The campaign's servers on Kubernetes.
