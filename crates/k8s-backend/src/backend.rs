@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::{ApiError, ApiServer, Connection, Deadlines},
     labels::of_campaign,
-    manifest::CLAIM_DEPLOYMENT,
+    manifest::{CLAIM_DEPLOYMENT, CLAIM_WORKLOAD, WorkloadKind},
     name::object_name,
     record::{RecordError, Records, State},
 };
@@ -80,6 +80,7 @@ impl K8sBackend {
             namespace: self.namespace.clone(),
             claim: object_name(id),
             uid: claim.metadata.uid.clone().unwrap_or_default(),
+            workload: workload_of(claim),
         };
         Handle {
             system: SYSTEM.to_owned(),
@@ -175,12 +176,27 @@ struct Detail {
     namespace: String,
     claim: String,
     uid: String,
+    #[serde(default = "usual_workload")]
+    workload: WorkloadKind,
+}
+
+/// What servers were made of before there were other kinds.
+fn usual_workload() -> WorkloadKind {
+    WorkloadKind::Deployment
+}
+
+/// What a claim says that its server is made of.
+fn workload_of(claim: &ConfigMap) -> WorkloadKind {
+    let said = claim.data.as_ref().and_then(|data| data.get(CLAIM_WORKLOAD));
+    let kind = said.and_then(|kind| serde_json::from_value(kind.as_str().into()).ok());
+    kind.unwrap_or_else(usual_workload)
 }
 
 impl Detail {
     fn written(&self) -> String {
         serde_json::json!({
-            "context": self.context, "namespace": self.namespace, "claim": self.claim, "uid": self.uid
+            "context": self.context, "namespace": self.namespace, "claim": self.claim, "uid": self.uid,
+            "workload": self.workload,
         })
         .to_string()
     }

@@ -22,7 +22,7 @@ pub fn objects(
     all.extend(manifests.model_cache.iter().map(value));
     all.push(value(&manifests.service));
     all.extend(manifests.ingress.iter().map(value));
-    all.push(value(&manifests.deployment));
+    all.push(value(&manifests.workload));
     Ok(all)
 }
 

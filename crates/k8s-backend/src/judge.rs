@@ -10,6 +10,7 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Event, Pod},
 };
+use serde_json::Value;
 
 /// A pod that finds no node for so long is not merely waiting for another to leave.
 pub const PLACE_PATIENCE: Duration = Duration::from_mins(10);
@@ -17,14 +18,58 @@ pub const PLACE_PATIENCE: Duration = Duration::from_mins(10);
 /// What was seen of a server at one time.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
-    /// Its Deployment.
-    pub deployment: &'a Deployment,
+    /// What the controller of its pods says.
+    pub rollout: &'a Rollout,
     /// Its pods.
     pub pods: &'a [Pod],
     /// The events of these, where they were asked for.
     pub events: &'a [Event],
     /// The time, in seconds of Unix.
     pub now_s: i64,
+}
+
+/// What the controller of a server's pods says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rollout {
+    /// Whether its newest form is what runs, with all pods.
+    pub is_complete: bool,
+    /// Why no pod can be made, such as a quota.
+    pub refusal: Option<String>,
+}
+
+impl Rollout {
+    /// That of a Deployment.
+    pub fn of_deployment(deployment: &Deployment) -> Self {
+        Self {
+            is_complete: is_rolled_out(deployment),
+            refusal: refusal(deployment),
+        }
+    }
+
+    /// That of a LeaderWorkerSet with one group, by its status.
+    pub fn of_group(generation: Option<i64>, status: Option<&Value>) -> Self {
+        let number = |name: &str| status.and_then(|status| status[name].as_i64());
+        let is_newest = number("observedGeneration").is_none_or(|seen| Some(seen) >= generation);
+        Self {
+            is_complete: is_newest && number("replicas") == Some(1) && number("readyReplicas") == Some(1),
+            refusal: None,
+        }
+    }
+
+    /// That of a Dynamo graph, by its status.
+    pub fn of_graph(status: Option<&Value>) -> Self {
+        let conditions = status.and_then(|status| status["conditions"].as_array());
+        let ready = conditions
+            .into_iter()
+            .flatten()
+            .find(|condition| condition["type"] == "Ready");
+        let is_failed = status.is_some_and(|status| status["state"] == "failed");
+        let said = ready.map(|ready| words(ready["reason"].as_str(), ready["message"].as_str()));
+        Self {
+            is_complete: ready.is_some_and(|ready| ready["status"] == "True"),
+            refusal: is_failed.then(|| said.unwrap_or_else(|| "the operator says that it failed".to_owned())),
+        }
+    }
 }
 
 /// What a server's objects say of it.
@@ -53,15 +98,15 @@ pub fn judge(seen: Seen<'_>) -> Judgement {
         return Judgement::Failed(reason, message);
     }
     if pods.is_empty() {
-        return match refusal(seen.deployment) {
-            Some(message) => Judgement::Failed(FailureReason::ServerFailed, message),
+        return match &seen.rollout.refusal {
+            Some(message) => Judgement::Failed(FailureReason::ServerFailed, message.clone()),
             None => Judgement::Queued(None),
         };
     }
     if let Some((message, _)) = pods.iter().find_map(|pod| unschedulable(pod)) {
         return Judgement::Queued(Some(message));
     }
-    if pods.iter().any(|pod| is_ready(pod)) && is_rolled_out(seen.deployment) {
+    if pods.iter().any(|pod| is_ready(pod)) && seen.rollout.is_complete {
         Judgement::Ready
     } else if pods.iter().all(|pod| !is_scheduled(pod)) {
         Judgement::Queued(None)

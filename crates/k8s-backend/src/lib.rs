@@ -4,6 +4,7 @@ mod api;
 mod backend;
 pub mod examine;
 mod exec;
+mod extension;
 mod forward;
 pub mod inspect;
 mod judge;
@@ -17,9 +18,13 @@ pub mod simulated;
 
 pub use api::{ApiError, Connection, Deadlines};
 pub use backend::{K8sBackend, SYSTEM};
+pub use extension::{Extension, Kind};
 pub use forward::LoadFromHere;
-pub use judge::{Judgement, PLACE_PATIENCE, Seen, judge};
+pub use judge::{Judgement, PLACE_PATIENCE, Rollout, Seen, judge};
 pub use labels::{labels, labels_of_run, of_campaign, of_deployment, of_run};
 pub use load::{K8sLoads, LoadAttempt, LoadManifestError, LoadManifests};
-pub use manifest::{ManifestError, Manifests};
+pub use manifest::{
+    Component, GraphSpec, GroupSpec, LeaderWorkerTemplate, ManifestError, Manifests, Multinode, Workload,
+    WorkloadKind,
+};
 pub use name::object_name;

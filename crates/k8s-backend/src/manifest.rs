@@ -1,10 +1,14 @@
 //! The objects of a server, typed.
 
+mod graph;
+mod group;
 mod pod;
 mod way_in;
 
 use gipfel_engine::{CommandError, engine};
-use gipfel_model::{CampaignId, DeploymentId, DeploymentSpec, K8sModelCache, K8sSpec, deployment::Placement};
+use gipfel_model::{
+    BackendKind, CampaignId, DeploymentId, DeploymentSpec, K8sModelCache, K8sSpec, deployment::Placement,
+};
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec as RolloutSpec, DeploymentStrategy},
@@ -19,9 +23,13 @@ use k8s_openapi::{
     },
 };
 
-pub(crate) use pod::CONTAINER;
+use serde::{Deserialize, Serialize, Serializer};
+
+pub use graph::{Component, GraphSpec, Multinode};
+pub use group::{GroupSpec, LeaderWorkerTemplate};
 
 use crate::{
+    extension::{Extension, Kind},
     labels::{labels, lasting_labels, pod_labels},
     name::object_name,
 };
@@ -35,16 +43,17 @@ pub enum ManifestError {
     /// Nothing says what the container is made from.
     #[error("no image is named; set `image`")]
     NoImage,
-    /// The model does not fit on one node.
-    #[error(
-        "{gpus} GPUs are more than the {gpus_per_node} of a node, and a server over several nodes comes with a later version"
-    )]
-    SeveralNodes {
-        /// What the model asks for.
-        gpus: u32,
-        /// What a node has.
-        gpus_per_node: u32,
+    /// The engine cannot be spread.
+    #[error("the model needs {nodes} nodes, and the engine `{backend}` runs on one")]
+    OneNodeOnly {
+        /// The engine.
+        backend: gipfel_model::BackendKind,
+        /// What the model needs.
+        nodes: u32,
     },
+    /// Ray would have to be started beside the engine.
+    #[error("nodes are joined without Ray on Kubernetes; leave out `distributed_executor_backend: ray`")]
+    Ray,
     /// The engine cannot be started without a command of one's own.
     #[error("the engine `{0}` has no command for one container; set `command`")]
     NoCommand(gipfel_model::BackendKind),
@@ -61,7 +70,7 @@ pub struct Manifests {
     /// Where models stay; it has no owner, so that it outlives the server.
     pub model_cache: Option<PersistentVolumeClaim>,
     /// The server.
-    pub deployment: Deployment,
+    pub workload: Workload,
     /// Its address inside the cluster.
     pub service: Service,
     /// Its address outside.
@@ -83,8 +92,8 @@ impl Manifests {
                 .model_cache
                 .as_ref()
                 .map(|cache| model_cache(cache, &k8s.namespace)),
-            deployment: rollout(&names, id, spec, k8s)?,
-            service: way_in::service(&names, k8s),
+            workload: workload(&names, id, spec, k8s)?,
+            service: way_in::service(&names, k8s, WorkloadKind::of(spec, k8s)),
             ingress: k8s
                 .ingress
                 .as_ref()
@@ -103,7 +112,7 @@ impl Manifests {
             controller: None,
         };
         let ingress = self.ingress.as_mut().map(|ingress| &mut ingress.metadata);
-        let owned = [&mut self.deployment.metadata, &mut self.service.metadata]
+        let owned = [self.workload.metadata_mut(), &mut self.service.metadata]
             .into_iter()
             .chain(ingress);
         for metadata in owned {
@@ -111,6 +120,94 @@ impl Manifests {
         }
         self
     }
+}
+
+/// What a server is made of, beside its ways in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Workload {
+    /// One pod.
+    Deployment(Box<Deployment>),
+    /// Pods on several nodes.
+    Group(Box<Extension<GroupSpec>>),
+    /// Dynamo's parts.
+    Graph(Box<Extension<GraphSpec>>),
+}
+
+impl Workload {
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        match self {
+            Self::Deployment(deployment) => &mut deployment.metadata,
+            Self::Group(group) => &mut group.metadata,
+            Self::Graph(graph) => &mut graph.metadata,
+        }
+    }
+}
+
+impl Serialize for Workload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Deployment(deployment) => deployment.serialize(serializer),
+            Self::Group(group) => group.serialize(serializer),
+            Self::Graph(graph) => graph.serialize(serializer),
+        }
+    }
+}
+
+/// The kinds of workloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkloadKind {
+    /// One pod.
+    Deployment,
+    /// Pods on several nodes.
+    LeaderWorkerSet,
+    /// Dynamo's parts.
+    DynamoGraphDeployment,
+}
+
+impl WorkloadKind {
+    /// The kind of a server's.
+    pub fn of(spec: &DeploymentSpec, k8s: &K8sSpec) -> Self {
+        // A command of one's own is one program.
+        if spec.backend == BackendKind::Dynamo && k8s.command.is_none() {
+            Self::DynamoGraphDeployment
+        } else if pod::nodes(spec, k8s) > 1 {
+            Self::LeaderWorkerSet
+        } else {
+            Self::Deployment
+        }
+    }
+
+    /// Group and version of the API that a cluster must have been given for it, and what to ask for.
+    pub fn extension(self) -> Option<(String, &'static str)> {
+        match self {
+            Self::Deployment => None,
+            Self::LeaderWorkerSet => Some((api_of::<GroupSpec>(), "LeaderWorkerSet (LWS), 0.10 or later")),
+            Self::DynamoGraphDeployment => Some((
+                api_of::<GraphSpec>(),
+                "the operator of NVIDIA Dynamo, for several nodes with Grove, or with LWS and Volcano",
+            )),
+        }
+    }
+}
+
+fn api_of<S: Kind>() -> String {
+    format!("{}/{}", S::GROUP, S::VERSION)
+}
+
+fn workload(
+    names: &Names,
+    id: &DeploymentId,
+    spec: &DeploymentSpec,
+    k8s: &K8sSpec,
+) -> Result<Workload, ManifestError> {
+    let nodes = pod::nodes(spec, k8s);
+    Ok(match WorkloadKind::of(spec, k8s) {
+        WorkloadKind::Deployment => Workload::Deployment(Box::new(rollout(names, id, spec, k8s)?)),
+        WorkloadKind::LeaderWorkerSet => Workload::Group(Box::new(group::group(names, spec, k8s, nodes)?)),
+        WorkloadKind::DynamoGraphDeployment => {
+            Workload::Graph(Box::new(graph::graph(names, spec, k8s, nodes)?))
+        }
+    })
 }
 
 /// What a deployment asks of Kubernetes.
@@ -170,6 +267,8 @@ pub(crate) const CLAIM_DEPLOYMENT: &str = "deployment";
 pub(crate) const CLAIM_URL: &str = "url";
 /// Where pods reach it.
 pub(crate) const CLAIM_SERVICE: &str = "service";
+/// What the server is made of; absent: a Deployment.
+pub(crate) const CLAIM_WORKLOAD: &str = "workload";
 /// What answers there once the Ingress works; absent without one.
 pub(crate) const CLAIM_HEALTH: &str = "health";
 
@@ -189,6 +288,7 @@ fn claim(
         (CLAIM_DEPLOYMENT, id.to_string()),
         (CLAIM_URL, url(id, k8s)),
         (CLAIM_SERVICE, service_url(id, k8s)),
+        (CLAIM_WORKLOAD, format!("{:?}", WorkloadKind::of(spec, k8s))),
     ];
     let facts = facts.into_iter().chain(health);
     ConfigMap {

@@ -3,6 +3,7 @@
 //! It keeps objects in memory, makes a pod for each Deployment, and deletes in the foreground with what an object owns.
 //! A pod goes through its states by the number of requests, so that tests need no clock. Mishaps are scripted.
 
+mod extensions;
 mod facts;
 mod objects;
 mod processes;
@@ -126,6 +127,11 @@ impl SimulatedCluster {
     /// Kills the processes of all pods, as a node that is lost would.
     pub fn kill_pods(&self) {
         lock(&self.state).objects.kill_pods();
+    }
+
+    /// The cluster knows the kinds of this API group from now on, such as `leaderworkerset.x-k8s.io`.
+    pub fn install(&self, group: &'static str) {
+        lock(&self.state).objects.install(group);
     }
 
     /// Requests go wrong by themselves from now on.

@@ -89,7 +89,7 @@ enum Load {
 
 impl Load {
     fn of(round: u32) -> Self {
-        if round / 3 % 2 == 0 {
+        if (round / 3).is_multiple_of(2) {
             Self::InCluster
         } else {
             Self::Local

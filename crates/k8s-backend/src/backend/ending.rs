@@ -22,8 +22,9 @@ use tokio::time::{Instant, sleep};
 use super::{Detail, K8sBackend, failed, not_recorded};
 use crate::{
     api::ApiError,
+    extension::Extension,
     labels::of_deployment,
-    manifest::CLAIM_CAMPAIGN,
+    manifest::{CLAIM_CAMPAIGN, GraphSpec, GroupSpec, WorkloadKind},
     record::{Record, State},
 };
 
@@ -57,8 +58,8 @@ impl K8sBackend {
         if claim.is_some_and(|claim| claim.metadata.uid.as_ref() == Some(&detail.uid)) {
             self.delete_claim(&detail).await.map_err(ending)?;
         }
-        self.delete_rest(id).await.map_err(ending)?;
-        self.wait_for_nothing(id).await?;
+        self.delete_rest(id, detail.workload).await.map_err(ending)?;
+        self.wait_for_nothing(id, detail.workload).await?;
         let Some(campaign) = campaign else {
             return Ok(());
         };
@@ -94,9 +95,13 @@ impl K8sBackend {
     }
 
     /// What has the server's label and no owner, of whatever start.
-    async fn delete_rest(&self, id: &str) -> Result<(), ApiError> {
+    async fn delete_rest(&self, id: &str, workload: WorkloadKind) -> Result<(), ApiError> {
         self.delete_all::<ConfigMap>(id).await?;
-        self.delete_all::<Deployment>(id).await?;
+        match workload {
+            WorkloadKind::Deployment => self.delete_all::<Deployment>(id).await?,
+            WorkloadKind::LeaderWorkerSet => self.delete_all::<Extension<GroupSpec>>(id).await?,
+            WorkloadKind::DynamoGraphDeployment => self.delete_all::<Extension<GraphSpec>>(id).await?,
+        }
         self.delete_all::<Service>(id).await?;
         self.delete_all::<Ingress>(id).await
     }
@@ -120,10 +125,10 @@ impl K8sBackend {
         Ok(())
     }
 
-    async fn wait_for_nothing(&self, id: &str) -> Result<(), BackendError> {
+    async fn wait_for_nothing(&self, id: &str, workload: WorkloadKind) -> Result<(), BackendError> {
         let until = Instant::now() + self.deadlines.end;
         loop {
-            let left = self.left(id).await;
+            let left = self.left(id, workload).await;
             let left = left.map_err(|error| failed(format!("look at what is left of `{id}`"), error))?;
             if left.is_empty() {
                 return Ok(());
@@ -136,10 +141,18 @@ impl K8sBackend {
         }
     }
 
-    async fn left(&self, id: &str) -> Result<Vec<String>, ApiError> {
+    async fn left(&self, id: &str, workload: WorkloadKind) -> Result<Vec<String>, ApiError> {
         let mut left = Vec::new();
         left.extend(self.of::<ConfigMap>(id).await?.iter().map(name_of));
-        left.extend(self.of::<Deployment>(id).await?.iter().map(name_of));
+        match workload {
+            WorkloadKind::Deployment => left.extend(self.of::<Deployment>(id).await?.iter().map(name_of)),
+            WorkloadKind::LeaderWorkerSet => {
+                left.extend(self.of::<Extension<GroupSpec>>(id).await?.iter().map(name_of));
+            }
+            WorkloadKind::DynamoGraphDeployment => {
+                left.extend(self.of::<Extension<GraphSpec>>(id).await?.iter().map(name_of));
+            }
+        }
         left.extend(self.of::<Service>(id).await?.iter().map(name_of));
         left.extend(self.of::<Ingress>(id).await?.iter().map(name_of));
         left.extend(self.of::<Pod>(id).await?.iter().map(name_of));

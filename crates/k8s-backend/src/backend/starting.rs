@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use gipfel_backend::{BackendError, Effect, EnsureError, FailureReason, Handle};
-use gipfel_model::{CampaignId, DeploymentId, DeploymentSpec};
+use gipfel_model::{CampaignId, DeploymentId, DeploymentSpec, deployment::Placement};
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::ConfigMap};
 use kube::{
     Resource,
@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{K8sBackend, failed, not_recorded};
 use crate::{
     api::ApiError,
-    manifest::Manifests,
+    manifest::{Manifests, Workload, WorkloadKind},
     record::{Record, State},
 };
 
@@ -50,6 +50,9 @@ impl K8sBackend {
                 BackendError::permanent("put the server into objects", error),
             )
         })?;
+        self.expect_kind(spec)
+            .await
+            .map_err(|error| refused(Effect::NotStarted, error))?;
         let asked = Record::new(campaign.clone(), State::Asked);
         self.records
             .write(id.as_str(), &asked)
@@ -108,9 +111,34 @@ impl K8sBackend {
         if let Some(ingress) = &manifests.ingress {
             self.apply(ingress).await.map_err(|error| ("Ingress", error))?;
         }
-        self.apply(&manifests.deployment)
-            .await
-            .map_err(|error| ("Deployment", error))
+        match &manifests.workload {
+            Workload::Deployment(deployment) => self.apply(deployment.as_ref()).await,
+            Workload::Group(group) => self.apply(group.as_ref()).await,
+            Workload::Graph(graph) => self.apply(graph.as_ref()).await,
+        }
+        .map_err(|error| ("server", error))
+    }
+
+    /// Fails where the cluster does not know what the server is made of.
+    async fn expect_kind(&self, spec: &DeploymentSpec) -> Result<(), BackendError> {
+        let Placement::K8s(k8s) = &spec.placement else {
+            return Ok(());
+        };
+        let Some((api, what)) = WorkloadKind::of(spec, k8s).extension() else {
+            return Ok(());
+        };
+        let ask = |client: kube::Client| {
+            let api = api.clone();
+            async move { client.list_api_group_resources(&api).await }
+        };
+        match self.server.call(ask).await {
+            Ok(_) => Ok(()),
+            Err(ApiError::Missing(_) | ApiError::MissingKind) => Err(BackendError::permanent(
+                "start the server",
+                format!("the cluster does not have {api}: ask for {what}"),
+            )),
+            Err(error) => Err(failed(format!("ask for {api}"), error)),
+        }
     }
 
     /// Makes the model cache where there is none; one that is there stays as it is, since claims hardly change.

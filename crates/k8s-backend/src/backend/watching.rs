@@ -1,21 +1,32 @@
 //! Tells how a server is.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    fmt::Debug,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use gipfel_backend::{BackendError, DeploymentStatus, Failure, FailureReason, Handle};
 use gipfel_model::{EndpointSpec, Provenance};
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{ConfigMap, Event, Pod},
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, Event, Pod},
+    },
 };
-use kube::api::{ListParams, LogParams};
+use kube::{
+    Resource,
+    api::{ListParams, LogParams},
+};
+use serde::de::DeserializeOwned;
 
 use super::{Detail, K8sBackend, failed, not_recorded};
 use crate::{
     api::ApiError,
-    judge::{Judgement, Seen, judge},
+    extension::Extension,
+    judge::{Judgement, Rollout, Seen, judge},
     labels::of_deployment,
-    manifest::{CLAIM_HEALTH, CLAIM_URL, CONTAINER},
+    manifest::{CLAIM_HEALTH, CLAIM_URL, GraphSpec, GroupSpec, WorkloadKind},
     record::State,
 };
 
@@ -44,15 +55,19 @@ impl K8sBackend {
         if claim.metadata.deletion_timestamp.is_some() {
             return Ok(self.gone(id, "its objects are being deleted"));
         }
-        let Some(deployment) = self.deployment(&detail.claim).await.map_err(observing)? else {
-            return Ok(self.gone(id, "it has no Deployment, so its start did not come to its end"));
+        let Some(rollout) = self.rollout(&detail).await.map_err(observing)? else {
+            let why = format!(
+                "it has no {:?}, so its start did not come to its end",
+                detail.workload
+            );
+            return Ok(self.gone(id, &why));
         };
         let pods = self.pods(id).await.map_err(observing)?;
         let now_s = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |now| now.as_secs() as i64);
         let seen = Seen {
-            deployment: &deployment,
+            rollout: &rollout,
             pods: &pods,
             events: &[],
             now_s,
@@ -123,9 +138,19 @@ impl K8sBackend {
     pub(super) async fn refresh_log(&self, id: &str, pods: &[Pod]) {
         let mut log = String::new();
         for pod in pods {
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            let title = if pods.len() > 1 {
+                format!("== {name}\n")
+            } else {
+                String::new()
+            };
             for previous in [true, false] {
                 match self.pod_log(pod, previous).await {
-                    Ok(text) => log.push_str(&text),
+                    Ok(text) if text.is_empty() => {}
+                    Ok(text) => {
+                        log.push_str(&title);
+                        log.push_str(&text);
+                    }
                     // A container that never ran, or never ended, has none.
                     Err(error) => tracing::debug!(server = id, %error, "no log"),
                 }
@@ -142,7 +167,12 @@ impl K8sBackend {
     async fn pod_log(&self, pod: &Pod, previous: bool) -> Result<String, ApiError> {
         let name = pod.metadata.name.clone().unwrap_or_default();
         let parameters = LogParams {
-            container: Some(CONTAINER.to_owned()),
+            // The operator of Dynamo wants another name than ours.
+            container: pod
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.containers.first())
+                .map(|one| one.name.clone()),
             previous,
             tail_lines: Some(KEPT_LINES),
             ..LogParams::default()
@@ -154,9 +184,32 @@ impl K8sBackend {
         self.server.call(read).await
     }
 
-    async fn deployment(&self, name: &str) -> Result<Option<Deployment>, ApiError> {
+    /// What the controller of the server's pods says; nothing when there is none.
+    async fn rollout(&self, detail: &Detail) -> Result<Option<Rollout>, ApiError> {
+        let name = detail.claim.as_str();
+        Ok(match detail.workload {
+            WorkloadKind::Deployment => {
+                let found: Option<Deployment> = self.get(name).await?;
+                found.map(|deployment| Rollout::of_deployment(&deployment))
+            }
+            WorkloadKind::LeaderWorkerSet => {
+                let found: Option<Extension<GroupSpec>> = self.get(name).await?;
+                found.map(|group| Rollout::of_group(group.metadata.generation, group.status.as_ref()))
+            }
+            WorkloadKind::DynamoGraphDeployment => {
+                let found: Option<Extension<GraphSpec>> = self.get(name).await?;
+                found.map(|graph| Rollout::of_graph(graph.status.as_ref()))
+            }
+        })
+    }
+
+    async fn get<K>(&self, name: &str) -> Result<Option<K>, ApiError>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send,
+        K::DynamicType: Default,
+    {
         let find = |client| {
-            let (api, name) = (self.api::<Deployment>(client), name.to_owned());
+            let (api, name) = (self.api::<K>(client), name.to_owned());
             async move { api.get(&name).await }
         };
         self.server.find(find).await
@@ -199,8 +252,25 @@ async fn ready(claim: &ConfigMap, pods: &[Pod]) -> DeploymentStatus {
     DeploymentStatus::Ready {
         endpoint: EndpointSpec::new(&url),
         provenance,
-        load_time: None,
+        load_time: pods.iter().find_map(load_time),
     }
+}
+
+/// From the start of a pod's container to its first answer, in the cluster's own times of whole seconds.
+fn load_time(pod: &Pod) -> Option<Duration> {
+    let status = pod.status.as_ref()?;
+    let running = status
+        .container_statuses
+        .as_ref()?
+        .iter()
+        .find_map(|container| container.state.as_ref()?.running.as_ref()?.started_at.as_ref())?;
+    let ready = status
+        .conditions
+        .as_ref()?
+        .iter()
+        .find(|condition| condition.type_ == "Ready" && condition.status == "True")?;
+    let seconds = ready.last_transition_time.as_ref()?.0.as_second() - running.0.as_second();
+    u64::try_from(seconds).ok().map(Duration::from_secs)
 }
 
 async fn ask(url: &str) -> Result<(), reqwest::Error> {

@@ -27,7 +27,7 @@ fn complete() -> Deployment {
 
 fn judged(pod: Pod, events: &[Event]) -> Judgement {
     judge(Seen {
-        deployment: &complete(),
+        rollout: &Rollout::of_deployment(&complete()),
         pods: &[pod],
         events,
         now_s: NOW_S,
@@ -81,7 +81,7 @@ fn a_full_cluster_is_waited_for_until_patience_ends() {
         .expect("it says since when");
     let at = |now_s| {
         judge(Seen {
-            deployment: &complete(),
+            rollout: &Rollout::of_deployment(&complete()),
             pods: std::slice::from_ref(&pod),
             events: &[],
             now_s,
@@ -122,7 +122,7 @@ fn a_server_that_is_never_healthy_is_out_of_time() {
 fn ready_is_what_runs_now() {
     let check = |deployment: &Deployment, pods: &[Pod], expected: Judgement| {
         let seen = Seen {
-            deployment,
+            rollout: &Rollout::of_deployment(deployment),
             pods,
             events: &[],
             now_s: NOW_S,
@@ -159,7 +159,7 @@ fn a_quota_is_a_failure() {
         "conditions": [{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}]
     }));
     let seen = Seen {
-        deployment: &refused,
+        rollout: &Rollout::of_deployment(&refused),
         pods: &[],
         events: &[],
         now_s: NOW_S,

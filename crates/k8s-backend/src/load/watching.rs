@@ -5,7 +5,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use gipfel_backend::{BackendError, FailureReason, Handle, RunStatus};
 use gipfel_model::Progress;
 use k8s_openapi::api::{
-    apps::v1::Deployment,
     batch::v1::Job,
     core::v1::{ConfigMap, Pod},
 };
@@ -18,7 +17,7 @@ use super::{
 };
 use crate::{
     api::ApiError,
-    judge::{Judgement, Seen, judge},
+    judge::{Judgement, Rollout, Seen, judge},
     labels::of_attempt,
     name::numbered_name,
     record::State,
@@ -211,7 +210,7 @@ impl K8sLoads {
 fn judged(pods: &[Pod]) -> Judgement {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     judge(Seen {
-        deployment: &Deployment::default(),
+        rollout: &Rollout::default(),
         pods,
         events: &[],
         now_s: now.map_or(0, |now| now.as_secs() as i64),

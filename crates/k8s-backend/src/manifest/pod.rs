@@ -7,16 +7,16 @@ use gipfel_model::{DeploymentSpec, K8sSpec, LocalSpec};
 use k8s_openapi::{
     api::core::v1::{
         Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction,
-        LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec, Probe,
-        ResourceRequirements, SecretKeySelector, Toleration, Volume, VolumeMount,
+        LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodSpec,
+        PodTemplateSpec, Probe, ResourceRequirements, SecretKeySelector, Toleration, Volume, VolumeMount,
     },
     apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
 };
 
 use super::{ManifestError, way_in::PORT};
 
-/// The container that is judged and whose log is read.
-pub(crate) const CONTAINER: &str = "server";
+/// The one container.
+const CONTAINER: &str = "server";
 
 const SHARED_MEMORY: &str = "shared-memory";
 const MODEL_CACHE: &str = "model-cache";
@@ -32,12 +32,99 @@ const NCCL_OVER_TCP: &[(&str, &str)] = &[
     ("NCCL_IB_DISABLE", "1"),
 ];
 
+/// One of the pods of a server over several nodes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rank<'a> {
+    /// Its number, as a container's command can have it.
+    pub(super) index: &'a str,
+    /// The address of the first one.
+    pub(super) leader: &'a str,
+    /// How many there are.
+    pub(super) nodes: u32,
+    /// Whether it is the first one, which takes the requests.
+    pub(super) is_leader: bool,
+}
+
+/// How many nodes a server spans.
+pub(super) fn nodes(spec: &DeploymentSpec, k8s: &K8sSpec) -> u32 {
+    match k8s.gpus_per_node {
+        0 => 1,
+        of_node => spec.gpus().div_ceil(of_node).max(1),
+    }
+}
+
+/// The pod of a server on one node.
 pub(super) fn template(spec: &DeploymentSpec, k8s: &K8sSpec) -> Result<PodTemplateSpec, ManifestError> {
-    let volumes = volumes(k8s);
-    Ok(PodTemplateSpec {
+    let alone = Rank {
+        index: "0",
+        leader: "127.0.0.1",
+        nodes: 1,
+        is_leader: true,
+    };
+    template_of_rank(spec, k8s, alone)
+}
+
+/// One of the pods of a server over several nodes.
+pub(super) fn template_of_rank(
+    spec: &DeploymentSpec,
+    k8s: &K8sSpec,
+    rank: Rank<'_>,
+) -> Result<PodTemplateSpec, ManifestError> {
+    let found = command(spec, k8s, rank)?;
+    // What needs a second program beside it does not fit into one container.
+    if found.frontend.is_some() {
+        return Err(ManifestError::NoCommand(spec.backend));
+    }
+    if found.with_ray {
+        return Err(ManifestError::Ray);
+    }
+    let mut words = found.command;
+    if rank.nodes > 1 {
+        words.extend(found.ranks.ok_or(ManifestError::OneNodeOnly {
+            backend: spec.backend,
+            nodes: rank.nodes,
+        })?);
+        words.extend(found.followers.into_iter().filter(|_| !rank.is_leader));
+    }
+    let mut container = container(spec, k8s, words, environment(k8s, found.environment))?;
+    if rank.nodes > 1
+        && let Some(variables) = &mut container.env
+    {
+        // Others are made from it, so it comes first.
+        variables.insert(0, own_address());
+    }
+    if rank.is_leader {
+        serve(&mut container, spec, k8s);
+    }
+    Ok(pod(k8s, container))
+}
+
+/// The pods of what takes the requests and of what answers them, for an operator that joins them.
+pub(super) fn parts(
+    spec: &DeploymentSpec,
+    k8s: &K8sSpec,
+) -> Result<(PodTemplateSpec, PodTemplateSpec), ManifestError> {
+    let anywhere = Rank {
+        index: "0",
+        leader: "127.0.0.1",
+        nodes: 1,
+        is_leader: true,
+    };
+    let found = command(spec, k8s, anywhere)?;
+    let words = found.frontend.ok_or(ManifestError::NoCommand(spec.backend))?;
+    // How the parts find each other is the operator's.
+    let mut frontend = container(spec, k8s, words, environment(k8s, Vec::new()))?;
+    frontend.resources = None;
+    serve(&mut frontend, spec, k8s);
+    let worker = container(spec, k8s, found.command, environment(k8s, Vec::new()))?;
+    Ok((pod(k8s, frontend), pod(k8s, worker)))
+}
+
+fn pod(k8s: &K8sSpec, container: Container) -> PodTemplateSpec {
+    PodTemplateSpec {
         metadata: None,
         spec: Some(PodSpec {
-            containers: vec![container(spec, k8s)?],
+            containers: vec![container],
             image_pull_secrets: optional(
                 k8s.image_pull_secrets
                     .iter()
@@ -46,12 +133,12 @@ pub(super) fn template(spec: &DeploymentSpec, k8s: &K8sSpec) -> Result<PodTempla
             ),
             node_selector: Some(k8s.node_selector.clone()).filter(|selector| !selector.is_empty()),
             tolerations: optional(k8s.tolerations.iter().map(toleration).collect()),
-            volumes: Some(volumes),
+            volumes: Some(volumes(k8s)),
             // A token of the API in a server that needs none is a risk without a use.
             automount_service_account_token: Some(false),
             ..PodSpec::default()
         }),
-    })
+    }
 }
 
 fn optional<T>(items: Vec<T>) -> Option<Vec<T>> {
@@ -69,59 +156,71 @@ fn toleration(toleration: &gipfel_model::K8sToleration) -> Toleration {
     }
 }
 
-fn container(spec: &DeploymentSpec, k8s: &K8sSpec) -> Result<Container, ManifestError> {
-    let started = command(spec, k8s)?;
-    let health = engine(spec.backend).health_path();
+fn container(
+    spec: &DeploymentSpec,
+    k8s: &K8sSpec,
+    command: Vec<String>,
+    environment: Vec<EnvVar>,
+) -> Result<Container, ManifestError> {
     Ok(Container {
         name: CONTAINER.to_owned(),
         image: Some(k8s.image.clone().ok_or(ManifestError::NoImage)?),
-        command: Some(started.command),
-        env: optional(environment(k8s, started.environment)),
-        ports: Some(vec![ContainerPort {
-            name: Some(PORT.to_owned()),
-            container_port: i32::from(k8s.port),
-            protocol: Some("TCP".to_owned()),
-            ..ContainerPort::default()
-        }]),
+        command: Some(command),
+        env: optional(environment),
         resources: Some(resources(spec, k8s)),
         volume_mounts: Some(mounts(k8s)),
-        startup_probe: Some(probe(health, STARTUP_PERIOD, failures(spec.server_ready_timeout))),
-        readiness_probe: Some(probe(health, Duration::from_secs(5), 3)),
         ..Container::default()
     })
 }
 
-/// What is started in the one container.
-fn command(spec: &DeploymentSpec, k8s: &K8sSpec) -> Result<ClusterCommand, ManifestError> {
-    let gpus = spec.gpus();
-    if k8s.gpus_per_node > 0 && gpus > k8s.gpus_per_node {
-        return Err(ManifestError::SeveralNodes {
-            gpus,
-            gpus_per_node: k8s.gpus_per_node,
-        });
-    }
+/// The container takes requests, and is asked whether it does.
+fn serve(container: &mut Container, spec: &DeploymentSpec, k8s: &K8sSpec) {
+    let health = engine(spec.backend).health_path();
+    container.ports = Some(vec![ContainerPort {
+        name: Some(PORT.to_owned()),
+        container_port: i32::from(k8s.port),
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }]);
+    container.startup_probe = Some(probe(health, STARTUP_PERIOD, failures(spec.server_ready_timeout)));
+    container.readiness_probe = Some(probe(health, Duration::from_secs(5), 3));
+}
+
+/// What is started, with the place of this rank filled in.
+fn command(spec: &DeploymentSpec, k8s: &K8sSpec, rank: Rank<'_>) -> Result<ClusterCommand, ManifestError> {
     let own = LocalSpec {
         command: k8s.command.clone(),
         environment: BTreeMap::new(),
         extra_args: k8s.extra_args.clone(),
         port: k8s.port,
     };
-    let port = k8s.port.to_string();
+    let (port, nodes) = (k8s.port.to_string(), rank.nodes.to_string());
     let places = [
         ("host", "0.0.0.0"),
         ("port", port.as_str()),
-        ("rank", "0"),
-        ("nodes", "1"),
-        ("address", "127.0.0.1"),
-        ("head", "127.0.0.1"),
+        ("rank", rank.index),
+        ("nodes", nodes.as_str()),
+        ("address", if rank.nodes > 1 { "$(POD_IP)" } else { "127.0.0.1" }),
+        ("head", rank.leader),
         ("head_port", "29500"),
         ("directory", "/tmp"),
     ];
     let found = engine(spec.backend).cluster_command(spec, &own, &places)?;
-    match found {
-        // What needs a second program beside it does not fit into one container.
-        Some(found) if found.frontend.is_none() => Ok(found),
-        _ => Err(ManifestError::NoCommand(spec.backend)),
+    found.ok_or(ManifestError::NoCommand(spec.backend))
+}
+
+/// The pod's address, under the name that commands have.
+fn own_address() -> EnvVar {
+    EnvVar {
+        name: "POD_IP".to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: "status.podIP".to_owned(),
+                ..ObjectFieldSelector::default()
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
     }
 }
 
@@ -177,8 +276,9 @@ fn resources(spec: &DeploymentSpec, k8s: &K8sSpec) -> ResourceRequirements {
         .into_iter()
         .filter_map(|(name, quantity)| Some((name.to_owned(), Quantity(quantity?.clone()))))
         .collect();
+    let of_pod = spec.gpus().min(k8s.gpus_per_node);
     // A cluster without GPUs has `gpus_per_node: 0`; where there are some, requests and limits have to be equal.
-    let gpus = (k8s.gpus_per_node > 0).then(|| (k8s.gpu_resource.clone(), Quantity(spec.gpus().to_string())));
+    let gpus = (k8s.gpus_per_node > 0).then(|| (k8s.gpu_resource.clone(), Quantity(of_pod.to_string())));
     requests.extend(gpus.clone());
     ResourceRequirements {
         limits: gpus.map(|gpus| [gpus].into()),

@@ -65,7 +65,7 @@ fn json_of(object: &impl Serialize) -> Value {
 fn what_ends_with_the_server_has_an_owner() {
     let manifests = manifests(full()).expect("it renders").owned_by("u-1");
     let owner = |object: Value| object["metadata"]["ownerReferences"][0]["uid"].clone();
-    assert_eq!(owner(json_of(&manifests.deployment)), "u-1");
+    assert_eq!(owner(json_of(&manifests.workload)), "u-1");
     assert_eq!(owner(json_of(&manifests.service)), "u-1");
     assert_eq!(owner(json_of(&manifests.ingress)), "u-1");
     assert_eq!(owner(json_of(&manifests.model_cache)), Value::Null);
@@ -75,7 +75,7 @@ fn what_ends_with_the_server_has_an_owner() {
 #[test]
 fn the_pod_has_what_was_asked_for() {
     let manifests = manifests(full()).expect("it renders");
-    let deployment = json_of(&manifests.deployment);
+    let deployment = json_of(&manifests.workload);
     let check = |path: &str, expected: Value| {
         let found = deployment.pointer(&format!("/spec/template/spec/{path}"));
         assert_eq!(found, Some(&expected), "{path}");
@@ -140,7 +140,10 @@ fn objects_read_back_with_no_field_ignored() {
     }
     let manifests = manifests(full()).expect("it renders").owned_by("u");
     check(&manifests.claim);
-    check(&manifests.deployment);
+    let Workload::Deployment(deployment) = &manifests.workload else {
+        panic!("a server on one node is a Deployment");
+    };
+    check(deployment.as_ref());
     check(&manifests.service);
     check(&manifests.ingress);
     check(&manifests.model_cache);
@@ -159,11 +162,110 @@ fn what_cannot_be_put_into_one_pod_is_refused() {
         },
         "no image is named",
     );
+}
+
+/// The server of an engine with so many GPUs on nodes of four.
+fn several(backend: BackendKind, config: Value) -> Result<Manifests, ManifestError> {
+    let mut spec = spec(full());
+    spec.backend = backend;
+    spec.backend_config = config.as_object().cloned().unwrap_or_default();
+    let (campaign, id) = ("c-1".parse().expect("an id"), "d-1".parse().expect("an id"));
+    Manifests::new(&campaign, &id, &spec)
+}
+
+#[test]
+fn nodes_are_joined_without_ray() {
+    let check = |backend, leader: &str, worker: &str| {
+        let manifests = several(backend, json!({"tensor_parallel_size": 16})).expect("it renders");
+        let group = json_of(&manifests.workload);
+        let template = &group["spec"]["leaderWorkerTemplate"];
+        assert_eq!(template["size"], 4);
+        let container = |name: &str| template[name]["spec"]["containers"][0].clone();
+        let words = |name: &str| {
+            let words = container(name)["command"].as_array().cloned().unwrap_or_default();
+            let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
+            words.join(" ")
+        };
+        assert!(
+            words("leaderTemplate").ends_with(leader),
+            "{}",
+            words("leaderTemplate")
+        );
+        assert!(
+            words("workerTemplate").ends_with(worker),
+            "{}",
+            words("workerTemplate")
+        );
+        assert!(container("workerTemplate")["readinessProbe"].is_null());
+        assert_eq!(
+            container("leaderTemplate")["readinessProbe"]["httpGet"]["path"],
+            "/health"
+        );
+        assert_eq!(
+            container("workerTemplate")["resources"]["limits"]["nvidia.com/gpu"],
+            "4"
+        );
+        assert_eq!(container("workerTemplate")["env"][0]["name"], "POD_IP");
+        assert_eq!(
+            json_of(&manifests.service)["spec"]["selector"]["gipfel/role"],
+            "leader"
+        );
+    };
     check(
-        K8sSpec {
-            gpus_per_node: 2,
-            ..full()
-        },
-        "4 GPUs are more than the 2 of a node",
+        BackendKind::Vllm,
+        "--nnodes 4 --node-rank $(LWS_WORKER_INDEX) --master-addr $(LWS_LEADER_ADDRESS) --master-port 29500",
+        "--master-port 29500 --headless",
     );
+    check(
+        BackendKind::Sglang,
+        "--nnodes 4 --node-rank $(LWS_WORKER_INDEX) --dist-init-addr $(LWS_LEADER_ADDRESS):29500",
+        "--dist-init-addr $(LWS_LEADER_ADDRESS):29500",
+    );
+}
+
+#[test]
+fn what_cannot_be_spread_is_refused() {
+    let config = json!({"tensor_parallel_size": 8, "distributed_executor_backend": "ray"});
+    let error = several(BackendKind::Vllm, config).expect_err("it is refused");
+    assert!(error.to_string().contains("without Ray"), "{error}");
+}
+
+#[test]
+fn installed_kinds_fit_their_schemas() {
+    let check = |backend, config: Value, schema: &str| {
+        let schema: Value = serde_json::from_str(schema).expect("a schema");
+        let schema = jsonschema::draft202012::new(&schema).expect("a schema");
+        let manifests = several(backend, config).expect("it renders").owned_by("u");
+        let object = json_of(&manifests.workload);
+        let faults: Vec<String> = schema
+            .iter_errors(&object)
+            .map(|fault| fault.to_string())
+            .collect();
+        assert_eq!(faults, Vec::<String>::new(), "{object:#}");
+        let mut spoilt = object;
+        spoilt["spec"]["replica"] = json!(1);
+        assert!(!schema.is_valid(&spoilt), "a key that nobody knows is found");
+    };
+    let group = include_str!("../../tests/schemas/leader-worker-set.json");
+    let graph = include_str!("../../tests/schemas/dynamo-graph.json");
+    check(BackendKind::Vllm, json!({"tensor_parallel_size": 16}), group);
+    check(BackendKind::Sglang, json!({"tensor_parallel_size": 8}), group);
+    check(BackendKind::Dynamo, json!({"tensor_parallel_size": 1}), graph);
+    check(BackendKind::Dynamo, json!({"tensor_parallel_size": 8}), graph);
+}
+
+#[test]
+fn installed_kinds_read_back() {
+    let manifests = several(BackendKind::Vllm, json!({"tensor_parallel_size": 8})).expect("it renders");
+    let Workload::Group(group) = &manifests.workload else {
+        panic!("a server on two nodes is a LeaderWorkerSet");
+    };
+    let again: Extension<GroupSpec> = serde_json::from_value(json_of(group)).expect("it reads back");
+    assert_eq!(again, **group);
+    let manifests = several(BackendKind::Dynamo, json!({"tensor_parallel_size": 8})).expect("it renders");
+    let Workload::Graph(graph) = &manifests.workload else {
+        panic!("a server of Dynamo is a graph");
+    };
+    let again: Extension<GraphSpec> = serde_json::from_value(json_of(graph)).expect("it reads back");
+    assert_eq!(again, **graph);
 }

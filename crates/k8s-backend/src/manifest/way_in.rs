@@ -12,7 +12,7 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::Names;
+use super::{Names, WorkloadKind, group::ROLE};
 
 /// The port's name, which the Ingress and the probes go by.
 pub(super) const PORT: &str = "http";
@@ -26,11 +26,16 @@ const NGINX: &[(&str, &str)] = &[
     ("nginx.ingress.kubernetes.io/proxy-send-timeout", "3600"),
 ];
 
-pub(super) fn service(names: &Names, k8s: &K8sSpec) -> Service {
+pub(super) fn service(names: &Names, k8s: &K8sSpec, workload: WorkloadKind) -> Service {
+    let mut selector = names.pods.clone();
+    if workload != WorkloadKind::Deployment {
+        // Of several pods one takes the requests.
+        selector.insert(ROLE.0.to_owned(), ROLE.1.to_owned());
+    }
     Service {
         metadata: names.metadata.clone(),
         spec: Some(ServiceSpec {
-            selector: Some(names.pods.clone()),
+            selector: Some(selector),
             ports: Some(vec![ServicePort {
                 name: Some(PORT.to_owned()),
                 port: i32::from(k8s.port),

@@ -1,11 +1,14 @@
 //! The objects of a simulated cluster, and what its controllers make of them.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde_json::{Value, json};
 
 use super::{
-    facts,
+    extensions, facts,
     processes::{self, InPod, Processes},
     status,
 };
@@ -40,6 +43,8 @@ pub(super) struct Objects {
     ages: BTreeMap<String, u32>,
     uids: u32,
     processes: Option<Processes>,
+    /// Groups of APIs that are not Kubernetes' own.
+    installed: BTreeSet<&'static str>,
 }
 
 impl Objects {
@@ -53,6 +58,11 @@ impl Objects {
             processes,
             ..Self::default()
         }
+    }
+
+    /// The cluster knows the kinds of this group from now on.
+    pub(super) fn install(&mut self, group: &'static str) {
+        self.installed.insert(group);
     }
 
     /// A command beside a pod's own; nothing when the pod does not run.
@@ -86,6 +96,21 @@ impl Objects {
         let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         if let Some(answer) = facts::answer(method, path, &body) {
             return answer;
+        }
+        // Of an API that nobody has installed there is nothing, not even a failure in the usual form.
+        let is_unknown =
+            |group: &str| path.starts_with(&format!("/apis/{group}/")) && !self.installed.contains(group);
+        if ["leaderworkerset.x-k8s.io", "nvidia.com"]
+            .into_iter()
+            .any(is_unknown)
+        {
+            return (404, "404 page not found\n".to_owned());
+        }
+        if let ("GET", Some(version)) = (method, path.strip_prefix("/apis/"))
+            && version.matches('/').count() == 1
+        {
+            let list = json!({"kind": "APIResourceList", "groupVersion": version, "resources": []});
+            return (200, list.to_string());
         }
         match (method, parts.as_slice()) {
             ("GET", [_, kind]) => (200, self.list(kind, query)),
@@ -257,8 +282,8 @@ impl Objects {
     }
 
     fn run_pod(&mut self, processes: &mut Processes, owner: &Value, index: Option<u64>) -> Value {
-        let mut pod = pod_of(owner);
-        let mut name = text(&pod["metadata"]["name"]);
+        let mut name = format!("{}-pod", text(&owner["metadata"]["name"]));
+        let mut pod = pod_of(owner, &owner["spec"]["template"], &name);
         if let Some(index) = index {
             name = format!("{name}-{index}");
             pod["metadata"]["name"] = json!(name);
@@ -302,42 +327,41 @@ impl Objects {
     }
 
     fn roll_out(&mut self) {
-        let deployments: Vec<Value> = self
+        let workloads: Vec<(&'static str, Value)> = self
             .held
             .values()
-            .filter(|object| object["kind"] == "Deployment")
-            .filter(|object| object["metadata"]["deletionTimestamp"].is_null())
-            .cloned()
+            .filter_map(|object| Some((extensions::plural(&object["kind"])?, object)))
+            .filter(|(_, object)| object["metadata"]["deletionTimestamp"].is_null())
+            .map(|(plural, object)| (plural, object.clone()))
             .collect();
-        for mut deployment in deployments {
-            let name = text(&deployment["metadata"]["name"]);
-            let age = self.ages.entry(text(&deployment["metadata"]["uid"])).or_default();
+        for (plural, mut workload) in workloads {
+            let name = text(&workload["metadata"]["name"]);
+            let age = self.ages.entry(text(&workload["metadata"]["uid"])).or_default();
             *age += 1;
             let step = *age / STEP;
-            deployment["status"] = self.deployment_status(step);
-            let status = self.pod_status(step);
-            if let Some(status) = status {
-                let key = format!("pods/{name}-pod");
-                if !self.held.contains_key(&key) {
-                    let pod = pod_of(&deployment);
-                    self.store("pods", &format!("{name}-pod"), pod);
-                }
-                if let Some(pod) = self.held.get_mut(&key) {
-                    pod["status"] = status;
+            workload["status"] = self.workload_status(&workload["kind"], step);
+            if let Some(status) = self.pod_status(step) {
+                for (end, template) in extensions::pods(&workload) {
+                    let (key, name) = (format!("pods/{name}-{end}"), format!("{name}-{end}"));
+                    if !self.held.contains_key(&key) {
+                        let pod = pod_of(&workload, &template, &name);
+                        self.store("pods", &name, pod);
+                    }
+                    if let Some(pod) = self.held.get_mut(&key) {
+                        pod["status"] = status.clone();
+                    }
                 }
             }
-            self.held.insert(format!("deployments/{name}"), deployment);
+            self.held.insert(format!("{plural}/{name}"), workload);
         }
     }
 
-    fn deployment_status(&self, step: u32) -> Value {
+    fn workload_status(&self, kind: &Value, step: u32) -> Value {
         match &self.shape {
             Shape::Refused(message) => json!({"observedGeneration": 1, "conditions": [{
                 "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message
             }]}),
-            Shape::Happy if step >= 3 => json!(
-                {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
-            ),
+            Shape::Happy if step >= 3 => extensions::complete(kind),
             Shape::Happy | Shape::Status { .. } | Shape::Processes(_) => json!({"observedGeneration": 1}),
         }
     }
@@ -356,16 +380,15 @@ impl Objects {
     }
 }
 
-fn pod_of(deployment: &Value) -> Value {
-    let template = &deployment["spec"]["template"];
+fn pod_of(owner: &Value, template: &Value, name: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "name": format!("{}-pod", text(&deployment["metadata"]["name"])),
+            "name": name,
             "labels": template["metadata"]["labels"],
             "ownerReferences": [{
-                "apiVersion": deployment["apiVersion"], "kind": deployment["kind"],
-                "name": deployment["metadata"]["name"], "uid": deployment["metadata"]["uid"]
+                "apiVersion": owner["apiVersion"], "kind": owner["kind"],
+                "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"]
             }]
         },
         "spec": template["spec"]

@@ -2,6 +2,7 @@
 
 mod contract;
 mod failures;
+mod groups;
 mod load_objects;
 mod loads;
 mod mishaps;
