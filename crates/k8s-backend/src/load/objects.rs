@@ -320,6 +320,8 @@ fn environment(start: &LoadAttempt<'_>) -> Vec<EnvVar> {
         ("GIPFEL_ATTEMPT", format!("{}-{}", start.attempt, start.claim_uid)),
         ("GIPFEL_ARCHITECTURE", start.load.architecture.clone()),
     ];
+    // Logs are read as text.
+    variables.push(("NO_COLOR", "1".to_owned()));
     if start.load.pods > 1 {
         variables.push(("GIPFEL_RANKS", start.load.pods.to_string()));
     }

@@ -263,6 +263,28 @@ async fn a_run_whose_pod_is_killed_goes_on_from_its_volume() -> anyhow::Result<(
     check_killed(on_volume(1)).await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_before_it_goes_on_keeps_what_it_had() -> anyhow::Result<()> {
+    let Some(site) = Site::new().await? else {
+        return Ok(());
+    };
+    let config = config(&site.sim.url, &"r-1".parse()?, &[20.0, 21.0], 2);
+    let handle = site.loads.ensure(&config, &within(load())).await?;
+    site.wait_for(&handle, |status| closed_levels(status) == 1)
+        .await?;
+    site.cluster.kill_pods();
+    let database = site.loads.fetch(&handle, site.directory.path()).await?;
+    let before = first_level(&database).await?;
+    let next = site.loads.ensure(&config, &within(load())).await?;
+    // Its container runs, and nobody has looked at it, so that it still waits for what was measured.
+    site.loads.stop(&next).await?;
+    site.wait_for(&next, |status| matches!(status, RunStatus::Stopped(_)))
+        .await?;
+    let database = site.loads.fetch(&next, site.directory.path()).await?;
+    assert_eq!(first_level(&database).await?, before);
+    site.ended(&next).await
+}
+
 /// Tries again what may pass, as whoever uses a backend does.
 async fn again<T, E: std::fmt::Debug>(
     mut call: impl AsyncFnMut() -> Result<T, E>,
