@@ -298,6 +298,16 @@ async fn a_start_that_was_not_recorded_is_taken_up_with_what_it_waits_for() -> a
     let database = site.loads.fetch(&handle, site.directory.path()).await?;
     let before = first_level(&database).await?;
     let next = site.loads.ensure(&config, &within(load())).await?;
+    // A machine that has nothing of it does not let it begin anew.
+    let elsewhere = loads(&site.cluster, site.directory.path(), "elsewhere")?;
+    for _ in 0..20 {
+        let status = elsewhere.observe(&next).await?;
+        assert!(
+            matches!(status, RunStatus::Queued | RunStatus::Running(None)),
+            "{status:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     // As if gipfel had been killed between the Job and its record.
     std::fs::remove_file(site.directory.path().join("home/r-1/kubernetes.json"))?;
     let other = loads(&site.cluster, site.directory.path(), "home")?;
