@@ -222,15 +222,51 @@ fn load_generator_for(
         }
         return Ok(Some(program));
     }
-    let architecture = architecture(site)?;
+    match carried(architecture(site)?, results_dir)? {
+        Some(kept) => named_program(&kept).map(|(program, _)| Some(program)),
+        None => Ok(None),
+    }
+}
+
+/// The load generator that gipfel carries for nodes of this kind, kept in the results directory.
+fn carried(architecture: Architecture, results_dir: &Path) -> anyhow::Result<Option<PathBuf>> {
     for bundle in bundles::embedded() {
         let bundle = bundle.context("a load generator that gipfel carries is damaged")?;
         if bundle.manifest.target == architecture.target() {
-            let kept = load_generator::keep(&bundle.program, results_dir)?;
-            return named_program(&kept).map(|(program, _)| Some(program));
+            return load_generator::keep(&bundle.program, results_dir).map(Some);
         }
     }
     Ok(None)
+}
+
+/// The load generator for pods on nodes of this kind: the user's, else the one that gipfel carries for them.
+pub(crate) fn load_generator_for_pods(
+    architecture: Architecture,
+    results_dir: &Path,
+    named: Option<&Path>,
+) -> anyhow::Result<PathBuf> {
+    let Some(program) = named else {
+        return carried(architecture, results_dir)?.ok_or_else(|| {
+            anyhow!(
+                "this gipfel carries no load generator for {}, on which pods are to send: `cargo xtask bundle` makes one for \
+                 `--loadgen`, or `kubernetes.load.architecture` names another kind",
+                architecture.name()
+            )
+        });
+    };
+    let (_, read) = named_program(program)?;
+    let found = match read {
+        Program::Linux(read) => read.architecture,
+        Program::Other => None,
+    };
+    if found == Some(architecture) {
+        return Ok(program.to_owned());
+    }
+    Err(anyhow!(
+        "the load generator `{}` is not for {}, the kind of `kubernetes.load.architecture`",
+        program.display(),
+        architecture.name()
+    ))
 }
 
 /// The kind of a cluster's nodes.

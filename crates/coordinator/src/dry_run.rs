@@ -8,7 +8,7 @@ use std::{fmt::Write, fs, path::Path};
 use anyhow::Context;
 use gipfel_engine::engine;
 use gipfel_experiment::{Campaign as State, Deployment};
-use gipfel_model::{EndpointSpec, NodeHours, deployment::Placement};
+use gipfel_model::{EndpointSpec, LoadPlacement, NodeHours, deployment::Placement};
 
 use crate::{only, wiring};
 
@@ -37,6 +37,10 @@ pub(crate) fn write(state: &State, results_dir: &Path) -> anyhow::Result<String>
                 server.endpoint.url,
                 gipfel_config::describe_rates(&experiment.schedule)
             );
+            if let LoadPlacement::InCluster(load) = &run.experiment.load {
+                let how = kubernetes::load(&config, deployment, load, &directory)?;
+                let _ = writeln!(text, "load generator of {}: {how}", run.id);
+            }
             if let Some((how, load)) = slurm::load(state, deployment, run, &directory)? {
                 let _ = writeln!(text, "load generator of {}: {how}", run.id);
                 cost = add(cost, load);
@@ -208,6 +212,19 @@ mod tests {
             "{words}"
         );
         assert!(words.contains(" at http://gipfel-d-"), "{words}");
+    }
+
+    #[test]
+    fn a_load_generator_in_the_cluster_is_written() {
+        let (words, files) = dry_run(
+            "experiments: [{ model: m, backend: vllm, deployment: k8s, image: i, rate_levels: [100], \
+             benchmarker: in-cluster }]\n",
+        );
+        assert_eq!(files, ["load.yaml", "run_config.json", "server.yaml"]);
+        assert!(
+            words.contains("Job with ConfigMap, Secret (kubectl --namespace ml), 1 pod of busybox:1.37"),
+            "{words}"
+        );
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use gipfel_experiment::Campaign as State;
-use gipfel_k8s_backend::{Connection, Deadlines, K8sBackend, examine::Examiner};
-use gipfel_model::{ExperimentSpec, K8sSpec, LoadPlacement, deployment::Placement};
+use gipfel_k8s_backend::{Connection, Deadlines, K8sBackend, K8sLoads, examine::Examiner};
+use gipfel_model::{ExperimentSpec, K8sLoad, K8sSpec, LoadPlacement, deployment::Placement};
+
+use crate::clusters;
 
 /// A namespace of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,11 @@ impl Namespace {
         K8sBackend::new(self.connection(), &self.name, directory)
     }
 
+    /// One in which load generators run.
+    fn loads(&self, directory: PathBuf, program: PathBuf) -> K8sLoads {
+        K8sLoads::new(self.connection(), &self.name, directory, program)
+    }
+
     /// What `kubectl` is told to look there.
     pub(crate) fn options(&self) -> String {
         let context = self.context.as_ref();
@@ -51,10 +58,7 @@ pub(crate) fn namespaces<'a>(experiments: impl IntoIterator<Item = &'a Experimen
             Placement::Local(_) | Placement::External(_) | Placement::Slurm(_) => None,
         };
         let load = match &experiment.load {
-            LoadPlacement::InCluster(load) => Some(Namespace {
-                context: load.context.clone(),
-                name: load.namespace.clone(),
-            }),
+            LoadPlacement::InCluster(load) => Some(of_load(load)),
             LoadPlacement::Local | LoadPlacement::Slurm(_) | LoadPlacement::SameJob => None,
         };
         for namespace in server.into_iter().chain(load) {
@@ -71,6 +75,14 @@ pub(crate) fn of_server(k8s: &K8sSpec) -> Namespace {
     Namespace {
         context: k8s.context.clone(),
         name: k8s.namespace.clone(),
+    }
+}
+
+/// Where a load generator runs.
+pub(crate) fn of_load(load: &K8sLoad) -> Namespace {
+    Namespace {
+        context: load.context.clone(),
+        name: load.namespace.clone(),
     }
 }
 
@@ -93,6 +105,47 @@ pub(crate) fn only(namespaces: Vec<Namespace>) -> anyhow::Result<Option<Namespac
 /// The namespace of a campaign that exists, with servers that are already there.
 pub(crate) fn of_campaign(state: &State) -> anyhow::Result<Option<Namespace>> {
     only(namespaces(state.runs().map(|(_, run)| &run.experiment)))
+}
+
+/// The load generator for the pods of these experiments, if there are any; `named` is the one that the user gave.
+pub(crate) fn program<'a>(
+    experiments: impl IntoIterator<Item = &'a ExperimentSpec>,
+    results_dir: &Path,
+    named: Option<&Path>,
+) -> anyhow::Result<Option<PathBuf>> {
+    let mut kinds: Vec<&str> = Vec::new();
+    for experiment in experiments {
+        if let LoadPlacement::InCluster(load) = &experiment.load
+            && !kinds.contains(&load.architecture.as_str())
+        {
+            kinds.push(&load.architecture);
+        }
+    }
+    match kinds.as_slice() {
+        [] => Ok(None),
+        [kind] => {
+            let architecture = kind.parse().map_err(|error: String| anyhow!(error))?;
+            clusters::load_generator_for_pods(architecture, results_dir, named).map(Some)
+        }
+        _ => bail!(
+            "the load generators of a campaign run on nodes of one kind, and this one names {}",
+            kinds.join(" and ")
+        ),
+    }
+}
+
+/// The campaign's load generators on Kubernetes, if there are any.
+pub(crate) fn loads(
+    state: &State,
+    directory: &Path,
+    results_dir: &Path,
+    named: Option<&Path>,
+) -> anyhow::Result<Option<K8sLoads>> {
+    let Some(program) = program(state.runs().map(|(_, run)| &run.experiment), results_dir, named)? else {
+        return Ok(None);
+    };
+    let namespace = of_campaign(state)?;
+    Ok(namespace.map(|namespace| namespace.loads(directory.to_owned(), program)))
 }
 
 /// The campaign's servers on Kubernetes.

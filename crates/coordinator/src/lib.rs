@@ -78,7 +78,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 /// Logs go to standard error: warnings, or what `GIPFEL_LOG` asks for; the load generator says a little more.
 fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("GIPFEL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,gipfel_loadgen=info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,kube_client=off,gipfel_loadgen=info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -28,13 +28,14 @@ pub(crate) fn backends(
     let executable = std::env::current_exe().context("failed to find gipfel's own executable")?;
     let directory = std::path::absolute(directory).context("failed to resolve the results directory")?;
     let places = clusters::places(state, results_dir, load_generator.as_deref())?;
-    let server_directory = directory.clone();
+    let own_directory = directory.clone();
+    let loads = kubernetes::loads(state, &directory, results_dir, load_generator.as_deref())?;
     let mut local = LocalBackend::new(directory, executable);
     if let Some(program) = load_generator {
         // One for a cluster's nodes cannot send from here: what does is gipfel itself then.
         if load_generator::runs_here(&program)? {
             local = local.with_load_generator(program);
-        } else if places.is_empty() {
+        } else if places.is_empty() && loads.is_none() {
             bail!(
                 "the load generator `{}` is no program for this machine, and no cluster is used",
                 program.display()
@@ -46,13 +47,16 @@ pub(crate) fn backends(
     let mut backends = Backends::new()
         .with(DeploymentKind::Local, System::whole(&local))
         .with(DeploymentKind::External, System::split(&url, &local));
-    if let Some(k8s) = kubernetes::backend(state, &server_directory)? {
+    if let Some(k8s) = kubernetes::backend(state, &own_directory)? {
         let k8s = Arc::new(k8s);
         let server = System {
             runner: Arc::new(gipfel_k8s_backend::LoadFromHere::new(&local, &k8s)),
             ..System::split(&k8s, &local)
         };
         backends = backends.with(DeploymentKind::K8s, server);
+    }
+    if let Some(loads) = loads {
+        backends = backends.with_load(BenchmarkerKind::InCluster, Load::whole(&Arc::new(loads)));
     }
     if places.is_empty() {
         return Ok(backends);

@@ -31,6 +31,11 @@ pub fn url(id: &DeploymentId, k8s: &gipfel_model::K8sSpec) -> String {
     crate::manifest::url(id, k8s)
 }
 
+/// Where pods of the cluster reach a server.
+pub fn url_inside(id: &DeploymentId, k8s: &gipfel_model::K8sSpec) -> String {
+    crate::manifest::service_url(id, k8s)
+}
+
 /// The objects of a load generator in the order in which they are made; `program` is packed by gzip.
 ///
 /// Owners are missing here too.

@@ -134,7 +134,7 @@ pub(crate) fn url(id: &DeploymentId, k8s: &K8sSpec) -> String {
 }
 
 /// The base URL under which pods reach the server.
-fn service_url(id: &DeploymentId, k8s: &K8sSpec) -> String {
+pub(crate) fn service_url(id: &DeploymentId, k8s: &K8sSpec) -> String {
     let name = object_name(id.as_str());
     format!("http://{name}.{}.svc:{}", k8s.namespace, k8s.port)
 }

@@ -42,10 +42,12 @@ pub(crate) fn play(rounds: u32, seed: u64, share: f64) -> anyhow::Result<()> {
     let kept = keep_server(&world, &cluster)?;
     let mut moments = Moments(seed);
     for round in 0..rounds {
-        let way = Way::of(round);
+        let (way, load) = (Way::of(round), Load::of(round));
         let after = moments.next(WHOLE_RUN);
-        play_round(&cluster, way, round, after, seed)
-            .with_context(|| format!("round {round}, {way:?} after {:.2} s", after.as_secs_f64()))?;
+        play_round(&cluster, (way, load), round, after, seed).with_context(|| {
+            let seconds = after.as_secs_f64();
+            format!("round {round}, {way:?} after {seconds:.2} s, load {load:?}")
+        })?;
         ensure!(
             cluster.objects_of(&kept.campaign)? == kept.objects,
             "round {round}: the other campaign's server was touched"
@@ -76,6 +78,33 @@ impl Way {
     }
 }
 
+/// Where the load generator of a campaign runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    /// On this machine, through the API server.
+    Local,
+    /// In a Job.
+    InCluster,
+}
+
+impl Load {
+    fn of(round: u32) -> Self {
+        if round / 3 % 2 == 0 {
+            Self::InCluster
+        } else {
+            Self::Local
+        }
+    }
+
+    /// The key of the configuration.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::InCluster => "in-cluster",
+        }
+    }
+}
+
 /// The simulated cluster, which ends with the scenario.
 struct Cluster {
     child: Child,
@@ -91,10 +120,16 @@ impl Cluster {
             "--example",
             "simulated_cluster",
         ];
-        let mut build = shell::cargo(&["build", "--release", "--features", "simulated"]);
+        let mut build = shell::cargo(&["build", "--features", "simulated"]);
         shell::run(build.args(example))?;
+        shell::run(&mut shell::cargo(&[
+            "build",
+            "--release",
+            "--package",
+            "gipfel-loadgen",
+        ]))?;
         let kubeconfig = world.folder.join("kubeconfig");
-        let mut child = Command::new(shell::target().join("release/examples/simulated_cluster"))
+        let mut child = Command::new(shell::target().join("debug/examples/simulated_cluster"))
             .arg(&kubeconfig)
             .arg(world.folder.join("cluster"))
             .args(["--seed", &seed.to_string(), "--fail", &share.to_string()])
@@ -174,6 +209,11 @@ impl Drop for Cluster {
     }
 }
 
+/// The program that pods are sent.
+fn load_generator() -> PathBuf {
+    shell::target().join("release/gipfel-loadgen")
+}
+
 /// A server that outlives its campaign.
 struct Kept {
     campaign: String,
@@ -181,8 +221,9 @@ struct Kept {
     objects: BTreeMap<String, String>,
 }
 
-fn configuration(port: u16, levels: &str, place: &str) -> String {
+fn configuration(port: u16, levels: &str, load: Load) -> String {
     let gipfel = program();
+    let (load, architecture) = (load.key(), std::env::consts::ARCH);
     format!(
         "defaults:
   ingress_domain: none
@@ -195,13 +236,14 @@ fn configuration(port: u16, levels: &str, place: &str) -> String {
   exact_windows: true
   slos: [ttft p50 <= 500ms]
   dataset: {{ input_length: 16, output_length: 8 }}
-  kubernetes: {{ model_cache: {{ claim: {CACHE} }} }}
+  benchmarker: {load}
+  kubernetes: {{ model_cache: {{ claim: {CACHE} }}, load: {{ architecture: {architecture} }} }}
 experiments:
   - model: quickstart
     backend: sim
     deployment: k8s
     command: [{}, sim, --profile, quickstart, --host, \"{{host}}\", --port, \"{{port}}\"]
-{place}",
+",
         gipfel.display()
     )
 }
@@ -212,7 +254,7 @@ fn run(cluster: &Cluster, world: &World, arguments: &[&str]) -> anyhow::Result<O
 }
 
 fn keep_server(world: &World, cluster: &Cluster) -> anyhow::Result<Kept> {
-    world.write("kept.yaml", &configuration(28_081, "6", ""))?;
+    world.write("kept.yaml", &configuration(28_081, "6", Load::Local))?;
     let arguments = [
         "run",
         "kept.yaml",
@@ -262,14 +304,31 @@ fn only_campaign(world: &World) -> anyhow::Result<String> {
     }
 }
 
-fn play_round(cluster: &Cluster, way: Way, round: u32, after: Duration, seed: u64) -> anyhow::Result<()> {
+fn play_round(
+    cluster: &Cluster,
+    (way, load): (Way, Load),
+    round: u32,
+    after: Duration,
+    seed: u64,
+) -> anyhow::Result<()> {
     let world = World::new(&format!("kubernetes-{round}"))?;
     // A port of its own: what an ended pod leaves in the kernel is no other pod's.
     let port = 28_100 + ((u64::from(round) + seed * 100) % 1_000) as u16;
-    world.write("k.yaml", &configuration(port, "6, 8", ""))?;
+    world.write("k.yaml", &configuration(port, "6, 8", load))?;
     let log = File::create(world.folder.join("gipfel.log"))?;
     let mut gipfel = cluster
-        .gipfel(&world, &["run", "k.yaml", "--no-live", "--poll-interval", "0.5"])
+        .gipfel(
+            &world,
+            &[
+                "run",
+                "k.yaml",
+                "--no-live",
+                "--poll-interval",
+                "0.5",
+                "--loadgen",
+            ],
+        )
+        .arg(load_generator())
         .stdout(log.try_clone()?)
         .stderr(log)
         .stdin(Stdio::null())
@@ -302,7 +361,7 @@ fn play_round(cluster: &Cluster, way: Way, round: u32, after: Duration, seed: u6
     }
     let levels = check_nothing_left(cluster, &world, way, has_begun)?;
     shell::say(&format!(
-        "round {round}: {way:?} after {:.2} s{}: {levels} complete levels, nothing left",
+        "round {round}, load {load:?}: {way:?} after {:.2} s{}: {levels} complete levels, nothing left",
         after.as_secs_f64(),
         if was_over { ", when it was over" } else { "" }
     ));
@@ -350,7 +409,7 @@ fn check_database(database: &Path) -> anyhow::Result<()> {
 
 /// Another campaign measures the kept server and leaves it alive.
 fn use_kept(world: &World, cluster: &Cluster, kept: &Kept) -> anyhow::Result<()> {
-    world.write("again.yaml", &configuration(28_081, "7", ""))?;
+    world.write("again.yaml", &configuration(28_081, "7", Load::Local))?;
     let arguments = [
         "run",
         "again.yaml",

@@ -25,6 +25,7 @@ use crate::{
     dry_run,
     exit::Exit,
     failure::Failure,
+    kubernetes,
     load_generator::LoadGenerator,
     only, preflight, print,
     signals::Signals,
@@ -75,6 +76,11 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     results::runtime()?.block_on(preflight::expect_clusters(&plan.experiments, &display))?;
+    let named = options
+        .load_generator
+        .as_ref()
+        .map(|taken| taken.program.as_path());
+    kubernetes::program(&plan.experiments, &options.results_dir, named).map_err(Failure::usage)?;
     let exit = start(plan.experiments, &options, &arguments.output, &display)?;
     Ok(again::with_left_failures(exit, left_failed))
 }

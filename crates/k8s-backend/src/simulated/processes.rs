@@ -122,7 +122,7 @@ impl Processes {
             };
             fs::create_dir_all(&directory)?;
             for (file, bytes) in contents(volume, held) {
-                fs::write(directory.join(file), bytes)?;
+                fs::write(directory.join(file), with_services_here(bytes))?;
             }
             mounts.push((path.to_owned(), directory));
         }
@@ -226,6 +226,29 @@ impl Drop for Processes {
 
 fn condition(kind: &str, is_so: bool) -> Value {
     json!({ "type": kind, "status": if is_so { "True" } else { "False" } })
+}
+
+/// The text with Services named by this machine's address: its own names do not know them.
+fn with_services_here(bytes: Vec<u8>) -> Vec<u8> {
+    const SCHEME: &str = "http://";
+    let Ok(text) = String::from_utf8(bytes.clone()) else {
+        return bytes;
+    };
+    let mut parts = text.split(SCHEME);
+    let mut here = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let host = part.split([':', '/', '"']).next().unwrap_or_default();
+        here.push_str(SCHEME);
+        let is_service = host.rsplit('.').next() == Some("svc");
+        match part.strip_prefix(host).filter(|_| is_service) {
+            Some(rest) => {
+                here.push_str("127.0.0.1");
+                here.push_str(rest);
+            }
+            None => here.push_str(part),
+        }
+    }
+    here.into_bytes()
 }
 
 /// The files of a volume.
