@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{ApiError, ApiServer, Connection, Deadlines},
-    labels::of_campaign,
+    labels::servers_of_campaign,
     manifest::{CLAIM_DEPLOYMENT, CLAIM_WORKLOAD, WorkloadKind},
     name::object_name,
     record::{RecordError, Records, State},
@@ -110,7 +110,7 @@ impl K8sBackend {
     }
 
     async fn find_all(&self, campaign: &CampaignId) -> Result<Vec<Handle>, BackendError> {
-        let parameters = ListParams::default().labels(&of_campaign(campaign));
+        let parameters = ListParams::default().labels(&servers_of_campaign(campaign));
         let list = |client| {
             let (api, parameters) = (self.api::<ConfigMap>(client), parameters.clone());
             async move { api.list(&parameters).await }

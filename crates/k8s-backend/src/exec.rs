@@ -84,6 +84,7 @@ async fn attached(client: Client, command: Command<'_>) -> Result<Result<Output,
         .stdin(command.input.is_some())
         .stdout(true)
         .stderr(true)
+        .max_stdin_buf_size(BUFFER_BYTES)
         .max_stdout_buf_size(BUFFER_BYTES);
     let mut process = pods.exec(command.pod, command.words, &parameters).await?;
     let (mut stdin, stdout, stderr) = (process.stdin(), process.stdout(), process.stderr());

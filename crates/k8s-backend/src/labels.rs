@@ -43,6 +43,11 @@ pub(crate) fn claim_label() -> (String, String) {
     (PART.to_owned(), CLAIM.to_owned())
 }
 
+/// Selects what belongs to a campaign's servers, without the megabytes of its load generators.
+pub(crate) fn servers_of_campaign(campaign: &CampaignId) -> String {
+    format!("{},{DEPLOYMENT}", of_campaign(campaign))
+}
+
 /// Selects the claims of a campaign's runs.
 pub(crate) fn claims_of_campaign(campaign: &CampaignId) -> String {
     format!("{},{PART}={CLAIM}", of_campaign(campaign))

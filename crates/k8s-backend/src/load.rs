@@ -134,9 +134,10 @@ impl K8sLoads {
         let Some(claim) = claim else {
             return Ok(Found::Absent);
         };
-        let attempt = self.last_attempt(id).await.map_err(searching)?;
+        let job = self.last_job(id).await.map_err(searching)?;
         let uid = claim.metadata.uid.unwrap_or_default();
-        Ok(Found::Started(self.handle(id, &uid, attempt.max(1), false)))
+        let handle = self.handle(id, &uid, job.attempt.max(1), job.is_restored);
+        Ok(Found::Started(handle))
     }
 
     async fn find_all(&self, campaign: &CampaignId) -> Result<Vec<Handle>, BackendError> {
@@ -154,9 +155,9 @@ impl K8sLoads {
                 handles.push(handle);
                 continue;
             }
-            let attempt = self.last_attempt(run).await.map_err(listing)?;
+            let job = self.last_job(run).await.map_err(listing)?;
             let uid = claim.metadata.uid.clone().unwrap_or_default();
-            handles.push(self.handle(run, &uid, attempt.max(1), false));
+            handles.push(self.handle(run, &uid, job.attempt.max(1), job.is_restored));
         }
         Ok(handles)
     }

@@ -138,14 +138,20 @@ impl K8sLoads {
             return Ok(());
         }
         let home = self.home(id);
-        if let Some(manifest) = home.manifest() {
-            for piece in &manifest.pieces {
-                let bytes = home.piece(piece).map_err(|error| not_kept(id, error))?;
-                self.put(pod, &piece.name, bytes).await.map_err(restoring)?;
-            }
-            let text = serde_json::to_vec(&manifest).map_err(|error| not_kept(id, error.into()))?;
-            self.put(pod, PUBLISHED_FILE, text).await.map_err(restoring)?;
+        let Some(manifest) = home.manifest() else {
+            // To begin anew would lose what the other machine has kept.
+            tracing::warn!(
+                run = id,
+                "it waits for what was measured, which another machine has kept"
+            );
+            return Ok(());
+        };
+        for piece in &manifest.pieces {
+            let bytes = home.piece(piece).map_err(|error| not_kept(id, error))?;
+            self.put(pod, &piece.name, bytes).await.map_err(restoring)?;
         }
+        let text = serde_json::to_vec(&manifest).map_err(|error| not_kept(id, error.into()))?;
+        self.put(pod, PUBLISHED_FILE, text).await.map_err(restoring)?;
         let script = format!(": > \"$GIPFEL_RESULTS/{mark}/restored\"");
         self.execute(pod, &script, None, SAID_BYTES)
             .await

@@ -38,6 +38,9 @@ const PIECE_BYTES: usize = 900 * 1024;
 /// The load generator publishes what it has when it is told to leave.
 const GRACE_S: i64 = 120;
 
+/// The variable of a pod that has to wait for what an earlier one has published.
+pub(super) const RESTORED: &str = "GIPFEL_RESTORED";
+
 /// Keys of the claim's data.
 pub(crate) const CLAIM_RUN: &str = "run";
 pub(crate) const CLAIM_CAMPAIGN: &str = "campaign";
@@ -320,11 +323,13 @@ fn environment(start: &LoadAttempt<'_>) -> Vec<EnvVar> {
         ("GIPFEL_ATTEMPT", format!("{}-{}", start.attempt, start.claim_uid)),
         ("GIPFEL_ARCHITECTURE", start.load.architecture.clone()),
     ];
+    // Logs are read as text.
+    variables.push(("NO_COLOR", "1".to_owned()));
     if start.load.pods > 1 {
         variables.push(("GIPFEL_RANKS", start.load.pods.to_string()));
     }
     if start.is_restored {
-        variables.push(("GIPFEL_RESTORED", "awaited".to_owned()));
+        variables.push((RESTORED, "awaited".to_owned()));
     }
     variables
         .into_iter()

@@ -33,6 +33,7 @@ fi
 if [ "${GIPFEL_RESTORED:-}" = awaited ]; then
   seconds=0
   until [ -e "$attempt/restored" ]; do
+    [ ! -e "$results/stop" ] || fail 1 "it was stopped before it could go on"
     [ "$seconds" -lt 3600 ] || fail 1 "what an earlier attempt has measured was not brought within an hour"
     seconds=$((seconds + 1))
     sleep 1

@@ -8,7 +8,8 @@ use k8s_openapi::api::{batch::v1::Job, core::v1::ConfigMap};
 use tokio::task::spawn_blocking;
 
 use super::{
-    Detail, K8sLoads, failed, home, not_kept, not_recorded, objects::LoadAttempt, objects::LoadManifests,
+    Detail, K8sLoads, failed, home, not_kept, not_recorded,
+    objects::{LoadAttempt, LoadManifests, RESTORED},
 };
 use crate::{
     api::ApiError,
@@ -145,14 +146,17 @@ impl K8sLoads {
                 "an earlier one is still being deleted",
             ));
         }
-        let last = self.last_attempt(id).await.map_err(searching)?;
+        let LastJob {
+            attempt: last,
+            is_restored,
+        } = self.last_job(id).await.map_err(searching)?;
         if last == 0 {
             return Ok(Living::No(recorded));
         }
         let uid = claim.metadata.uid.unwrap_or_default();
         let handle = match state {
             Some(State::Started(handle)) if Detail::of(&handle)?.attempt == last => handle,
-            _ => self.handle(id, &uid, last, false),
+            _ => self.handle(id, &uid, last, is_restored),
         };
         match self.watch(&handle).await? {
             RunStatus::Queued | RunStatus::Running(_) => {
@@ -176,11 +180,11 @@ impl K8sLoads {
         }
     }
 
-    /// The number of the last Job of a run, 0 for none.
-    pub(super) async fn last_attempt(&self, id: &str) -> Result<u32, ApiError> {
+    /// The last Job of a run.
+    pub(super) async fn last_job(&self, id: &str) -> Result<LastJob, ApiError> {
         let jobs = self.calls.list::<Job>(&of_run(id)).await?;
-        let number = |job: &Job| job.metadata.labels.as_ref()?.get(ATTEMPT)?.parse().ok();
-        Ok(jobs.iter().filter_map(number).max().unwrap_or(0))
+        let last = jobs.iter().filter_map(LastJob::of).max_by_key(|job| job.attempt);
+        Ok(last.unwrap_or_default())
     }
 
     /// Pods reach a server of this namespace by its Service, whatever the way from outside.
@@ -221,6 +225,30 @@ impl K8sLoads {
         made.map_err(|error| ("Secret", error))?;
         let made = self.calls.make_surely(&manifests.job).await;
         made.map_err(|error| ("Job", error))
+    }
+}
+
+/// What the last Job of a run says of itself.
+#[derive(Clone, Copy, Default)]
+pub(super) struct LastJob {
+    /// Its number, 0 for none.
+    pub(super) attempt: u32,
+    /// Whether its pod waits for what an earlier one has published.
+    pub(super) is_restored: bool,
+}
+
+impl LastJob {
+    fn of(job: &Job) -> Option<Self> {
+        let attempt = job.metadata.labels.as_ref()?.get(ATTEMPT)?.parse().ok()?;
+        let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+        let containers = pod.map(|pod| pod.containers.as_slice()).unwrap_or_default();
+        let mut variables = containers
+            .iter()
+            .flat_map(|container| container.env.iter().flatten());
+        Some(Self {
+            attempt,
+            is_restored: variables.any(|variable| variable.name == RESTORED),
+        })
     }
 }
 

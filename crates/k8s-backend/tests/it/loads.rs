@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use gipfel_backend::{
-    BoxFuture, Deployer, Effect, FailureReason, Finder, Handle, LoadRunner, RunStatus,
+    BoxFuture, Deployer, Effect, FailureReason, Finder, Found, Handle, LoadRunner, RunStatus,
     contract::{RunnerHarness, runner_contract},
 };
 use gipfel_k8s_backend::{
@@ -261,6 +261,70 @@ async fn a_run_whose_pod_is_lost_goes_on_from_what_is_kept_at_home() -> anyhow::
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_pod_is_killed_goes_on_from_its_volume() -> anyhow::Result<()> {
     check_killed(on_volume(1)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_before_it_goes_on_keeps_what_it_had() -> anyhow::Result<()> {
+    let Some(site) = Site::new().await? else {
+        return Ok(());
+    };
+    let config = config(&site.sim.url, &"r-1".parse()?, &[20.0, 21.0], 2);
+    let handle = site.loads.ensure(&config, &within(load())).await?;
+    site.wait_for(&handle, |status| closed_levels(status) == 1)
+        .await?;
+    site.cluster.kill_pods();
+    let database = site.loads.fetch(&handle, site.directory.path()).await?;
+    let before = first_level(&database).await?;
+    let next = site.loads.ensure(&config, &within(load())).await?;
+    // Its container runs, and nobody has looked at it, so that it still waits for what was measured.
+    site.loads.stop(&next).await?;
+    site.wait_for(&next, |status| matches!(status, RunStatus::Stopped(_)))
+        .await?;
+    let database = site.loads.fetch(&next, site.directory.path()).await?;
+    assert_eq!(first_level(&database).await?, before);
+    site.ended(&next).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_was_not_recorded_is_taken_up_with_what_it_waits_for() -> anyhow::Result<()> {
+    let Some(site) = Site::new().await? else {
+        return Ok(());
+    };
+    let config = config(&site.sim.url, &"r-1".parse()?, &[20.0, 21.0], 2);
+    let handle = site.loads.ensure(&config, &within(load())).await?;
+    site.wait_for(&handle, |status| closed_levels(status) == 1)
+        .await?;
+    site.cluster.kill_pods();
+    let database = site.loads.fetch(&handle, site.directory.path()).await?;
+    let before = first_level(&database).await?;
+    let next = site.loads.ensure(&config, &within(load())).await?;
+    // A machine that has nothing of it does not let it begin anew.
+    let elsewhere = loads(&site.cluster, site.directory.path(), "elsewhere")?;
+    for _ in 0..20 {
+        let status = elsewhere.observe(&next).await?;
+        assert!(
+            matches!(status, RunStatus::Queued | RunStatus::Running(None)),
+            "{status:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // As if gipfel had been killed between the Job and its record.
+    std::fs::remove_file(site.directory.path().join("home/r-1/kubernetes.json"))?;
+    let other = loads(&site.cluster, site.directory.path(), "home")?;
+    assert_eq!(
+        other.find_run(&config.run_id).await?,
+        Found::Started(next.clone())
+    );
+    assert_eq!(
+        other.find_campaign(&config.campaign_id).await?,
+        std::slice::from_ref(&next)
+    );
+    assert_eq!(other.ensure(&config, &within(load())).await?, next);
+    site.wait_for(&next, |status| matches!(status, RunStatus::Completed(_)))
+        .await?;
+    let database = site.loads.fetch(&next, site.directory.path()).await?;
+    assert_eq!(first_level(&database).await?, before);
+    site.ended(&next).await
 }
 
 /// Tries again what may pass, as whoever uses a backend does.

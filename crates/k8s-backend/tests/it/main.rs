@@ -1,5 +1,6 @@
 //! The backend against a simulated cluster, and the contract also against a real one.
 
+mod by_hand;
 mod contract;
 mod failures;
 mod groups;
