@@ -38,7 +38,7 @@ pub struct Need {
     pub verbs: &'static [&'static str],
 }
 
-/// What a server on one node needs.
+/// What every server needs.
 pub const SERVER_NEEDS: &[Need] = &[
     need("", "configmaps", &["create", "get", "list", "delete"]),
     need(
@@ -51,6 +51,13 @@ pub const SERVER_NEEDS: &[Need] = &[
     part("pods", "log", &["get"]),
     need("", "events", &["list"]),
 ];
+
+/// What a server on one node needs beside that.
+pub const DEPLOYMENT_NEEDS: &[Need] = &[need(
+    "apps",
+    "deployments",
+    &["create", "patch", "get", "list", "delete"],
+)];
 
 /// What its Ingress needs.
 pub const INGRESS_NEEDS: &[Need] = &[need(
@@ -67,9 +74,9 @@ pub const FORWARD_NEEDS: &[Need] = &[part("pods", "portforward", &["create"])];
 
 /// What a load generator in the cluster needs.
 pub const LOAD_NEEDS: &[Need] = &[
-    need("", "configmaps", &["create", "patch", "get", "list", "delete"]),
-    need("", "secrets", &["create", "patch", "list", "delete"]),
-    need("batch", "jobs", &["create", "patch", "get", "list", "delete"]),
+    need("", "configmaps", &["create", "get", "list", "delete"]),
+    need("", "secrets", &["create", "list", "delete"]),
+    need("batch", "jobs", &["create", "get", "list", "delete"]),
     need("", "pods", &["get", "list"]),
     part("pods", "log", &["get"]),
     part("pods", "exec", &["create"]),

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gipfel_k8s_backend::{
-    ApiError,
+    ApiError, WorkloadKind,
     examine::{
-        Class, DYNAMO_NEEDS, Examiner, FORWARD_NEEDS, INGRESS_NEEDS, LEADER_WORKER_SET_NEEDS, LOAD_NEEDS,
+        Class, DEPLOYMENT_NEEDS, DYNAMO_NEEDS, Examiner, FORWARD_NEEDS, INGRESS_NEEDS, LEADER_WORKER_SET_NEEDS, LOAD_NEEDS,
         Need, NodeFacts, Quota, SERVER_NEEDS, VOLUME_NEEDS,
     },
 };
 use gipfel_model::{
-    BackendKind, DeploymentSpec, ExperimentSpec, K8sLoad, K8sSpec, LoadPlacement, deployment::Placement,
+    DeploymentSpec, ExperimentSpec, K8sLoad, K8sSpec, LoadPlacement, deployment::Placement,
 };
 
 use super::{Finding, cluster::Say};
@@ -18,12 +18,6 @@ use crate::kubernetes::{self, Namespace};
 
 #[cfg(test)]
 mod tests;
-
-/// The API of servers over several nodes.
-const LEADER_WORKER_SET: &str = "leaderworkerset.x-k8s.io/v1";
-
-/// The API of Dynamo's graphs.
-const DYNAMO: &str = "nvidia.com/v1beta1";
 
 /// What experiments want of one namespace.
 #[derive(Default)]
@@ -73,11 +67,11 @@ impl<'a> Wanted<'a> {
             if k8s.model_cache.is_some() {
                 add(VOLUME_NEEDS);
             }
-            match kind_of(spec, k8s) {
-                Some(LEADER_WORKER_SET) => add(LEADER_WORKER_SET_NEEDS),
-                Some(_) => add(DYNAMO_NEEDS),
-                None => {}
-            }
+            add(match WorkloadKind::of(spec, k8s) {
+                WorkloadKind::Deployment => DEPLOYMENT_NEEDS,
+                WorkloadKind::LeaderWorkerSet => LEADER_WORKER_SET_NEEDS,
+                WorkloadKind::DynamoGraphDeployment => DYNAMO_NEEDS,
+            });
         }
         if self.forwards {
             add(FORWARD_NEEDS);
@@ -89,16 +83,6 @@ impl<'a> Wanted<'a> {
             }
         }
         needs
-    }
-}
-
-/// The API beside Kubernetes' own that a server needs.
-fn kind_of(spec: &DeploymentSpec, k8s: &K8sSpec) -> Option<&'static str> {
-    let several = k8s.gpus_per_node > 0 && spec.gpus() > k8s.gpus_per_node;
-    match spec.backend {
-        BackendKind::Dynamo => Some(DYNAMO),
-        _ if several => Some(LEADER_WORKER_SET),
-        _ => None,
     }
 }
 
@@ -202,21 +186,16 @@ async fn rights(examiner: &Examiner, wanted: &Wanted<'_>, say: Say<'_>) -> anyho
 
 /// Whether the cluster has the kinds of objects that are not Kubernetes' own.
 async fn apis(examiner: &Examiner, wanted: &Wanted<'_>, say: Say<'_>) -> anyhow::Result<()> {
-    let kinds: BTreeSet<&str> = wanted
+    let kinds: BTreeSet<(String, &str)> = wanted
         .servers
         .iter()
-        .filter_map(|(spec, k8s)| kind_of(spec, k8s))
+        .filter_map(|(spec, k8s)| WorkloadKind::of(spec, k8s).extension())
         .collect();
-    for kind in kinds {
-        let hint = match kind {
-            LEADER_WORKER_SET => {
-                "servers over several nodes are LeaderWorkerSets: ask for LWS 0.10 or later on the cluster"
-            }
-            _ => "graphs are carried out by Dynamo's operator: ask for it on the cluster",
-        };
-        say(match examiner.has_api(kind).await {
+    for (kind, what) in kinds {
+        say(match examiner.has_api(&kind).await {
             Ok(true) => Finding::well("kinds", format!("the cluster has {kind}")),
-            Ok(false) => Finding::fault("kinds", format!("the cluster does not have {kind}")).hint(hint),
+            Ok(false) => Finding::fault("kinds", format!("the cluster does not have {kind}"))
+                .hint(format!("ask its administrator for {what}")),
             Err(error) => Finding::note("kinds", format!("{kind}: {}", words(&error))),
         })?;
     }

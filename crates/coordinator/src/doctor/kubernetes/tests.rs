@@ -47,7 +47,6 @@ fn needs_are_those_of_the_experiments() {
             "pods/log",
             "secrets",
             "services",
-            "deployments",
             "jobs",
             "leaderworkersets",
             "ingresses",
