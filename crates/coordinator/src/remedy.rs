@@ -1,5 +1,7 @@
 //! What to do about a failure.
 
+mod kubernetes;
+
 use gipfel_backend::{Failure, FailureReason};
 use gipfel_model::{BackendKind, BenchmarkerKind, DeploymentKind, ExperimentSpec, deployment::Placement};
 use gipfel_slurm_backend::cluster::refusal::{JobRole, Refusal};
@@ -168,6 +170,11 @@ pub(crate) fn of_failure(failure: &Failure, experiment: &ExperimentSpec) -> Stri
         return remedy;
     }
     let deployment = &experiment.deployment;
+    let is_on_kubernetes = matches!(deployment.placement, Placement::K8s(_))
+        || experiment.load.kind() == BenchmarkerKind::InCluster;
+    if is_on_kubernetes && let Some(remedy) = kubernetes::of_text(&failure.message) {
+        return remedy.to_owned();
+    }
     if matches!(deployment.placement, Placement::Slurm(_)) && is_full(&failure.message) {
         return FULL_CLUSTER.to_owned();
     }

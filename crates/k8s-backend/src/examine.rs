@@ -41,11 +41,6 @@ pub struct Need {
 /// What every server needs.
 pub const SERVER_NEEDS: &[Need] = &[
     need("", "configmaps", &["create", "get", "list", "delete"]),
-    need(
-        "apps",
-        "deployments",
-        &["create", "patch", "get", "list", "delete"],
-    ),
     need("", "services", &["create", "patch", "list", "delete"]),
     need("", "pods", &["get", "list"]),
     part("pods", "log", &["get"]),

@@ -5,13 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use gipfel_k8s_backend::{
     ApiError, WorkloadKind,
     examine::{
-        Class, DEPLOYMENT_NEEDS, DYNAMO_NEEDS, Examiner, FORWARD_NEEDS, INGRESS_NEEDS, LEADER_WORKER_SET_NEEDS, LOAD_NEEDS,
-        Need, NodeFacts, Quota, SERVER_NEEDS, VOLUME_NEEDS,
+        Class, DEPLOYMENT_NEEDS, DYNAMO_NEEDS, Examiner, FORWARD_NEEDS, INGRESS_NEEDS,
+        LEADER_WORKER_SET_NEEDS, LOAD_NEEDS, Need, NodeFacts, Quota, SERVER_NEEDS, VOLUME_NEEDS,
     },
 };
-use gipfel_model::{
-    DeploymentSpec, ExperimentSpec, K8sLoad, K8sSpec, LoadPlacement, deployment::Placement,
-};
+use gipfel_model::{DeploymentSpec, ExperimentSpec, K8sLoad, K8sSpec, LoadPlacement, deployment::Placement};
 
 use super::{Finding, cluster::Say};
 use crate::kubernetes::{self, Namespace};

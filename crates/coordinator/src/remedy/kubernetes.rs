@@ -1,0 +1,102 @@
+//! What to do about what the scheduler, the kubelet or the API server of Kubernetes has said.
+
+/// Words of them, in lower case, and what to do when one holds all of them. The first that fits counts.
+const RULES: &[(&[&str], &str)] = &[
+    (
+        &["imagepullbackoff"],
+        "is `image` written right, and may this namespace pull it? `kubernetes.image_pull_secrets` names the Secret of a \
+         registry that asks who you are",
+    ),
+    (
+        &["invalidimagename"],
+        "`image` is no image's name: it is written `registry/repository:tag`",
+    ),
+    (
+        &["untolerated taint"],
+        "nodes that fit have a taint: name it in `kubernetes.tolerations`",
+    ),
+    (
+        &["node affinity/selector"],
+        "no node has the labels of `kubernetes.node_selector`: `gipfel doctor k8s FILE` counts those that do",
+    ),
+    (
+        &["unschedulable", "insufficient"],
+        "no node has so much room now: wait until others have ended, ask for less with `kubernetes.requests`, or look \
+         whether `gpus_per_node` and `kubernetes.gpu_resource` are the cluster's (`gipfel doctor k8s FILE`)",
+    ),
+    (
+        &["exceeded quota"],
+        "the namespace's quota is used up: end what uses it, or ask for more; `gipfel doctor k8s FILE` shows it",
+    ),
+    (
+        &["persistentvolumeclaim"],
+        "is the claim of `kubernetes.model_cache` there, and does its storage class make volumes? `gipfel doctor k8s FILE` \
+         looks",
+    ),
+    (
+        &["createcontainerconfigerror"],
+        "a Secret that the container reads is missing: see `kubernetes.hf_token`; `gipfel doctor k8s FILE` looks for it",
+    ),
+    (
+        &["oomkilled"],
+        "the container had more of the node's memory than it may: raise `kubernetes.requests.memory`, or \
+         `kubernetes.load.memory` for the load generator",
+    ),
+    (
+        &["does not run on this node"],
+        "set `kubernetes.load.architecture` to that of the nodes, or choose others with `kubernetes.load.node_selector`",
+    ),
+    (
+        &["forbidden"],
+        "you may not do this in the namespace: `gipfel doctor k8s FILE` lists each right that is missing",
+    ),
+    (
+        &["credentials are not accepted"],
+        "log in again: tokens of a kubeconfig end after hours; then `gipfel resume` goes on",
+    ),
+];
+
+/// What to do about a message.
+pub(super) fn of_text(message: &str) -> Option<&'static str> {
+    let text = message.to_lowercase();
+    let fits = |words: &[&str]| words.iter().all(|word| text.contains(word));
+    RULES
+        .iter()
+        .find(|(words, _)| fits(words))
+        .map(|(_, remedy)| *remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clusters_words_name_the_key() {
+        let check = |message: &str, expected: Option<&str>| {
+            let found = of_text(message);
+            let is_so = match expected {
+                Some(part) => found.is_some_and(|remedy| remedy.contains(part)),
+                None => found.is_none(),
+            };
+            assert!(is_so, "{message}: {found:?}");
+        };
+        check(
+            "Unschedulable: 0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 node(s) had untolerated taint {hpc: true}",
+            Some("kubernetes.tolerations"),
+        );
+        check(
+            "Unschedulable: 0/2 nodes are available: 2 Insufficient nvidia.com/gpu.",
+            Some("gpus_per_node"),
+        );
+        check(
+            "ImagePullBackOff: Back-off pulling image \"x\"",
+            Some("kubernetes.image_pull_secrets"),
+        );
+        check("OOMKilled, exit code 137", Some("kubernetes.requests.memory"));
+        check(
+            "FailedCreate: pods \"p\" is forbidden: exceeded quota: gpu-quota",
+            Some("quota"),
+        );
+        check("the container ended: Error, exit code 1", None);
+    }
+}
