@@ -8,7 +8,17 @@ use kube::{
     client::UpgradeConnectionError,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use tokio::{sync::Mutex, task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::Mutex,
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
+
+/// How often a call that does no harm twice is made.
+const TRIES: u32 = 4;
+
+/// Before the second try; longer before further ones.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// How the API server is found.
 #[derive(Clone, Debug)]
@@ -172,6 +182,28 @@ impl ApiServer {
                 self.attempt(&call).await
             }
             outcome => outcome,
+        }
+    }
+
+    /// As [`ApiServer::call`], for what does no harm when it is done twice: what may pass is tried again some times.
+    pub(crate) async fn call_surely<T, F>(
+        &self,
+        call: impl Fn(Client) -> F + Send + Sync,
+    ) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, kube::Error>> + Send,
+    {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.call(&call).await {
+                // Who has waited for a whole deadline has waited enough.
+                Err(error @ (ApiError::Unavailable { .. } | ApiError::Lost(_))) if tries < TRIES => {
+                    tracing::debug!(%error, tries, "a call is made again");
+                    sleep(PAUSE * tries).await;
+                }
+                outcome => return outcome,
+            }
         }
     }
 

@@ -37,6 +37,25 @@ pub(crate) struct Arguments {
     /// Build a second time, from a copy of the sources in another directory, and compare.
     #[arg(long)]
     pub(crate) twice: bool,
+    /// With `gipfel-loadgen serve`, for images: larger than what one upload to a cluster may be.
+    #[arg(long, conflicts_with = "twice")]
+    pub(crate) service: bool,
+}
+
+/// What the program can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edition {
+    /// Runs, for uploads to clusters.
+    Plain,
+    /// Also `gipfel-loadgen serve`, for images.
+    Service,
+}
+
+impl Edition {
+    /// The most that it may take packed; nothing uploads the other one.
+    fn limit(self) -> Option<u64> {
+        (self == Self::Plain).then_some(LIMIT_BYTES)
+    }
 }
 
 /// A kind of node.
@@ -88,6 +107,14 @@ pub(crate) fn archive(arch: Arch) -> PathBuf {
     folder().join(format!("gipfel-loadgen-{}.tar.gz", arch.target()))
 }
 
+/// The archive of an edition for a kind of node.
+fn archive_of(edition: Edition, arch: Arch) -> PathBuf {
+    match edition {
+        Edition::Plain => archive(arch),
+        Edition::Service => folder().join(format!("gipfel-loadgen-service-{}.tar.gz", arch.target())),
+    }
+}
+
 /// The allocator of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Allocator {
@@ -107,6 +134,7 @@ pub(crate) fn with_allocator(allocator: Allocator) -> anyhow::Result<PathBuf> {
         sources: &shell::root(),
         products: &folder().join("build"),
         allocator,
+        edition: Edition::Plain,
     };
     let built = program::build(&order, &tools, &library)?;
     let kept = folder().join(format!("gipfel-loadgen-{allocator:?}").to_lowercase());
@@ -122,6 +150,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     } else {
         arguments.arch.clone()
     };
+    let edition = if arguments.service {
+        Edition::Service
+    } else {
+        Edition::Plain
+    };
     let tools = tools::Tools::ensure(&folder())?;
     let mut lines = Vec::new();
     for arch in archs {
@@ -133,16 +166,24 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             sources: &shell::root(),
             products: &folder().join("build"),
             allocator: Allocator::Chosen,
+            edition,
         };
         let built = program::build(&order, &tools, &library)?;
         let layout = elf::inspect(&built, arch.machine())?;
         let manifest = pack::manifest(&built, arch.target())?;
         let notices = licences::collect(arch.target())?;
-        let packed = pack::pack(&archive(arch), &built, &manifest, &notices)?;
+        let archive = archive_of(edition, arch);
+        let packed = pack::pack(&archive, &built, &manifest, &notices, edition.limit())?;
         if arguments.twice {
             reproduce::build_elsewhere(arch.target(), &tools, &manifest)?;
         }
-        lines.push(report(&archive(arch), &manifest, &layout, packed, since));
+        lines.push(report(
+            &archive,
+            &manifest,
+            &layout,
+            (packed, edition.limit()),
+            since,
+        ));
     }
     for line in lines {
         shell::say(&line);
@@ -155,7 +196,7 @@ fn report(
     archive: &Path,
     manifest: &BundleManifest,
     layout: &elf::Layout,
-    packed: u64,
+    (packed, limit): (u64, Option<u64>),
     since: Instant,
 ) -> String {
     let BundleManifest {
@@ -165,8 +206,9 @@ fn report(
         bytes,
         ..
     } = manifest;
+    let limit = limit.map_or_else(String::new, |limit| format!(" of at most {limit}"));
     format!(
-        "{target}: gipfel-loadgen {version}, {bytes} bytes, packed {packed} of at most {LIMIT_BYTES}; {layout}; {} s\n  \
+        "{target}: gipfel-loadgen {version}, {bytes} bytes, packed {packed}{limit}; {layout}; {} s\n  \
          sha256 {sha256}\n  {}",
         since.elapsed().as_secs(),
         archive.display()

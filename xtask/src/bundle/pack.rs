@@ -10,7 +10,7 @@ use gipfel_model::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{LIMIT_BYTES, program};
+use super::program;
 
 /// The notices' file in the bundle.
 const NOTICES: &str = "LICENSES.txt";
@@ -35,12 +35,14 @@ pub(crate) fn manifest(built: &Path, target: &str) -> anyhow::Result<BundleManif
     })
 }
 
-/// Packs the program with its manifest and notices, writes the archive and its checksum, and returns the archive's length.
+/// Packs the program with its manifest and notices, writes the archive and its checksum, and returns the archive's length,
+/// which is at most `limit`.
 pub(crate) fn pack(
     archive: &Path,
     built: &Path,
     manifest: &BundleManifest,
     notices: &str,
+    limit: Option<u64>,
 ) -> anyhow::Result<u64> {
     let program = fs::read(built).with_context(|| format!("failed to read {}", built.display()))?;
     let mut text = serde_json::to_string_pretty(manifest).context("failed to write the manifest")?;
@@ -58,11 +60,13 @@ pub(crate) fn pack(
     if archive.exists() {
         fs::remove_file(archive).with_context(|| format!("failed to remove {}", archive.display()))?;
     }
-    ensure!(
-        length <= LIMIT_BYTES,
-        "the bundle for {} has {length} bytes, {LIMIT_BYTES} are allowed: direct uploads to a cluster end near there",
-        manifest.target
-    );
+    if let Some(limit) = limit {
+        ensure!(
+            length <= limit,
+            "the bundle for {} has {length} bytes, {limit} are allowed: direct uploads to a cluster end near there",
+            manifest.target
+        );
+    }
     fs::write(archive, &packed).with_context(|| format!("failed to write {}", archive.display()))?;
     let name = archive.file_name().unwrap_or_default().to_string_lossy();
     let sum = archive.with_file_name(format!("{name}.sha256"));

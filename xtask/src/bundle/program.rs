@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use super::{Allocator, standard_library::StandardLibrary, tools::Tools};
+use super::{Allocator, Edition, standard_library::StandardLibrary, tools::Tools};
 use crate::shell;
 
 /// What is built.
@@ -20,6 +20,8 @@ pub(crate) struct Order<'a> {
     pub(crate) products: &'a Path,
     /// With which allocator.
     pub(crate) allocator: Allocator,
+    /// What the program can do.
+    pub(crate) edition: Edition,
 }
 
 /// Flags of the C compiler: no tables for unwinding, and no time of the build.
@@ -49,10 +51,12 @@ pub(crate) fn build(order: &Order<'_>, tools: &Tools, library: &StandardLibrary)
         .env("CFLAGS", C_FLAGS)
         .args(["--locked", "--profile", "bundle", "--target", order.target])
         .args(["--package", "gipfel-loadgen", "--bin", "gipfel-loadgen"]);
-    // Without the service, which is not uploaded to a cluster.
     command.arg("--no-default-features");
     if order.allocator == Allocator::Chosen {
         command.args(["--features", "mimalloc"]);
+    }
+    if order.edition == Edition::Service {
+        command.args(["--features", "service"]);
     }
     if let StandardLibrary::Sources { .. } = library {
         // Without backtraces, which a stripped program could not name the functions of.

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use gipfel_model::BundleManifest;
 
 use super::{
-    Allocator, folder, pack,
+    Allocator, Edition, folder, pack,
     program::{self, Order},
     standard_library,
     tools::Tools,
@@ -38,6 +38,7 @@ pub(crate) fn build_elsewhere(
         sources: &sources,
         products: &products,
         allocator: Allocator::Chosen,
+        edition: Edition::Plain,
     };
     let built = program::build(&order, tools, &library)?;
     let second = pack::manifest(&built, target)?;

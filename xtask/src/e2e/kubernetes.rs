@@ -334,7 +334,13 @@ fn play_round(
         .stdin(Stdio::null())
         .spawn()?;
     pause(after);
-    let was_over = gipfel.try_wait()?.is_some();
+    let ended = gipfel.try_wait()?;
+    let was_over = ended.is_some();
+    ensure!(
+        ended.is_none_or(|status| status.success()),
+        "it ended by itself, with {ended:?}: see {}",
+        world.folder.join("gipfel.log").display()
+    );
     if way == Way::Interrupted {
         shell::capture(Command::new("kill").args(["-INT", &gipfel.id().to_string()]))?;
     } else {

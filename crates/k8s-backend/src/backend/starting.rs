@@ -113,7 +113,7 @@ impl K8sBackend {
         }
         match &manifests.workload {
             Workload::Deployment(deployment) => self.apply(deployment.as_ref()).await,
-            Workload::Group(group) => self.apply(group.as_ref()).await,
+            Workload::Group(group) => Box::pin(self.apply(group.as_ref())).await,
             Workload::Graph(graph) => self.apply(graph.as_ref()).await,
         }
         .map_err(|error| ("server", error))
@@ -150,7 +150,7 @@ impl K8sBackend {
             let (api, cache) = (self.api(client), cache.clone());
             async move { api.create(&PostParams::default(), &cache).await }
         };
-        match self.server.call(create).await {
+        match self.server.call_surely(create).await {
             Ok(_) | Err(ApiError::Conflict(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -178,6 +178,6 @@ impl K8sBackend {
             );
             async move { api.patch(&name, &parameters, &Patch::Apply(object)).await }
         };
-        self.server.call(patch).await.map(drop)
+        self.server.call_surely(patch).await.map(drop)
     }
 }

@@ -72,9 +72,42 @@ async fn objects_that_are_not_applied_leave_a_claim() -> anyhow::Result<()> {
         false,
     )
     .await?;
-    check(Method::PATCH, Mishap::Lost, is_started, true).await?;
+    check(
+        Method::PATCH,
+        Mishap::Slow(Duration::from_secs(4)),
+        is_started,
+        true,
+    )
+    .await?;
     let conflict = Mishap::Answer(409, status(409, "Conflict", "conflict with another manager"));
     check(Method::PATCH, conflict, is_started, false).await
+}
+
+#[tokio::test]
+async fn what_passes_is_no_end_of_a_start() -> anyhow::Result<()> {
+    let setup = Setup::new(Shape::Happy).await?;
+    let (campaign, id) = ("c-1".parse()?, "d-1".parse()?);
+    let answer = |code, reason| Mishap::Answer(code, status(code, reason, "not now"));
+    for mishap in [
+        answer(504, "Timeout"),
+        Mishap::Lost,
+        answer(429, "TooManyRequests"),
+    ] {
+        setup.cluster.mishap(Method::PATCH, mishap);
+    }
+    let handle = setup.backend.ensure(&campaign, &id, &spec("ml")).await?;
+    setup.backend.end(&handle).await?;
+    for _ in 0..4 {
+        setup
+            .cluster
+            .mishap(Method::PATCH, answer(503, "ServiceUnavailable"));
+    }
+    let id = "d-2".parse()?;
+    let Err(error) = setup.backend.ensure(&campaign, &id, &spec("ml")).await else {
+        anyhow::bail!("a server that is never there is waited for for ever");
+    };
+    assert!(is_started(&error.effect) && error.source.retryable, "{error:?}");
+    Ok(())
 }
 
 #[tokio::test]
