@@ -26,7 +26,10 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, JoinSet},
+};
 
 use objects::Objects;
 pub use objects::Shape;
@@ -114,6 +117,21 @@ impl SimulatedCluster {
         Ok(Self { url, state, task })
     }
 
+    /// The API server goes away, with every connection; the cluster behind it does not.
+    pub async fn stop(&mut self) {
+        self.task.abort();
+        // It ends with being aborted.
+        let _ = (&mut self.task).await;
+    }
+
+    /// The API server is there again, at the same place.
+    pub async fn start_again(&mut self) -> io::Result<()> {
+        let address = self.url.trim_start_matches("http://");
+        let listener = TcpListener::bind(address).await?;
+        self.task = tokio::spawn(serve(listener, self.state.clone()));
+        Ok(())
+    }
+
     /// Where it listens.
     pub fn url(&self) -> &str {
         &self.url
@@ -161,9 +179,11 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
+    // Connections end with the server.
+    let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let state = state.clone();
-        tokio::spawn(async move {
+        connections.spawn(async move {
             let service = service_fn(move |request| answer(state.clone(), request));
             // A connection that is broken off is what some tests ask for.
             let _ = http1::Builder::new()

@@ -52,7 +52,7 @@ fn numbers() {
     numbers.yaml:3:9: defaults.seed: found `-1`; allowed: a whole number from 0
     numbers.yaml:4:12: defaults.workers: found `0`; allowed: a whole number from 1 to 4294967295
     numbers.yaml:5:12: defaults.repeats: found `2.5`; allowed: a whole number from 1 to 20
-    numbers.yaml:6:18: defaults.gpus_per_node: found the text "4"; allowed: a whole number from 1 to 4294967295
+    numbers.yaml:6:18: defaults.gpus_per_node: found the text "4"; allowed: a whole number from 0 to 4294967295
     numbers.yaml:8:56: experiments[0].port: found `http`; allowed: a whole number from 0 to 65535
     numbers.yaml:8:71: experiments[0].workers: found `1_000`; allowed: a whole number from 1 to 4294967295
     numbers.yaml:8:84: experiments[0].seed: found `99999999999999999999`; allowed: a whole number from 0

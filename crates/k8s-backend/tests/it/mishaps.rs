@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gipfel_backend::{Deployer, Effect, Finder, Found};
+use gipfel_backend::{Deployer, DeploymentStatus, Effect, Finder, Found};
 use gipfel_k8s_backend::simulated::{Mishap, Shape, status};
 use hyper::Method;
 
@@ -107,6 +107,37 @@ async fn what_passes_is_no_end_of_a_start() -> anyhow::Result<()> {
         anyhow::bail!("a server that is never there is waited for for ever");
     };
     assert!(is_started(&error.effect) && error.source.retryable, "{error:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restart_of_the_api_server_says_nothing_of_the_server() -> anyhow::Result<()> {
+    let mut setup = Setup::new(Shape::Happy).await?;
+    let (campaign, id) = ("c-1".parse()?, "d-1".parse()?);
+    let handle = setup.backend.ensure(&campaign, &id, &spec("ml")).await?;
+    setup.backend.observe(&handle).await?;
+    setup.cluster.stop().await;
+    let Err(error) = setup.backend.observe(&handle).await else {
+        anyhow::bail!("nobody answers");
+    };
+    assert!(error.retryable, "{error:?}");
+    let Err(error) = setup.backend.end(&handle).await else {
+        anyhow::bail!("nobody can end it now");
+    };
+    assert!(error.retryable, "{error:?}");
+    setup.cluster.start_again().await?;
+    let mut is_ready = false;
+    for _ in 0..100 {
+        let status = setup.backend.observe(&handle).await?;
+        is_ready = matches!(status, DeploymentStatus::Ready { .. });
+        if is_ready {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(is_ready, "it goes on as if nothing had been");
+    setup.backend.end(&handle).await?;
+    assert_eq!(setup.cluster.objects(), Vec::<String>::new());
     Ok(())
 }
 
