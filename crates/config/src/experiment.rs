@@ -140,6 +140,13 @@ fn check_cluster(section: &Section<'_>, kind: DeploymentKind, settings: &Setting
              latency; the way lives as long as gipfel does. `benchmarker: in-cluster` sends from beside the server",
         );
     }
+    let is_slurm = cluster.slurm.benchmarker() == Some(BenchmarkerKind::Slurm);
+    if kind == DeploymentKind::K8s && is_slurm && !cluster.kubernetes.has_ingress() {
+        section.reading.fault(
+            section.place_of_key("benchmarker"),
+            "a Slurm job reaches a server on Kubernetes by its Ingress, and `ingress_domain: none` makes none",
+        );
+    }
     if kind == DeploymentKind::K8s && cluster.slurm.image().is_none() {
         section.reading.fault(
             section.place_of_key("image"),
