@@ -284,6 +284,8 @@ async fn ask(url: &str) -> Result<(), reqwest::Error> {
     .map(|builder| builder.with_root_certificates(roots).with_no_client_auth());
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
+        // The load generator uses none of the environment's either.
+        .no_proxy()
         .timeout(INGRESS_PATIENCE);
     if let Ok(tls) = tls {
         builder = builder.tls_backend_preconfigured(tls);
