@@ -68,32 +68,42 @@ async fn the_contract_is_kept() -> anyhow::Result<()> {
 /// Against the cluster of `GIPFEL_E2E_KUBECONFIG`, in the namespace of `GIPFEL_E2E_NAMESPACE` or `ml`.
 #[tokio::test]
 async fn the_contract_is_kept_by_a_real_cluster() -> anyhow::Result<()> {
-    let Some(file) = std::env::var_os("GIPFEL_E2E_KUBECONFIG") else {
+    let Some((file, namespace)) = real_cluster() else {
         say_skipped();
         return Ok(());
     };
-    let namespace = std::env::var("GIPFEL_E2E_NAMESPACE").unwrap_or_else(|_| "ml".to_owned());
     let directory = tempfile::tempdir()?;
     let connection = Connection::Kubeconfig {
-        file: Some(PathBuf::from(file)),
+        file: Some(file),
         context: None,
     };
     let backend = K8sBackend::new(connection, &namespace, directory.path().to_owned());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     deployer_contract(&Harness {
         backend: &backend,
         namespace: &namespace,
-        tag: format!("e2e-{}", now.as_millis()),
+        tag: format!("e2e-{}", now_ms()?),
         pause: Duration::from_millis(500),
     })
     .await;
     Ok(())
 }
 
+/// The kubeconfig and the namespace of a real cluster, where there is one.
+pub(crate) fn real_cluster() -> Option<(PathBuf, String)> {
+    let file = PathBuf::from(std::env::var_os("GIPFEL_E2E_KUBECONFIG")?);
+    let namespace = std::env::var("GIPFEL_E2E_NAMESPACE").unwrap_or_else(|_| "ml".to_owned());
+    Some((file, namespace))
+}
+
+/// Tells names of this test run from those of others.
+pub(crate) fn now_ms() -> anyhow::Result<u128> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())
+}
+
 #[expect(
     clippy::print_stderr,
     reason = "whoever reads the tests' output has to see what was not tested"
 )]
-fn say_skipped() {
+pub(crate) fn say_skipped() {
     eprintln!("skipped: GIPFEL_E2E_KUBECONFIG is not set");
 }

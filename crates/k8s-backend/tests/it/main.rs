@@ -2,6 +2,7 @@
 
 mod by_hand;
 mod contract;
+mod everything;
 mod failures;
 mod groups;
 mod load_objects;
