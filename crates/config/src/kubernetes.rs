@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use gipfel_model::{
-    K8sIngress, K8sLoad, K8sModelCache, K8sRequests, K8sSecretKey, K8sSpec, K8sToleration, K8sVolume,
-    LocalSpec,
+    K8sIngress, K8sLoad, K8sModelCache, K8sRequests, K8sSecretKey, K8sSpec, K8sToken, K8sToleration,
+    K8sVolume, LocalSpec,
 };
 
 use crate::{field::Field, section::Section};
@@ -38,7 +38,7 @@ pub(crate) struct KubernetesSettings {
     ingress_class: Option<String>,
     tls_issuer: Option<String>,
     model_cache: Option<K8sModelCache>,
-    hf_token: Option<K8sSecretKey>,
+    hf_token: Option<K8sToken>,
     nccl_over_tcp: Option<bool>,
     cuda_compatibility: Option<bool>,
     load: LoadSettings,
@@ -102,7 +102,7 @@ impl KubernetesSettings {
                 "the name of a cluster issuer of cert-manager",
             ),
             model_cache: model_cache(&section.take("model_cache")),
-            hf_token: secret_key(&section.take("hf_token")),
+            hf_token: token(&section.take("hf_token")),
             nccl_over_tcp: section.take("nccl_over_tcp").as_flag(),
             cuda_compatibility: section.take("cuda_compatibility").as_flag(),
             load: LoadSettings::take(&section.take("load")),
@@ -468,18 +468,32 @@ fn read_path(field: &Field<'_>) -> Option<String> {
     }
 }
 
-fn secret_key(field: &Field<'_>) -> Option<K8sSecretKey> {
+fn token(field: &Field<'_>) -> Option<K8sToken> {
     let mut section = field.as_section()?;
-    let secret = name(
-        &section
-            .take("secret")
-            .required("the name of a Secret of the namespace"),
-        "the name of a Secret",
-    );
+    section.exclusive("secret", "env", "each of them says where the token comes from");
+    let variable = section.take("env");
+    let secret = section.take("secret");
+    if !variable.is_given() && !secret.is_given() {
+        field.fault("missing: `secret`, the name of a Secret of the namespace, or `env`, a variable of gipfel's environment");
+    }
     let key = label_key(&section.take("key"), "a key of the Secret");
+    let variable = variable_name(&variable);
+    let secret = name(&secret, "the name of a Secret of the namespace");
     section.finish(&[]);
-    Some(K8sSecretKey {
+    if let Some(variable) = variable {
+        return Some(K8sToken::Environment(variable));
+    }
+    Some(K8sToken::Secret(K8sSecretKey {
         name: secret?,
         key: key.unwrap_or_else(|| "token".to_owned()),
-    })
+    }))
+}
+
+fn variable_name(field: &Field<'_>) -> Option<String> {
+    let allowed = "the name of an environment variable, such as `HF_TOKEN`";
+    let text = field.as_text(allowed)?;
+    match crate::parse_variable(text) {
+        Ok(_) => Some(text.to_owned()),
+        Err(_) => field.refuse(allowed),
+    }
 }

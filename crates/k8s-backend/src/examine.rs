@@ -64,6 +64,9 @@ pub const INGRESS_NEEDS: &[Need] = &[need(
 /// What a volume claim needs that may have to be made.
 pub const VOLUME_NEEDS: &[Need] = &[need("", "persistentvolumeclaims", &["create", "get"])];
 
+/// What a token needs that is brought from this machine.
+pub const TOKEN_NEEDS: &[Need] = &[need("", "secrets", &["create", "patch"])];
+
 /// What a way from this machine to a server without Ingress needs.
 pub const FORWARD_NEEDS: &[Need] = &[part("pods", "portforward", &["create"])];
 

@@ -19,6 +19,7 @@ pub fn objects(
 ) -> Result<Vec<Value>, ManifestError> {
     let manifests = Manifests::new(campaign, id, spec)?;
     let mut all = vec![value(&manifests.claim)];
+    all.extend(manifests.token.iter().map(|token| value(&token.secret)));
     all.extend(manifests.model_cache.iter().map(value));
     all.push(value(&manifests.service));
     all.extend(manifests.ingress.iter().map(value));

@@ -24,7 +24,7 @@ pub use judge::{Judgement, PLACE_PATIENCE, Rollout, Seen, judge};
 pub use labels::{labels, labels_of_run, of_campaign, of_deployment, of_run};
 pub use load::{K8sLoads, LoadAttempt, LoadManifestError, LoadManifests};
 pub use manifest::{
-    Component, GraphSpec, GroupSpec, LeaderWorkerTemplate, ManifestError, Manifests, Multinode, Workload,
-    WorkloadKind,
+    Component, GraphSpec, GroupSpec, LeaderWorkerTemplate, ManifestError, Manifests, Multinode, TokenSecret,
+    Workload, WorkloadKind,
 };
 pub use name::object_name;

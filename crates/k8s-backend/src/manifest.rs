@@ -7,13 +7,15 @@ mod way_in;
 
 use gipfel_engine::{CommandError, engine};
 use gipfel_model::{
-    BackendKind, CampaignId, DeploymentId, DeploymentSpec, K8sModelCache, K8sSpec, deployment::Placement,
+    BackendKind, CampaignId, DeploymentId, DeploymentSpec, K8sModelCache, K8sSecretKey, K8sSpec, K8sToken,
+    deployment::Placement,
 };
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec as RolloutSpec, DeploymentStrategy},
         core::v1::{
-            ConfigMap, PersistentVolumeClaim, PersistentVolumeClaimSpec, Service, VolumeResourceRequirements,
+            ConfigMap, PersistentVolumeClaim, PersistentVolumeClaimSpec, Secret, Service,
+            VolumeResourceRequirements,
         },
         networking::v1::Ingress,
     },
@@ -67,6 +69,8 @@ pub enum ManifestError {
 pub struct Manifests {
     /// The claim: it stands for the server, is made first and owns all but the model cache.
     pub claim: ConfigMap,
+    /// The token that is brought from here.
+    pub token: Option<TokenSecret>,
     /// Where models stay; it has no owner, so that it outlives the server.
     pub model_cache: Option<PersistentVolumeClaim>,
     /// The server.
@@ -86,8 +90,14 @@ impl Manifests {
     ) -> Result<Self, ManifestError> {
         let k8s = k8s_of(spec)?;
         let names = Names::new(campaign, id, k8s);
+        let token = k8s
+            .hf_token
+            .as_ref()
+            .and_then(|token| TokenSecret::new(&names, token));
+        let k8s = &with_own_secret(k8s, token.as_ref());
         Ok(Self {
             claim: claim(&names, campaign, id, spec, k8s),
+            token,
             model_cache: k8s
                 .model_cache
                 .as_ref()
@@ -112,13 +122,66 @@ impl Manifests {
             controller: None,
         };
         let ingress = self.ingress.as_mut().map(|ingress| &mut ingress.metadata);
+        let token = self.token.as_mut().map(|token| &mut token.secret.metadata);
         let owned = [self.workload.metadata_mut(), &mut self.service.metadata]
             .into_iter()
-            .chain(ingress);
+            .chain(ingress)
+            .chain(token);
         for metadata in owned {
             metadata.owner_references = Some(vec![owner.clone()]);
         }
         self
+    }
+}
+
+/// A Secret whose value is not here yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenSecret {
+    /// The variable of the environment that has the value.
+    pub variable: String,
+    /// The Secret, with asterisks for the value.
+    pub secret: Secret,
+}
+
+impl TokenSecret {
+    const KEY: &'static str = "token";
+    const MASKED: &'static str = "***";
+
+    /// Nothing for a token of a Secret that is there.
+    fn new(names: &Names, token: &K8sToken) -> Option<Self> {
+        let K8sToken::Environment(variable) = token else {
+            return None;
+        };
+        Some(Self {
+            variable: variable.clone(),
+            secret: Secret {
+                metadata: names.metadata.clone(),
+                string_data: Some([(Self::KEY.to_owned(), Self::MASKED.to_owned())].into()),
+                ..Secret::default()
+            },
+        })
+    }
+
+    /// The Secret with its value.
+    pub(crate) fn filled(&self, value: String) -> Secret {
+        Secret {
+            string_data: Some([(Self::KEY.to_owned(), value)].into()),
+            ..self.secret.clone()
+        }
+    }
+}
+
+/// The pods read a token that is brought from here like any other.
+fn with_own_secret(k8s: &K8sSpec, token: Option<&TokenSecret>) -> K8sSpec {
+    let own = token.map(|token| {
+        K8sToken::Secret(K8sSecretKey {
+            name: token.secret.metadata.name.clone().unwrap_or_default(),
+            key: TokenSecret::KEY.to_owned(),
+        })
+    });
+    K8sSpec {
+        hf_token: own.or_else(|| k8s.hf_token.clone()),
+        ..k8s.clone()
     }
 }
 

@@ -38,8 +38,8 @@ pub struct K8sSpec {
     pub extra_args: Vec<String>,
     /// Where downloaded models stay between servers.
     pub model_cache: Option<K8sModelCache>,
-    /// The Secret with the Hugging Face token.
-    pub hf_token: Option<K8sSecretKey>,
+    /// Where the Hugging Face token comes from.
+    pub hf_token: Option<K8sToken>,
     /// Whether NCCL talks over TCP. Images for Alps ask for its network, which pods do not have.
     pub nccl_over_tcp: bool,
     /// Whether vLLM uses CUDA's compatibility libraries. Where the driver is newer than they are, they end it.
@@ -197,6 +197,16 @@ pub struct K8sModelCache {
     pub mount_path: String,
     /// Whether it is filled, so that nothing writes to it or asks the network for models.
     pub is_filled: bool,
+}
+
+/// Where a token comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum K8sToken {
+    /// From a Secret that exists.
+    Secret(K8sSecretKey),
+    /// From this variable of gipfel's own environment, by a Secret that is made for the server and ends with it.
+    Environment(String),
 }
 
 /// A value of a Secret that exists.

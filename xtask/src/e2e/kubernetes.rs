@@ -33,7 +33,7 @@ const KINDS: [&str; 7] = [
 /// The volume claim that stays.
 const CACHE: &str = "models";
 /// A campaign of two short levels, with what lies between them.
-const WHOLE_RUN: Duration = Duration::from_secs(14);
+const WHOLE_RUN: Duration = Duration::from_secs(11);
 
 /// Plays the campaigns, each ended in the middle in one of three ways.
 pub(crate) fn play(rounds: u32, seed: u64, share: f64) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gipfel_model::{K8sLoad, K8sRequests, K8sSpec, K8sToleration, K8sVolume, LoadPlacement};
+use gipfel_model::{K8sLoad, K8sRequests, K8sSpec, K8sToken, K8sToleration, K8sVolume, LoadPlacement};
 
 use super::{Writer, write_command};
 use crate::kubernetes::NO_INGRESS;
@@ -39,8 +39,13 @@ pub(super) fn write_server(writer: &mut Writer, k8s: &K8sSpec, load: &LoadPlacem
     }
     if let Some(token) = &k8s.hf_token {
         writer.open(3, "hf_token");
-        writer.text_entry(4, "secret", &token.name);
-        writer.text_entry(4, "key", &token.key);
+        match token {
+            K8sToken::Secret(secret) => {
+                writer.text_entry(4, "secret", &secret.name);
+                writer.text_entry(4, "key", &secret.key);
+            }
+            K8sToken::Environment(variable) => writer.text_entry(4, "env", variable),
+        }
     }
     writer.entry(3, "nccl_over_tcp", k8s.nccl_over_tcp);
     writer.entry(3, "cuda_compatibility", k8s.cuda_compatibility);

@@ -2,8 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::shapes::{
-    about, argument, called, choice, count, flag, formed, list, map_of, section as section_of, text,
+use super::{
+    VARIABLE,
+    shapes::{
+        about, argument, called, choice, count, flag, formed, list, map_of, section as section_of, text,
+    },
 };
 use crate::kubernetes::{ARCHITECTURES, EFFECTS, NAME, QUANTITY};
 
@@ -49,8 +52,8 @@ pub(super) fn section() -> Value {
         ),
         (
             "hf_token",
-            secret_key(),
-            "The Secret with the Hugging Face token: `secret` and `key`. Default: none; key token.",
+            token(),
+            "The Hugging Face token: `secret` and `key` of one that is there, or `env`, a variable from which one is made for the server. Default: none; key token.",
         ),
         (
             "nccl_over_tcp",
@@ -145,12 +148,17 @@ fn model_cache() -> Value {
     ]))
 }
 
-fn secret_key() -> Value {
+fn token() -> Value {
     let mut shape = section_of(of([
-        ("secret", formed(NAME), "The Secret's name."),
+        ("secret", formed(NAME), "A Secret of the namespace."),
         ("key", word(), "The key in it. Default: token."),
+        (
+            "env",
+            formed(VARIABLE),
+            "A variable of gipfel's environment, from which a Secret is made.",
+        ),
     ]));
-    shape["required"] = json!(["secret"]);
+    shape["oneOf"] = json!([{ "required": ["secret"] }, { "required": ["env"] }]);
     shape
 }
 

@@ -377,6 +377,7 @@ fn kubernetes_objects() {
     kubernetes.yaml:25:5: experiments[2].benchmarker: `in-cluster` is for servers on Kubernetes and for URLs; this one is a Slurm job
     kubernetes.yaml:26:5: experiments[2].kubernetes: a key for deployments of kind `external` or `k8s`, and this one is `slurm`
     kubernetes.yaml:32:5: experiments[3].kubernetes: `load.pods` 3 needs `load.results`, a volume on which 3 pods put their results together
+    kubernetes.yaml:32:38: experiments[3].kubernetes.hf_token: missing: `secret`, the name of a Secret of the namespace, or `env`, a variable of gipfel's environment
     kubernetes.yaml:38:5: experiments[4].benchmarker: a Slurm job reaches a server on Kubernetes by its Ingress, and `ingress_domain: none` makes none
     "#);
 }

@@ -553,10 +553,12 @@ fn kubernetes_has_its_keys() {
                 },
             ),
             hf_token: Some(
-                K8sSecretKey {
-                    name: "hugging-face",
-                    key: "token",
-                },
+                Secret(
+                    K8sSecretKey {
+                        name: "hugging-face",
+                        key: "token",
+                    },
+                ),
             ),
             nccl_over_tcp: true,
             cuda_compatibility: false,

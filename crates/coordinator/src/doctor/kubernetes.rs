@@ -6,10 +6,12 @@ use gipfel_k8s_backend::{
     ApiError, WorkloadKind,
     examine::{
         Class, DEPLOYMENT_NEEDS, DYNAMO_NEEDS, Examiner, FORWARD_NEEDS, INGRESS_NEEDS,
-        LEADER_WORKER_SET_NEEDS, LOAD_NEEDS, Need, NodeFacts, Quota, SERVER_NEEDS, VOLUME_NEEDS,
+        LEADER_WORKER_SET_NEEDS, LOAD_NEEDS, Need, NodeFacts, Quota, SERVER_NEEDS, TOKEN_NEEDS, VOLUME_NEEDS,
     },
 };
-use gipfel_model::{DeploymentSpec, ExperimentSpec, K8sLoad, K8sSpec, LoadPlacement, deployment::Placement};
+use gipfel_model::{
+    DeploymentSpec, ExperimentSpec, K8sLoad, K8sSpec, K8sToken, LoadPlacement, deployment::Placement,
+};
 
 use super::{Finding, cluster::Say};
 use crate::kubernetes::{self, Namespace};
@@ -64,6 +66,9 @@ impl<'a> Wanted<'a> {
             }
             if k8s.model_cache.is_some() {
                 add(VOLUME_NEEDS);
+            }
+            if matches!(k8s.hf_token, Some(K8sToken::Environment(_))) {
+                add(TOKEN_NEEDS);
             }
             add(match WorkloadKind::of(spec, k8s) {
                 WorkloadKind::Deployment => DEPLOYMENT_NEEDS,
@@ -312,11 +317,13 @@ async fn secrets(examiner: &Examiner, wanted: &Wanted<'_>, say: Say<'_>) -> anyh
     let mut all: BTreeSet<(&str, Option<&str>)> = BTreeSet::new();
     for (_, k8s) in &wanted.servers {
         all.extend(k8s.image_pull_secrets.iter().map(|name| (name.as_str(), None)));
-        all.extend(
-            k8s.hf_token
-                .iter()
-                .map(|token| (token.name.as_str(), Some(token.key.as_str()))),
-        );
+        match &k8s.hf_token {
+            Some(K8sToken::Secret(secret)) => {
+                all.insert((&secret.name, Some(&secret.key)));
+            }
+            Some(K8sToken::Environment(variable)) => say(variable_of_token(variable))?,
+            None => {}
+        }
     }
     for load in &wanted.loads {
         all.extend(load.image_pull_secrets.iter().map(|name| (name.as_str(), None)));
@@ -333,6 +340,18 @@ async fn secrets(examiner: &Examiner, wanted: &Wanted<'_>, say: Say<'_>) -> anyh
         })?;
     }
     Ok(())
+}
+
+fn variable_of_token(variable: &str) -> Finding {
+    let is_set = std::env::var(variable).is_ok_and(|value| !value.trim().is_empty());
+    if is_set {
+        return Finding::well("secret", format!("`{variable}` is set; a Secret is made from it"));
+    }
+    Finding::fault(
+        "secret",
+        format!("the environment variable `{variable}` is not set"),
+    )
+    .hint(format!("`export {variable}=…` where gipfel is started"))
 }
 
 fn secret_hint(name: &str, key: Option<&str>) -> String {

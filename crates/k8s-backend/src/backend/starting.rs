@@ -53,6 +53,7 @@ impl K8sBackend {
         self.expect_kind(spec)
             .await
             .map_err(|error| refused(Effect::NotStarted, error))?;
+        let token = token(&manifests).map_err(|error| refused(Effect::NotStarted, error))?;
         let asked = Record::new(campaign.clone(), State::Asked);
         self.records
             .write(id.as_str(), &asked)
@@ -68,7 +69,7 @@ impl K8sBackend {
         let handle = self.handle(id.as_str(), &claim);
         let started = |source| refused(Effect::Started(handle.clone()), source);
         let uid = claim.metadata.uid.unwrap_or_default();
-        Box::pin(self.apply_all(manifests.owned_by(&uid)))
+        Box::pin(self.apply_all(manifests.owned_by(&uid), token))
             .await
             .map_err(|(what, error)| started(failed(format!("apply the {what}"), error)))?;
         let record = Record::new(campaign.clone(), State::Started(handle.clone()));
@@ -99,7 +100,15 @@ impl K8sBackend {
             .ok_or(ApiError::Conflict(conflict))
     }
 
-    async fn apply_all(&self, manifests: Manifests) -> Result<(), (&'static str, ApiError)> {
+    async fn apply_all(
+        &self,
+        manifests: Manifests,
+        token: Option<String>,
+    ) -> Result<(), (&'static str, ApiError)> {
+        if let (Some(secret), Some(value)) = (&manifests.token, token) {
+            let applied = self.apply(&secret.filled(value)).await;
+            applied.map_err(|error| ("Secret", error))?;
+        }
         if let Some(cache) = &manifests.model_cache {
             self.make_cache(cache)
                 .await
@@ -179,5 +188,20 @@ impl K8sBackend {
             async move { api.patch(&name, &parameters, &Patch::Apply(object)).await }
         };
         self.server.call_surely(patch).await.map(drop)
+    }
+}
+
+/// The value of the token that is brought from here.
+fn token(manifests: &Manifests) -> Result<Option<String>, BackendError> {
+    let Some(token) = &manifests.token else {
+        return Ok(None);
+    };
+    let variable = &token.variable;
+    match std::env::var(variable) {
+        Ok(value) if !value.trim().is_empty() => Ok(Some(value.trim().to_owned())),
+        _ => Err(BackendError::permanent(
+            "read the Hugging Face token",
+            format!("the environment variable `{variable}` is not set"),
+        )),
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use gipfel_engine::{ClusterCommand, engine};
-use gipfel_model::{DeploymentSpec, K8sSpec, LocalSpec};
+use gipfel_model::{DeploymentSpec, K8sSpec, K8sToken, LocalSpec};
 use k8s_openapi::{
     api::core::v1::{
         Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction,
@@ -243,7 +243,11 @@ fn environment(k8s: &K8sSpec, of_engine: Vec<(String, String)>) -> Vec<EnvVar> {
         }
     }
     variables.extend(k8s.environment.clone());
-    let token = k8s.hf_token.as_ref().map(|secret| EnvVar {
+    let secret = match &k8s.hf_token {
+        Some(K8sToken::Secret(secret)) => Some(secret),
+        Some(K8sToken::Environment(_)) | None => None,
+    };
+    let token = secret.map(|secret| EnvVar {
         name: TOKEN.to_owned(),
         value_from: Some(EnvVarSource {
             secret_key_ref: Some(SecretKeySelector {

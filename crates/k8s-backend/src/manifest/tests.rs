@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use gipfel_model::{BackendKind, K8sIngress, K8sSecretKey};
+use gipfel_model::{K8sIngress, K8sSecretKey};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -43,10 +43,10 @@ fn full() -> K8sSpec {
             mount_path: "/models".to_owned(),
             is_filled: true,
         }),
-        hf_token: Some(K8sSecretKey {
+        hf_token: Some(K8sToken::Secret(K8sSecretKey {
             name: "hf".to_owned(),
             key: "token".to_owned(),
-        }),
+        })),
         ..K8sSpec::new("ml")
     }
 }
@@ -268,4 +268,33 @@ fn installed_kinds_read_back() {
     };
     let again: Extension<GraphSpec> = serde_json::from_value(json_of(graph)).expect("it reads back");
     assert_eq!(again, **graph);
+}
+
+#[test]
+fn a_token_from_here_has_a_secret_of_its_own() {
+    let k8s = K8sSpec {
+        hf_token: Some(K8sToken::Environment("MY_TOKEN".to_owned())),
+        ..full()
+    };
+    let manifests = manifests(k8s).expect("it renders").owned_by("u");
+    let token = manifests.token.as_ref().expect("a Secret");
+    assert_eq!(token.variable, "MY_TOKEN");
+    assert_eq!(json_of(&token.secret)["stringData"]["token"], "***");
+    assert_eq!(
+        json_of(&token.secret)["metadata"]["ownerReferences"][0]["uid"],
+        "u"
+    );
+    let pod = json_of(&manifests.workload)["spec"]["template"]["spec"].clone();
+    let variables = pod["containers"][0]["env"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let of_pod = variables.iter().find(|variable| variable["name"] == "HF_TOKEN");
+    let reference = of_pod.expect("a variable")["valueFrom"]["secretKeyRef"].clone();
+    assert_eq!(reference["name"], json_of(&token.secret)["metadata"]["name"]);
+    assert_eq!(reference["key"], "token");
+    assert_eq!(
+        json_of(&token.filled("value".to_owned()))["stringData"]["token"],
+        "value"
+    );
 }

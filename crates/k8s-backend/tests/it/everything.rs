@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use gipfel_backend::{Deployer, Finder, LoadRunner};
 use gipfel_k8s_backend::{Connection, K8sBackend, K8sLoads, simulated::Shape};
 use gipfel_model::{
-    CampaignId, DeploymentId, DeploymentSpec, K8sIngress, K8sLoad, K8sModelCache, K8sRequests, K8sSecretKey,
-    K8sSpec, K8sToleration, K8sVolume, LoadPlacement, RunId, deployment::Placement,
+    CampaignId, DeploymentId, DeploymentSpec, K8sIngress, K8sLoad, K8sModelCache, K8sRequests, K8sSpec,
+    K8sToken, K8sToleration, K8sVolume, LoadPlacement, RunId, deployment::Placement,
 };
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::{
@@ -55,10 +55,8 @@ fn full(namespace: &str, claim: &str) -> DeploymentSpec {
             mount_path: "/models".to_owned(),
             is_filled: true,
         }),
-        hf_token: Some(K8sSecretKey {
-            name: "hf".to_owned(),
-            key: "token".to_owned(),
-        }),
+        // Every process has a search path, and this one's stands for a secret.
+        hf_token: Some(K8sToken::Environment("PATH".to_owned())),
         cuda_compatibility: true,
         ..K8sSpec::new(namespace)
     };
