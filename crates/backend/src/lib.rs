@@ -28,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+use gipfel_engine::LogReason;
 use gipfel_model::{
     CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, LoadPlacement, Progress, Provenance, RunConfig,
     RunId, Usage,
@@ -212,6 +213,17 @@ pub enum FailureReason {
     LoadFailed,
     /// Ended by us.
     Cancelled,
+}
+
+impl From<LogReason> for FailureReason {
+    fn from(said: LogReason) -> Self {
+        match said {
+            LogReason::OutOfMemory => Self::OutOfMemory,
+            LogReason::PortTaken => Self::PortTaken,
+            LogReason::ModelNotFound => Self::ModelNotFound,
+            LogReason::CommandNotFound => Self::CommandNotFound,
+        }
+    }
 }
 
 impl FailureReason {

@@ -52,6 +52,8 @@ pub struct Deadlines {
     pub call: Duration,
     /// For the end of all objects of a server.
     pub end: Duration,
+    /// How long the API server may keep one watch open.
+    pub watch: Duration,
 }
 
 impl Default for Deadlines {
@@ -60,6 +62,7 @@ impl Default for Deadlines {
             connect: Duration::from_mins(1),
             call: Duration::from_secs(30),
             end: Duration::from_mins(5),
+            watch: Duration::from_mins(4),
         }
     }
 }

@@ -1,25 +1,30 @@
 //! The traits of backends over an API server.
 
 mod ending;
+mod looking;
 mod starting;
-mod watching;
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use gipfel_backend::{
     BackendError, BoxFuture, Deployer, DeploymentStatus, EnsureError, Finder, Found, Handle,
 };
 use gipfel_model::{CampaignId, DeploymentId, DeploymentSpec, RunId};
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::ConfigMap};
-use kube::{Api, Client, Resource, api::ListParams};
+use k8s_openapi::api::core::v1::ConfigMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{ApiError, ApiServer, Connection, Deadlines},
+    calls::Calls,
     labels::servers_of_campaign,
     manifest::{CLAIM_DEPLOYMENT, CLAIM_WORKLOAD, WorkloadKind},
     name::object_name,
     record::{RecordError, Records, State},
+    watch::PodWatch,
 };
 
 /// The backend's name in handles.
@@ -27,11 +32,20 @@ pub const SYSTEM: &str = "k8s";
 
 /// Servers in one namespace of one cluster.
 pub struct K8sBackend {
-    pub(crate) server: ApiServer,
+    pub(crate) calls: Calls,
     context: Option<String>,
-    namespace: String,
     records: Records,
     deadlines: Deadlines,
+    /// By the server's id; each from the first look on.
+    watches: Mutex<BTreeMap<String, Watching>>,
+}
+
+/// What this process learns of a server while it looks.
+#[derive(Debug)]
+struct Watching {
+    pods: PodWatch,
+    /// How long the steps of its start took; nothing before it was ready once.
+    load_steps: Option<String>,
 }
 
 impl K8sBackend {
@@ -49,35 +63,26 @@ impl K8sBackend {
     ) -> Self {
         Self {
             context: connection.context().map(str::to_owned),
-            server: ApiServer::new(connection, deadlines),
-            namespace: namespace.to_owned(),
+            calls: Calls::new(ApiServer::new(connection, deadlines), namespace),
             records: Records::new(root),
             deadlines,
+            watches: Mutex::default(),
         }
     }
 
-    pub(crate) fn api<K>(&self, client: Client) -> Api<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
-        Api::namespaced(client, &self.namespace)
+    fn watches(&self) -> MutexGuard<'_, BTreeMap<String, Watching>> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The claim of a server, if it is there; one that is on its way out is.
     async fn claim(&self, id: &str) -> Result<Option<ConfigMap>, ApiError> {
-        let name = object_name(id);
-        let find = |client| {
-            let (api, name) = (self.api::<ConfigMap>(client), name.clone());
-            async move { api.get(&name).await }
-        };
-        self.server.find(find).await
+        self.calls.get(&object_name(id)).await
     }
 
     fn handle(&self, id: &str, claim: &ConfigMap) -> Handle {
         let detail = Detail {
             context: self.context.clone(),
-            namespace: self.namespace.clone(),
+            namespace: self.calls.namespace.clone(),
             claim: object_name(id),
             uid: claim.metadata.uid.clone().unwrap_or_default(),
             workload: workload_of(claim),
@@ -110,17 +115,12 @@ impl K8sBackend {
     }
 
     async fn find_all(&self, campaign: &CampaignId) -> Result<Vec<Handle>, BackendError> {
-        let parameters = ListParams::default().labels(&servers_of_campaign(campaign));
-        let list = |client| {
-            let (api, parameters) = (self.api::<ConfigMap>(client), parameters.clone());
-            async move { api.list(&parameters).await }
-        };
         let claims = self
-            .server
-            .call(list)
+            .calls
+            .list::<ConfigMap>(&servers_of_campaign(campaign))
             .await
             .map_err(|error| failed(format!("list the servers of `{campaign}`"), error))?;
-        let handles = claims.items.iter().filter_map(|claim| {
+        let handles = claims.iter().filter_map(|claim| {
             let id = claim.data.as_ref()?.get(CLAIM_DEPLOYMENT)?;
             Some(self.handle(id, claim))
         });
@@ -139,7 +139,7 @@ impl Deployer for K8sBackend {
     }
 
     fn observe<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<DeploymentStatus, BackendError>> {
-        Box::pin(self.watch(handle))
+        Box::pin(self.look(handle))
     }
 
     fn logs<'a>(&'a self, handle: &'a Handle, lines: usize) -> BoxFuture<'a, Result<String, BackendError>> {

@@ -42,7 +42,7 @@ pub struct Need {
 pub const SERVER_NEEDS: &[Need] = &[
     need("", "configmaps", &["create", "get", "list", "delete"]),
     need("", "services", &["create", "patch", "list", "delete"]),
-    need("", "pods", &["get", "list"]),
+    need("", "pods", &["get", "list", "watch"]),
     part("pods", "log", &["get"]),
     need("", "events", &["list"]),
 ];
@@ -65,7 +65,7 @@ pub const INGRESS_NEEDS: &[Need] = &[need(
 pub const VOLUME_NEEDS: &[Need] = &[need("", "persistentvolumeclaims", &["create", "get"])];
 
 /// What a token needs that is brought from this machine.
-pub const TOKEN_NEEDS: &[Need] = &[need("", "secrets", &["create", "patch"])];
+pub const TOKEN_NEEDS: &[Need] = &[need("", "secrets", &["create", "patch", "delete"])];
 
 /// What a way from this machine to a server without Ingress needs.
 pub const FORWARD_NEEDS: &[Need] = &[part("pods", "portforward", &["create"])];

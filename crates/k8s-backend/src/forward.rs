@@ -18,7 +18,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::{api::ApiError, backend::K8sBackend};
+use crate::{api::ApiError, backend::K8sBackend, manifest::ROLE};
 
 /// The end of a host that only the cluster's own names know.
 const SERVICE_HOST: &str = ".svc";
@@ -113,6 +113,17 @@ async fn open(k8s: &Arc<K8sBackend>, server: &str, port: u16) -> std::io::Result
     })
 }
 
+/// The pod that takes the requests: of several it is the one that the Service leads to as well.
+fn serving_pod(pods: &[Pod]) -> Option<&Pod> {
+    let living = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none() && crate::judge::is_ready(pod);
+    let leads = |pod: &&Pod| {
+        let labels = pod.metadata.labels.as_ref();
+        labels.is_some_and(|labels| labels.get(ROLE.0).is_some_and(|role| role == ROLE.1))
+    };
+    let has_leader = pods.iter().any(|pod| leads(&pod));
+    pods.iter().filter(living).find(|pod| !has_leader || leads(pod))
+}
+
 /// Leads connections to the pod of a server.
 struct Leader {
     k8s: Arc<K8sBackend>,
@@ -157,12 +168,8 @@ impl Leader {
     }
 
     async fn find_pod(&self) -> Result<String, ApiError> {
-        let pods = self.k8s.pods(&self.server).await?;
-        let living = pods
-            .iter()
-            .filter(|pod| pod.metadata.deletion_timestamp.is_none())
-            .find(|pod| crate::judge::is_ready(pod));
-        living
+        let pods = self.k8s.pods(&self.server).await?.items;
+        serving_pod(&pods)
             .and_then(|pod| pod.metadata.name.clone())
             .ok_or_else(|| ApiError::Missing(format!("`{}` has no pod that is ready", self.server)))
     }
@@ -172,10 +179,10 @@ impl Leader {
         pod: &str,
     ) -> Result<(kube::api::Portforwarder, tokio::io::DuplexStream), ApiError> {
         let open = |client| {
-            let (api, pod, port) = (self.k8s.api::<Pod>(client), pod.to_owned(), self.port);
+            let (api, pod, port) = (self.k8s.calls.api::<Pod>(client), pod.to_owned(), self.port);
             async move { api.portforward(&pod, &[port]).await }
         };
-        let mut forwarder = self.k8s.server.call(open).await?;
+        let mut forwarder = self.k8s.calls.server.call(open).await?;
         let stream = forwarder
             .take_stream(self.port)
             .ok_or_else(|| ApiError::Missing(format!("no stream to `{pod}` was opened")))?;

@@ -15,6 +15,12 @@ use serde_json::Value;
 /// A pod that finds no node for so long is not merely waiting for another to leave.
 pub const PLACE_PATIENCE: Duration = Duration::from_mins(10);
 
+/// So many restarts of a container before the server's are no accident.
+const INIT_RESTARTS: i32 = 2;
+
+/// What a controller says in an event when it cannot make a pod.
+pub(crate) const NOT_CREATED: &str = "FailedCreate";
+
 /// What was seen of a server at one time.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
@@ -33,7 +39,9 @@ pub struct Seen<'a> {
 pub struct Rollout {
     /// Whether its newest form is what runs, with all pods.
     pub is_complete: bool,
-    /// Why no pod can be made, such as a quota.
+    /// How many pods it makes.
+    pub pods: usize,
+    /// Why a pod cannot be made, such as a quota.
     pub refusal: Option<String>,
 }
 
@@ -42,22 +50,24 @@ impl Rollout {
     pub fn of_deployment(deployment: &Deployment) -> Self {
         Self {
             is_complete: is_rolled_out(deployment),
+            pods: 1,
             refusal: refusal(deployment),
         }
     }
 
-    /// That of a LeaderWorkerSet with one group, by its status.
-    pub fn of_group(generation: Option<i64>, status: Option<&Value>) -> Self {
+    /// That of a LeaderWorkerSet with one group of so many pods, by its status.
+    pub fn of_group(pods: usize, generation: Option<i64>, status: Option<&Value>) -> Self {
         let number = |name: &str| status.and_then(|status| status[name].as_i64());
         let is_newest = number("observedGeneration").is_none_or(|seen| Some(seen) >= generation);
         Self {
             is_complete: is_newest && number("replicas") == Some(1) && number("readyReplicas") == Some(1),
+            pods,
             refusal: None,
         }
     }
 
-    /// That of a Dynamo graph, by its status.
-    pub fn of_graph(status: Option<&Value>) -> Self {
+    /// That of a Dynamo graph of so many pods, by its status.
+    pub fn of_graph(pods: usize, status: Option<&Value>) -> Self {
         let conditions = status.and_then(|status| status["conditions"].as_array());
         let ready = conditions
             .into_iter()
@@ -67,6 +77,7 @@ impl Rollout {
         let said = ready.map(|ready| words(ready["reason"].as_str(), ready["message"].as_str()));
         Self {
             is_complete: ready.is_some_and(|ready| ready["status"] == "True"),
+            pods,
             refusal: is_failed.then(|| said.unwrap_or_else(|| "the operator says that it failed".to_owned())),
         }
     }
@@ -97,11 +108,19 @@ pub fn judge(seen: Seen<'_>) -> Judgement {
     if let Some((reason, message)) = failed {
         return Judgement::Failed(reason, message);
     }
-    if pods.is_empty() {
-        return match &seen.rollout.refusal {
-            Some(message) => Judgement::Failed(FailureReason::ServerFailed, message.clone()),
-            None => Judgement::Queued(None),
-        };
+    if pods.len() < seen.rollout.pods {
+        let refusal = seen
+            .rollout
+            .refusal
+            .as_deref()
+            .or_else(|| not_created(seen.events));
+        match refusal {
+            Some(message) if !is_passing(message) => {
+                return Judgement::Failed(FailureReason::ServerFailed, message.to_owned());
+            }
+            _ if pods.is_empty() => return Judgement::Queued(refusal.map(str::to_owned)),
+            _ => {}
+        }
     }
     if let Some((message, _)) = pods.iter().find_map(|pod| unschedulable(pod)) {
         return Judgement::Queued(Some(message));
@@ -145,13 +164,8 @@ fn refusal(deployment: &Deployment) -> Option<String> {
 }
 
 fn pod_failure(pod: &Pod, seen: Seen<'_>) -> Option<(FailureReason, String)> {
-    let status = pod.status.as_ref()?;
-    if let Some(failure) = containers(pod).find_map(|container| container_failure(container, seen.events)) {
+    if let Some(failure) = pod_end(pod, seen.events) {
         return Some(failure);
-    }
-    if status.phase.as_deref() == Some("Failed") {
-        let message = words(status.reason.as_deref(), status.message.as_deref());
-        return Some((FailureReason::ServerFailed, message));
     }
     let (message, since_s) = unschedulable(pod)?;
     let waited_s = since_s.map_or(0, |since_s| seen.now_s - since_s);
@@ -159,11 +173,58 @@ fn pod_failure(pod: &Pod, seen: Seen<'_>) -> Option<(FailureReason, String)> {
     is_hopeless.then_some((FailureReason::ServerFailed, message))
 }
 
-fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
-    let status = pod.status.as_ref();
-    let init = status.and_then(|status| status.init_container_statuses.as_deref());
-    let main = status.and_then(|status| status.container_statuses.as_deref());
-    init.unwrap_or_default().iter().chain(main.unwrap_or_default())
+/// How a pod ended, or why the kubelet cannot start it.
+pub(crate) fn pod_end(pod: &Pod, events: &[Event]) -> Option<(FailureReason, String)> {
+    let status = pod.status.as_ref()?;
+    let init = status.init_container_statuses.as_deref().unwrap_or_default();
+    let main = status.container_statuses.as_deref().unwrap_or_default();
+    let of_init = init.iter().find_map(|container| init_failure(container, events));
+    of_init
+        .or_else(|| {
+            main.iter()
+                .find_map(|container| container_failure(container, events))
+        })
+        .or_else(|| {
+            let message = || words(status.reason.as_deref(), status.message.as_deref());
+            (status.phase.as_deref() == Some("Failed")).then(|| (FailureReason::ServerFailed, message()))
+        })
+}
+
+/// Containers that come before the server are often the cluster's own: they are meant to end, and may be tried again.
+fn init_failure(container: &ContainerStatus, events: &[Event]) -> Option<(FailureReason, String)> {
+    let (reason, message) = waiting(container.state.as_ref()?)?;
+    let is_given_up = container.restart_count >= INIT_RESTARTS;
+    let named = |message: String| format!("init container `{}`: {message}", container.name);
+    let state = container.state.as_ref()?.waiting.as_ref()?;
+    if state.reason.as_deref() != Some("CrashLoopBackOff") {
+        return Some((reason, named(message)));
+    }
+    let last = container
+        .last_state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref());
+    let (reason, message) = last.map_or((reason, message), |last| termination(last, events));
+    is_given_up.then(|| (reason, named(message)))
+}
+
+/// Why a pod was not made: the controllers of sets and graphs say so in events only.
+fn not_created(events: &[Event]) -> Option<&str> {
+    let event = events
+        .iter()
+        .rev()
+        .find(|event| event.reason.as_deref() == Some(NOT_CREATED))?;
+    event.message.as_deref()
+}
+
+/// Whether the words are of a trouble that the cluster gets over, such as a webhook that does not answer.
+fn is_passing(refusal: &str) -> bool {
+    [
+        "Internal error occurred",
+        "timed out",
+        "context deadline exceeded",
+    ]
+    .iter()
+    .any(|words| refusal.contains(words))
 }
 
 fn container_failure(container: &ContainerStatus, events: &[Event]) -> Option<(FailureReason, String)> {
@@ -254,6 +315,25 @@ fn unschedulable(pod: &Pod) -> Option<(String, Option<i64>)> {
 fn is_scheduled(pod: &Pod) -> bool {
     pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
         || condition(pod, "PodScheduled").is_some_and(|condition| condition.status == "True")
+}
+
+/// Whether a container of it has run, ended or not.
+pub(crate) fn has_started(pod: &Pod) -> bool {
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_deref());
+    statuses.unwrap_or_default().iter().any(|container| {
+        let states = [&container.state, &container.last_state];
+        let has_run = |state: &ContainerState| state.running.is_some() || state.terminated.is_some();
+        states.into_iter().flatten().any(has_run)
+    })
+}
+
+/// Why the cluster takes a pod away, such as for one of a higher priority.
+pub(crate) fn disruption(pod: &Pod) -> Option<String> {
+    let target = condition(pod, "DisruptionTarget").filter(|target| target.status == "True")?;
+    Some(words(target.reason.as_deref(), target.message.as_deref()))
 }
 
 pub(crate) fn is_ready(pod: &Pod) -> bool {

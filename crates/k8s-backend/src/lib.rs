@@ -2,6 +2,7 @@
 
 mod api;
 mod backend;
+mod calls;
 pub mod examine;
 mod exec;
 mod extension;
@@ -10,11 +11,14 @@ pub mod inspect;
 mod judge;
 mod labels;
 mod load;
+mod logs;
 mod manifest;
 mod name;
 mod record;
+mod sight;
 #[cfg(feature = "simulated")]
 pub mod simulated;
+mod watch;
 
 pub use api::{ApiError, Connection, Deadlines};
 pub use backend::{K8sBackend, SYSTEM};

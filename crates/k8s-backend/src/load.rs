@@ -3,7 +3,6 @@
 //! A run's claim stands for it, as a server's does. Each start is a Job of its own, whose first pod stays when the load
 //! generator has ended, so that results can be read from it; what is published meanwhile is kept at home.
 
-mod calls;
 mod ending;
 mod fetching;
 mod home;
@@ -25,12 +24,12 @@ pub use objects::{LoadAttempt, LoadManifestError, LoadManifests};
 use crate::{
     api::{ApiError, ApiServer, Connection, Deadlines},
     backend::SYSTEM,
+    calls::Calls,
     exec::{self, ExecError},
     labels::claims_of_campaign,
     name::object_name,
     record::{RecordError, Records, State},
 };
-use calls::Calls;
 use home::Home;
 use objects::{CLAIM_RUN, CONTAINER};
 
@@ -62,10 +61,7 @@ impl K8sLoads {
     ) -> Self {
         Self {
             context: connection.context().map(str::to_owned),
-            calls: Calls {
-                server: ApiServer::new(connection, deadlines),
-                namespace: namespace.to_owned(),
-            },
+            calls: Calls::new(ApiServer::new(connection, deadlines), namespace),
             records: Records::new(root.clone()),
             root,
             deadlines,

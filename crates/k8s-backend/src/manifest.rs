@@ -28,12 +28,13 @@ use k8s_openapi::{
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use graph::{Component, GraphSpec, Multinode};
+pub(crate) use group::ROLE;
 pub use group::{GroupSpec, LeaderWorkerTemplate};
 
 use crate::{
     extension::{Extension, Kind},
     labels::{labels, lasting_labels, pod_labels},
-    name::object_name,
+    name::{object_name, operated_name},
 };
 
 /// A server that cannot be put into objects.
@@ -240,6 +241,14 @@ impl WorkloadKind {
         }
     }
 
+    /// The name of a server's workload.
+    pub(crate) fn name(self, id: &str) -> String {
+        match self {
+            Self::Deployment => object_name(id),
+            Self::LeaderWorkerSet | Self::DynamoGraphDeployment => operated_name(id),
+        }
+    }
+
     /// Group and version of the API that a cluster must have been given for it, and what to ask for.
     pub fn extension(self) -> Option<(String, &'static str)> {
         match self {
@@ -304,19 +313,23 @@ struct Names {
     /// The name of each of them, which is free in every kind.
     name: String,
     metadata: ObjectMeta,
+    /// The same for what an operator makes pods of.
+    operated: ObjectMeta,
     pods: std::collections::BTreeMap<String, String>,
 }
 
 impl Names {
     fn new(campaign: &CampaignId, id: &DeploymentId, k8s: &K8sSpec) -> Self {
+        let metadata = |name: &str| ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(k8s.namespace.clone()),
+            labels: Some(labels(campaign, id)),
+            ..ObjectMeta::default()
+        };
         let name = object_name(id.as_str());
         Self {
-            metadata: ObjectMeta {
-                name: Some(name.clone()),
-                namespace: Some(k8s.namespace.clone()),
-                labels: Some(labels(campaign, id)),
-                ..ObjectMeta::default()
-            },
+            metadata: metadata(&name),
+            operated: metadata(&operated_name(id.as_str())),
             name,
             pods: pod_labels(id),
         }

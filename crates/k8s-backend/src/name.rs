@@ -22,6 +22,16 @@ pub fn object_name(id: &str) -> String {
     format!("{PREFIX}{id_part}{separator}{}", hash(id))
 }
 
+/// The name of what makes a server's pods by an operator: at most 30 characters, and never [`object_name`]'s.
+///
+/// LeaderWorkerSet makes a Service of its own under this name, and a label of it with 13 characters more; Dynamo's operator
+/// takes 45 characters for it with the name of a part.
+pub(crate) fn operated_name(id: &str) -> String {
+    let id_part = slug(id, 30 - PREFIX.len() - HASH - 3);
+    let separator = if id_part.is_empty() { "" } else { "-" };
+    format!("{PREFIX}{id_part}{separator}{}-w", hash(id))
+}
+
 /// The same for one of several objects, with its number at the end and room for what a Job appends for its pods.
 pub(crate) fn numbered_name(id: &str, number: u32) -> String {
     let end = format!("-{}-{number}", hash(id));
@@ -87,6 +97,22 @@ mod tests {
         check(
             "d-20261123-101112_llama-4-maverick-17b-128e-instruct-fp8_vllm_k8s_12ab",
             "gipfel-d-20261123-101112-llama-4-maverick-17b-128e-ins-",
+        );
+    }
+
+    #[test]
+    fn an_operator_has_room_for_its_own_names() {
+        let check = |id: &str, expected: &str| {
+            let name = operated_name(id);
+            assert!(name.len() <= 30, "{name}");
+            assert_eq!(name, format!("{expected}{}-w", hash(id)));
+            assert_ne!(name, object_name(id));
+        };
+        check("d-1", "gipfel-d-1-");
+        check("_.-", "gipfel-");
+        check(
+            "d-20261123-101112_llama-4-maverick_vllm_k8s_12ab",
+            "gipfel-d-20261123-1-",
         );
     }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 const FORMAT: Format = Format {
     name: "gipfel-k8s-record",
     major: 1,
-    minor: 0,
+    minor: 1,
 };
 
 /// A record that cannot be read or written.
@@ -35,6 +35,9 @@ pub(crate) struct Record {
     header: FormatHeader,
     pub(crate) campaign: CampaignId,
     pub(crate) state: State,
+    /// How it was seen to fail, before anybody ended it: later looks may see nothing of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<Failure>,
 }
 
 /// How far it came.
@@ -55,6 +58,7 @@ impl Record {
             header: FORMAT.header(),
             campaign,
             state,
+            failure: None,
         }
     }
 }

@@ -3,36 +3,37 @@
 //! It keeps objects in memory, makes a pod for each Deployment, and deletes in the foreground with what an object owns.
 //! A pod goes through its states by the number of requests, so that tests need no clock. Mishaps are scripted.
 
+mod changes;
 mod extensions;
 mod facts;
 mod objects;
 mod processes;
+mod watches;
 mod websocket;
 
 use std::{
     collections::VecDeque,
-    convert::Infallible,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::{
-    Method, Request, Response, StatusCode,
-    body::{Bytes, Incoming},
-    server::conn::http1,
-    service::service_fn,
+    Method, Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
+    sync::watch,
     task::{JoinHandle, JoinSet},
 };
 
 use objects::Objects;
 pub use objects::Shape;
+pub use watches::WatchEnd;
+use watches::{Body, whole};
 use websocket::Purpose;
 
 /// What goes wrong with one request.
@@ -67,7 +68,11 @@ pub struct SimulatedCluster {
 struct State {
     objects: Objects,
     mishaps: VecDeque<(Method, Mishap)>,
+    /// What the next watches meet.
+    watch_mishaps: VecDeque<Mishap>,
+    watch_ends: watch::Sender<Option<WatchEnd>>,
     requests: Vec<String>,
+    watches: Vec<String>,
     weather: Weather,
     bad: u64,
 }
@@ -142,6 +147,36 @@ impl SimulatedCluster {
         lock(&self.state).mishaps.push_back((method, mishap));
     }
 
+    /// The next watch meets a mishap, after those that were scripted before.
+    pub fn watch_mishap(&self, mishap: Mishap) {
+        lock(&self.state).watch_mishaps.push_back(mishap);
+    }
+
+    /// Ends all watches that are open.
+    pub fn end_watches(&self, end: WatchEnd) {
+        lock(&self.state).watch_ends.send_replace(Some(end));
+    }
+
+    /// Forgets what has changed so far, as etcd does after minutes: who wants to watch from there is told 410.
+    pub fn forget_changes(&self) {
+        lock(&self.state).objects.changes.forget();
+    }
+
+    /// The containers of all pods end, and the pods stay for a moment.
+    pub fn crash_pods(&self) {
+        lock(&self.state).objects.crash_pods();
+    }
+
+    /// All pods are taken away, for which the cluster gives this reason; their controllers make others.
+    pub fn replace_pods(&self, reason: Option<&str>) {
+        lock(&self.state).objects.replace_pods(reason);
+    }
+
+    /// The query of all watches so far.
+    pub fn watches(&self) -> Vec<String> {
+        lock(&self.state).watches.clone()
+    }
+
     /// Kills the processes of all pods, as a node that is lost would.
     pub fn kill_pods(&self) {
         lock(&self.state).objects.kill_pods();
@@ -194,10 +229,7 @@ async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
     }
 }
 
-async fn answer(
-    state: Arc<Mutex<State>>,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, io::Error> {
+async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<Response<Body>, io::Error> {
     if request.headers().contains_key(hyper::header::UPGRADE) {
         return upgrade(&state, request);
     }
@@ -207,6 +239,9 @@ async fn answer(
         head.uri.path().to_owned(),
         head.uri.query().unwrap_or_default().to_owned(),
     );
+    if query.contains("watch=true") {
+        return open_watch(&state, &query).await;
+    }
     let mishap = {
         let mut state = lock(&state);
         state.requests.push(format!("{} {path}", head.method));
@@ -236,8 +271,24 @@ async fn answer(
     }
 }
 
+async fn open_watch(state: &Arc<Mutex<State>>, query: &str) -> Result<Response<Body>, io::Error> {
+    let mishap = {
+        let mut state = lock(state);
+        state.watches.push(query.to_owned());
+        let scripted = state.watch_mishaps.pop_front();
+        scripted.or_else(|| state.misfortune())
+    };
+    match mishap {
+        Some(Mishap::Answer(code, text)) => return respond(code, text),
+        Some(Mishap::Lost) => return Err(io::Error::other("the connection is broken off")),
+        Some(Mishap::Slow(pause)) => tokio::time::sleep(pause).await,
+        None => {}
+    }
+    Ok(watches::answer(state, query))
+}
+
 /// A command in a pod, or a way to its port.
-fn upgrade(state: &Mutex<State>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, io::Error> {
+fn upgrade(state: &Mutex<State>, request: Request<Incoming>) -> Result<Response<Body>, io::Error> {
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path
         .split("/pods/")
@@ -283,11 +334,11 @@ fn upgrade(state: &Mutex<State>, request: Request<Incoming>) -> Result<Response<
     }
 }
 
-fn respond(code: u16, text: String) -> Result<Response<Full<Bytes>>, io::Error> {
+fn respond(code: u16, text: String) -> Result<Response<Body>, io::Error> {
     let status = StatusCode::from_u16(code).map_err(io::Error::other)?;
-    let mut response = Response::new(Full::<Bytes>::new(text.into()));
+    let mut response = Response::new(whole(text));
     *response.status_mut() = status;
-    Ok::<_, Infallible>(response).map_err(|never| match never {})
+    Ok(response)
 }
 
 /// A failure as an API server writes it.

@@ -5,7 +5,7 @@ use std::io;
 use gipfel_backend::{
     BackendError, BoxFuture, Deployer, DeploymentStatus, Effect, EnsureError, Failure, FailureReason, Handle,
 };
-use gipfel_engine::{Engine, LogReason, engine};
+use gipfel_engine::{Engine, engine};
 use gipfel_model::{
     BackendKind, CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, LocalSpec, Provenance,
     deployment::Placement,
@@ -250,7 +250,7 @@ impl LocalBackend {
         }
         Ok(match engine(kind).classify_log(&log) {
             Some(finding) => Failure {
-                reason: reason(finding.reason),
+                reason: finding.reason.into(),
                 message: format!("the server's {ending}; its log says: {}", finding.line),
                 log_tail,
             },
@@ -296,15 +296,6 @@ async fn probe(engine: &Engine, endpoint: &EndpointSpec) -> Result<Option<Proven
         probe.version(engine).await.unwrap_or_default(),
     );
     Ok(Some(provenance))
-}
-
-fn reason(reason: LogReason) -> FailureReason {
-    match reason {
-        LogReason::OutOfMemory => FailureReason::OutOfMemory,
-        LogReason::PortTaken => FailureReason::PortTaken,
-        LogReason::ModelNotFound => FailureReason::ModelNotFound,
-        LogReason::CommandNotFound => FailureReason::CommandNotFound,
-    }
 }
 
 impl Deployer for LocalBackend {

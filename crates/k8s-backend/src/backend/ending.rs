@@ -1,31 +1,26 @@
 //! Ends a server.
 
-use std::{fmt::Debug, time::Duration};
+use std::time::Duration;
 
 use gipfel_backend::{BackendError, Failure, FailureReason, Handle};
 use gipfel_model::CampaignId;
-use k8s_openapi::{
-    NamespaceResourceScope,
-    api::{
-        apps::v1::Deployment,
-        core::v1::{ConfigMap, Pod, Service},
-        networking::v1::Ingress,
-    },
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Pod, Secret, Service},
+    networking::v1::Ingress,
 };
-use kube::{
-    Resource,
-    api::{DeleteParams, ListParams, Preconditions},
-};
-use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
-use super::{Detail, K8sBackend, failed, not_recorded};
+use super::{Detail, K8sBackend, failed, looking::Examined, not_recorded};
 use crate::{
     api::ApiError,
     extension::Extension,
     labels::of_deployment,
+    logs::tail,
     manifest::{CLAIM_CAMPAIGN, GraphSpec, GroupSpec, WorkloadKind},
+    name::object_name,
     record::{Record, State},
+    watch::SHOWN_LINES,
 };
 
 /// Between two looks at what is left.
@@ -49,24 +44,29 @@ impl K8sBackend {
         }
         let claim = self.claim(id).await.map_err(ending)?;
         let campaign = record
-            .map(|record| record.campaign)
+            .as_ref()
+            .map(|record| record.campaign.clone())
             .or_else(|| campaign_of(claim.as_ref()?));
-        match self.pods(id).await {
-            Ok(pods) => self.refresh_log(id, &pods).await,
-            Err(error) => tracing::warn!(server = id, %error, "its log is not kept"),
+        let claim = claim.filter(|claim| claim.metadata.uid.as_ref() == Some(&detail.uid));
+        let known = record.and_then(|record| record.failure);
+        let failure = match (known, &claim) {
+            (Some(failure), _) => failure,
+            (None, Some(claim)) => self.last_words(id, &detail, claim).await,
+            (None, None) => cancelled(String::new()),
+        };
+        // Its pods go because of this.
+        self.watches().remove(id);
+        if claim.is_some() {
+            self.calls
+                .delete::<ConfigMap>(&detail.claim, Some(&detail.uid))
+                .await
+                .map_err(ending)?;
         }
-        if claim.is_some_and(|claim| claim.metadata.uid.as_ref() == Some(&detail.uid)) {
-            self.delete_claim(&detail).await.map_err(ending)?;
-        }
+        self.delete_token(id).await.map_err(ending)?;
         self.delete_rest(id, detail.workload).await.map_err(ending)?;
         self.wait_for_nothing(id, detail.workload).await?;
         let Some(campaign) = campaign else {
             return Ok(());
-        };
-        let failure = Failure {
-            reason: FailureReason::Cancelled,
-            message: "ended by gipfel".to_owned(),
-            log_tail: String::new(),
         };
         let state = State::Ended {
             handle: handle.clone(),
@@ -77,52 +77,44 @@ impl K8sBackend {
             .map_err(|error| not_recorded(id, error))
     }
 
-    async fn delete_claim(&self, detail: &Detail) -> Result<(), ApiError> {
-        let parameters = DeleteParams::foreground().preconditions(Preconditions {
-            uid: Some(detail.uid.clone()),
-            resource_version: None,
-        });
-        let delete = |client| {
-            let (api, parameters) = (self.api::<ConfigMap>(client), parameters.clone());
-            let name = detail.claim.clone();
-            async move { api.delete(&name, &parameters).await }
-        };
-        match self.server.find(delete).await {
-            // Another claim of that name is not ours to delete here; by its label it is.
-            Ok(_) | Err(ApiError::Conflict(_)) => Ok(()),
-            Err(error) => Err(error),
+    /// Why the server ends: by itself, if it has failed, or by us. Its log is kept.
+    async fn last_words(&self, id: &str, detail: &Detail, claim: &ConfigMap) -> Failure {
+        if claim.metadata.deletion_timestamp.is_none() {
+            match self.examine(id, detail, claim).await {
+                Ok(Examined::Failed(failure)) => return failure,
+                Ok(Examined::NoWorkload | Examined::Lives(_)) => {}
+                Err(error) => tracing::warn!(server = id, %error, "how it was is not known"),
+            }
+        }
+        match self.pods(id).await {
+            Ok(pods) => self.refresh_log(id, &pods.items).await,
+            Err(error) => tracing::warn!(server = id, %error, "its log is not kept"),
+        }
+        cancelled(tail(&self.kept_log(id), SHOWN_LINES))
+    }
+
+    /// The token goes with its owner; where that was deleted without it, it goes here.
+    async fn delete_token(&self, id: &str) -> Result<(), ApiError> {
+        match self.calls.delete::<Secret>(&object_name(id), None).await {
+            // Who may not delete Secrets has made none.
+            Err(ApiError::Refused { code: 403, .. }) => Ok(()),
+            outcome => outcome,
         }
     }
 
     /// What has the server's label and no owner, of whatever start.
     async fn delete_rest(&self, id: &str, workload: WorkloadKind) -> Result<(), ApiError> {
-        self.delete_all::<ConfigMap>(id).await?;
+        let labels = &of_deployment(id);
+        self.calls.delete_all::<ConfigMap>(labels).await?;
         match workload {
-            WorkloadKind::Deployment => self.delete_all::<Deployment>(id).await?,
-            WorkloadKind::LeaderWorkerSet => self.delete_all::<Extension<GroupSpec>>(id).await?,
-            WorkloadKind::DynamoGraphDeployment => self.delete_all::<Extension<GraphSpec>>(id).await?,
-        }
-        self.delete_all::<Service>(id).await?;
-        self.delete_all::<Ingress>(id).await
-    }
-
-    async fn delete_all<K>(&self, id: &str) -> Result<(), ApiError>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync,
-        K::DynamicType: Default,
-    {
-        for object in self.of::<K>(id).await? {
-            if object.meta().deletion_timestamp.is_some() {
-                continue;
+            WorkloadKind::Deployment => self.calls.delete_all::<Deployment>(labels).await?,
+            WorkloadKind::LeaderWorkerSet => self.calls.delete_all::<Extension<GroupSpec>>(labels).await?,
+            WorkloadKind::DynamoGraphDeployment => {
+                self.calls.delete_all::<Extension<GraphSpec>>(labels).await?;
             }
-            let name = object.meta().name.clone().unwrap_or_default();
-            let delete = |client| {
-                let (api, name) = (self.api::<K>(client), name.clone());
-                async move { api.delete(&name, &DeleteParams::foreground()).await }
-            };
-            self.server.find(delete).await?;
         }
-        Ok(())
+        self.calls.delete_all::<Service>(labels).await?;
+        self.calls.delete_all::<Ingress>(labels).await
     }
 
     async fn wait_for_nothing(&self, id: &str, workload: WorkloadKind) -> Result<(), BackendError> {
@@ -142,51 +134,26 @@ impl K8sBackend {
     }
 
     async fn left(&self, id: &str, workload: WorkloadKind) -> Result<Vec<String>, ApiError> {
-        let mut left = Vec::new();
-        left.extend(self.of::<ConfigMap>(id).await?.iter().map(name_of));
-        match workload {
-            WorkloadKind::Deployment => left.extend(self.of::<Deployment>(id).await?.iter().map(name_of)),
-            WorkloadKind::LeaderWorkerSet => {
-                left.extend(self.of::<Extension<GroupSpec>>(id).await?.iter().map(name_of));
-            }
-            WorkloadKind::DynamoGraphDeployment => {
-                left.extend(self.of::<Extension<GraphSpec>>(id).await?.iter().map(name_of));
-            }
-        }
-        left.extend(self.of::<Service>(id).await?.iter().map(name_of));
-        left.extend(self.of::<Ingress>(id).await?.iter().map(name_of));
-        left.extend(self.of::<Pod>(id).await?.iter().map(name_of));
+        let labels = &of_deployment(id);
+        let mut left = self.calls.left::<ConfigMap>(labels).await?;
+        left.extend(match workload {
+            WorkloadKind::Deployment => self.calls.left::<Deployment>(labels).await?,
+            WorkloadKind::LeaderWorkerSet => self.calls.left::<Extension<GroupSpec>>(labels).await?,
+            WorkloadKind::DynamoGraphDeployment => self.calls.left::<Extension<GraphSpec>>(labels).await?,
+        });
+        left.extend(self.calls.left::<Service>(labels).await?);
+        left.extend(self.calls.left::<Ingress>(labels).await?);
+        left.extend(self.calls.left::<Pod>(labels).await?);
         Ok(left)
-    }
-
-    async fn of<K>(&self, id: &str) -> Result<Vec<K>, ApiError>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send,
-        K::DynamicType: Default,
-    {
-        self.list(&ListParams::default().labels(&of_deployment(id))).await
-    }
-
-    pub(super) async fn list<K>(&self, parameters: &ListParams) -> Result<Vec<K>, ApiError>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send,
-        K::DynamicType: Default,
-    {
-        let list = |client| {
-            let (api, parameters) = (self.api::<K>(client), parameters.clone());
-            async move { api.list(&parameters).await }
-        };
-        Ok(self.server.call(list).await?.items)
     }
 }
 
-fn name_of<K>(object: &K) -> String
-where
-    K: Resource,
-    K::DynamicType: Default,
-{
-    let kind = K::kind(&K::DynamicType::default()).into_owned();
-    format!("{kind} {}", object.meta().name.as_deref().unwrap_or_default())
+fn cancelled(log_tail: String) -> Failure {
+    Failure {
+        reason: FailureReason::Cancelled,
+        message: "ended by gipfel".to_owned(),
+        log_tail,
+    }
 }
 
 fn campaign_of(claim: &ConfigMap) -> Option<CampaignId> {

@@ -1,25 +1,16 @@
 //! Starts a server.
 
-use std::fmt::Debug;
-
 use gipfel_backend::{BackendError, Effect, EnsureError, FailureReason, Handle};
 use gipfel_model::{CampaignId, DeploymentId, DeploymentSpec, deployment::Placement};
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::ConfigMap};
-use kube::{
-    Resource,
-    api::{Patch, PatchParams, PostParams},
-};
-use serde::{Serialize, de::DeserializeOwned};
+use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::{K8sBackend, failed, not_recorded};
 use crate::{
     api::ApiError,
     manifest::{Manifests, Workload, WorkloadKind},
+    name::object_name,
     record::{Record, State},
 };
-
-/// Who our fields belong to.
-const FIELD_MANAGER: &str = "gipfel";
 
 impl K8sBackend {
     pub(super) async fn start(
@@ -81,23 +72,19 @@ impl K8sBackend {
 
     /// Makes the claim, or takes up the one of that name: the answer to an earlier call may have been lost.
     async fn make_claim(&self, id: &DeploymentId, claim: &ConfigMap) -> Result<ConfigMap, ApiError> {
-        let parameters = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        let create = |client| {
-            let (api, parameters, claim) = (self.api::<ConfigMap>(client), parameters.clone(), claim.clone());
-            async move { api.create(&parameters, &claim).await }
-        };
-        let conflict = match self.server.call(create).await {
-            Err(ApiError::Conflict(message)) => message,
-            outcome => return outcome,
-        };
+        if let Some(made) = self.calls.make(claim).await? {
+            return Ok(made);
+        }
         let found = self.claim(id.as_str()).await?;
         // One on its way out takes what it owns with it; one with other data is another's.
         found
             .filter(|found| found.metadata.deletion_timestamp.is_none() && found.data == claim.data)
-            .ok_or(ApiError::Conflict(conflict))
+            .ok_or_else(|| {
+                ApiError::Conflict(format!(
+                    "another ConfigMap has the name {}",
+                    object_name(id.as_str())
+                ))
+            })
     }
 
     async fn apply_all(
@@ -106,24 +93,30 @@ impl K8sBackend {
         token: Option<String>,
     ) -> Result<(), (&'static str, ApiError)> {
         if let (Some(secret), Some(value)) = (&manifests.token, token) {
-            let applied = self.apply(&secret.filled(value)).await;
+            let applied = self.calls.apply(&secret.filled(value)).await;
             applied.map_err(|error| ("Secret", error))?;
         }
+        // A cache that is there stays as it is: claims of volumes hardly change.
         if let Some(cache) = &manifests.model_cache {
-            self.make_cache(cache)
+            self.calls
+                .make_surely(cache)
                 .await
                 .map_err(|error| ("model cache", error))?;
         }
-        self.apply(&manifests.service)
+        self.calls
+            .apply(&manifests.service)
             .await
             .map_err(|error| ("Service", error))?;
         if let Some(ingress) = &manifests.ingress {
-            self.apply(ingress).await.map_err(|error| ("Ingress", error))?;
+            self.calls
+                .apply(ingress)
+                .await
+                .map_err(|error| ("Ingress", error))?;
         }
         match &manifests.workload {
-            Workload::Deployment(deployment) => self.apply(deployment.as_ref()).await,
-            Workload::Group(group) => Box::pin(self.apply(group.as_ref())).await,
-            Workload::Graph(graph) => self.apply(graph.as_ref()).await,
+            Workload::Deployment(deployment) => self.calls.apply(deployment.as_ref()).await,
+            Workload::Group(group) => Box::pin(self.calls.apply(group.as_ref())).await,
+            Workload::Graph(graph) => self.calls.apply(graph.as_ref()).await,
         }
         .map_err(|error| ("server", error))
     }
@@ -140,7 +133,7 @@ impl K8sBackend {
             let api = api.clone();
             async move { client.list_api_group_resources(&api).await }
         };
-        match self.server.call(ask).await {
+        match self.calls.server.call(ask).await {
             Ok(_) => Ok(()),
             Err(ApiError::Missing(_) | ApiError::MissingKind) => Err(BackendError::permanent(
                 "start the server",
@@ -148,46 +141,6 @@ impl K8sBackend {
             )),
             Err(error) => Err(failed(format!("ask for {api}"), error)),
         }
-    }
-
-    /// Makes the model cache where there is none; one that is there stays as it is, since claims hardly change.
-    async fn make_cache(
-        &self,
-        cache: &k8s_openapi::api::core::v1::PersistentVolumeClaim,
-    ) -> Result<(), ApiError> {
-        let create = |client| {
-            let (api, cache) = (self.api(client), cache.clone());
-            async move { api.create(&PostParams::default(), &cache).await }
-        };
-        match self.server.call_surely(create).await {
-            Ok(_) | Err(ApiError::Conflict(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn apply<K>(&self, object: &K) -> Result<(), ApiError>
-    where
-        K: Resource<Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + Serialize
-            + DeserializeOwned
-            + Send
-            + Sync,
-        K::DynamicType: Default,
-    {
-        let name = object.meta().name.clone().unwrap_or_default();
-        let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = |client| {
-            let (api, name, parameters, object) = (
-                self.api::<K>(client),
-                name.clone(),
-                parameters.clone(),
-                object.clone(),
-            );
-            async move { api.patch(&name, &parameters, &Patch::Apply(object)).await }
-        };
-        self.server.call_surely(patch).await.map(drop)
     }
 }
 

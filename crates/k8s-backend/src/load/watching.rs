@@ -13,18 +13,15 @@ use super::{
     Detail, K8sLoads, failed,
     look::{self, Look},
     not_executed, not_kept,
-    objects::CONTAINER,
 };
 use crate::{
     api::ApiError,
     judge::{Judgement, Rollout, Seen, judge},
     labels::of_attempt,
+    logs::{self, tail},
     name::numbered_name,
     record::State,
 };
-
-/// Lines of a log that are kept.
-const KEPT_LINES: i64 = 10_000;
 
 /// Lines that a failure shows.
 const SHOWN_LINES: usize = 40;
@@ -189,16 +186,7 @@ impl K8sLoads {
             Ok(pods) => pods,
             Err(error) => return tracing::warn!(run = id, %error, "its log is not kept"),
         };
-        let mut log = String::new();
-        for pod in &pods {
-            let name = pod.metadata.name.clone().unwrap_or_default();
-            match self.calls.log(&name, CONTAINER, KEPT_LINES).await {
-                Ok(text) if pods.len() > 1 && !text.is_empty() => log.extend(["== ", &name, "\n", &text]),
-                Ok(text) => log.push_str(&text),
-                // A container that never ran has none.
-                Err(error) => tracing::debug!(run = id, %error, "no log"),
-            }
-        }
+        let log = logs::read(&self.calls, &pods).await;
         if !log.is_empty()
             && let Err(error) = self.home(id).keep_log(&log)
         {
@@ -259,10 +247,4 @@ fn refusal(job: &Job) -> Option<String> {
     let words = [failure.reason.as_deref(), failure.message.as_deref()];
     let words: Vec<&str> = words.into_iter().flatten().collect();
     Some(words.join(": "))
-}
-
-fn tail(log: &str, lines: usize) -> String {
-    let all: Vec<&str> = log.lines().collect();
-    let kept = &all[all.len().saturating_sub(lines)..];
-    kept.iter().flat_map(|line| [*line, "\n"]).collect()
 }

@@ -47,6 +47,14 @@ pub struct Multinode {
     pub node_count: i32,
 }
 
+impl GraphSpec {
+    /// How many pods there are to be.
+    pub(crate) fn pods(&self) -> usize {
+        let of = |part: &Component| part.replicas * part.multinode.map_or(1, |several| several.node_count);
+        self.components.iter().map(of).sum::<i32>().unsigned_abs() as usize
+    }
+}
+
 impl Kind for GraphSpec {
     const GROUP: &'static str = "nvidia.com";
     const VERSION: &'static str = "v1beta1";
@@ -82,7 +90,7 @@ pub(super) fn graph(
         backend_framework: "vllm".to_owned(),
         components: vec![frontend, worker],
     };
-    Ok(Extension::new(names.metadata.clone(), spec))
+    Ok(Extension::new(names.operated.clone(), spec))
 }
 
 /// The operator finds each pod's container by its name.

@@ -41,6 +41,13 @@ pub struct LeaderWorkerTemplate {
     pub worker_template: PodTemplateSpec,
 }
 
+impl GroupSpec {
+    /// How many pods there are to be.
+    pub(crate) fn pods(&self) -> usize {
+        (self.replicas * self.leader_worker_template.size).unsigned_abs() as usize
+    }
+}
+
 impl Kind for GroupSpec {
     const GROUP: &'static str = "leaderworkerset.x-k8s.io";
     const VERSION: &'static str = "v1";
@@ -84,5 +91,5 @@ pub(super) fn group(
             worker_template: template(false)?,
         },
     };
-    Ok(Extension::new(names.metadata.clone(), spec))
+    Ok(Extension::new(names.operated.clone(), spec))
 }

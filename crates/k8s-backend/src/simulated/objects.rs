@@ -8,6 +8,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
+    changes::Changes,
     extensions, facts,
     processes::{self, InPod, Processes},
     status,
@@ -45,6 +46,7 @@ pub(super) struct Objects {
     processes: Option<Processes>,
     /// Groups of APIs that are not Kubernetes' own.
     installed: BTreeSet<&'static str>,
+    pub(super) changes: Changes,
 }
 
 impl Objects {
@@ -76,6 +78,44 @@ impl Objects {
         }
     }
 
+    /// The pods' containers end by themselves.
+    pub(super) fn crash_pods(&mut self) {
+        for (_, pod) in self.held.iter_mut().filter(|(key, _)| key.starts_with("pods/")) {
+            let name = pod["spec"]["containers"][0]["name"].clone();
+            pod["status"]["phase"] = json!("Running");
+            pod["status"]["containerStatuses"] = json!([{
+                "name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                "state": { "terminated": { "exitCode": 1, "reason": "Error" } }
+            }]);
+        }
+        self.changes.record(&mut self.held);
+    }
+
+    /// The pods go, and their owners begin anew.
+    pub(super) fn replace_pods(&mut self, reason: Option<&str>) {
+        let pods: Vec<String> = self
+            .held
+            .keys()
+            .filter(|key| key.starts_with("pods/"))
+            .cloned()
+            .collect();
+        for key in &pods {
+            if let Some(pod) = self.held.get_mut(key) {
+                let condition = reason.map(|reason| {
+                    json!({ "type": "DisruptionTarget", "status": "True", "reason": reason, "message": "of the test" })
+                });
+                pod["status"]["conditions"] = json!(condition.into_iter().collect::<Vec<_>>());
+                pod["metadata"]["deletionTimestamp"] = json!("2026-11-21T21:20:06Z");
+            }
+        }
+        self.changes.record(&mut self.held);
+        for key in pods {
+            self.held.remove(&key);
+        }
+        self.ages.clear();
+        self.changes.record(&mut self.held);
+    }
+
     /// Whether there is such a pod.
     pub(super) fn has_pod(&self, name: &str) -> bool {
         self.held.contains_key(&format!("pods/{name}"))
@@ -87,6 +127,13 @@ impl Objects {
 
     pub(super) fn request(&mut self, method: &str, path: &str, query: &str, body: &[u8]) -> (u16, String) {
         self.control();
+        self.changes.record(&mut self.held);
+        let answer = self.answer(method, path, query, body);
+        self.changes.record(&mut self.held);
+        answer
+    }
+
+    fn answer(&mut self, method: &str, path: &str, query: &str, body: &[u8]) -> (u16, String) {
         let parts: Vec<&str> = path
             .split("/namespaces/")
             .nth(1)
@@ -114,18 +161,7 @@ impl Objects {
         }
         match (method, parts.as_slice()) {
             ("GET", [_, kind]) => (200, self.list(kind, query)),
-            ("GET", [_, "pods", name, "log"]) if query.contains("previous=true") => (
-                400,
-                status(
-                    400,
-                    "BadRequest",
-                    &format!("previous container of {name} not found"),
-                ),
-            ),
-            ("GET", [_, "pods", name, "log"]) => {
-                let of_process = self.processes.as_ref().and_then(|processes| processes.log(name));
-                (200, of_process.unwrap_or_else(|| "loading\nserving\n".to_owned()))
-            }
+            ("GET", [_, "pods", name, "log"]) => self.log(name, query.contains("previous=true")),
             ("GET", [_, kind, name]) => self.get(kind, name),
             ("POST", [_, kind]) => self.create(kind, body),
             ("PATCH", [_, kind, name]) => self.apply(kind, name, body),
@@ -141,12 +177,34 @@ impl Objects {
         }
     }
 
+    /// A container's log; that before its restart, where it was restarted.
+    fn log(&self, name: &str, is_previous: bool) -> (u16, String) {
+        let Some(pod) = self.held.get(&format!("pods/{name}")) else {
+            return missing("pods", name);
+        };
+        let container = &pod["status"]["containerStatuses"][0];
+        let refused = |message: String| (400, status(400, "BadRequest", &message));
+        if is_previous {
+            return if container["restartCount"].as_u64().unwrap_or(0) > 0 {
+                (200, "loading before the restart\n".to_owned())
+            } else {
+                refused(format!(
+                    "previous terminated container in pod \"{name}\" not found"
+                ))
+            };
+        }
+        if let Some(reason) = container["state"]["waiting"]["reason"].as_str() {
+            return refused(format!(
+                "container in pod \"{name}\" is waiting to start: {reason}"
+            ));
+        }
+        let of_process = self.processes.as_ref().and_then(|processes| processes.log(name));
+        (200, of_process.unwrap_or_else(|| "loading\nserving\n".to_owned()))
+    }
+
     fn list(&self, kind: &str, query: &str) -> String {
         let items: Vec<Value> = if kind == "events" {
-            match &self.shape {
-                Shape::Status { events, .. } => events.iter().map(event).collect(),
-                Shape::Happy | Shape::Refused(_) | Shape::Processes(_) => Vec::new(),
-            }
+            self.events(query)
         } else {
             let wanted = selector(query);
             self.held
@@ -161,7 +219,36 @@ impl Objects {
                 .cloned()
                 .collect()
         };
-        json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}).to_string()
+        let version = self.changes.version().to_string();
+        json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": items})
+            .to_string()
+    }
+
+    /// What is told of pods, and of those that could not be made.
+    fn events(&self, query: &str) -> Vec<Value> {
+        let of_pods = match &self.shape {
+            Shape::Status { events, .. } => events.iter().map(event).collect(),
+            Shape::Refused(message) => {
+                let refused = json!({ "reason": "FailedCreate", "message": message });
+                let owners = self
+                    .held
+                    .values()
+                    .filter(|object| extensions::plural(&object["kind"]).is_some());
+                owners
+                    .map(|owner| {
+                        let mut event = event(&refused);
+                        event["involvedObject"] = json!({ "name": owner["metadata"]["name"] });
+                        event
+                    })
+                    .collect()
+            }
+            Shape::Happy | Shape::Processes(_) => Vec::new(),
+        };
+        let is_asked = |event: &Value| {
+            let reason = query.split("fieldSelector=reason%3D").nth(1);
+            reason.is_none_or(|rest| rest.split('&').next() == event["reason"].as_str())
+        };
+        of_pods.into_iter().filter(is_asked).collect()
     }
 
     fn create(&mut self, kind: &str, object: Value) -> (u16, String) {
@@ -358,11 +445,15 @@ impl Objects {
 
     fn workload_status(&self, kind: &Value, step: u32) -> Value {
         match &self.shape {
-            Shape::Refused(message) => json!({"observedGeneration": 1, "conditions": [{
-                "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message
-            }]}),
+            Shape::Refused(message) if kind == "Deployment" => {
+                json!({"observedGeneration": 1, "conditions": [{
+                    "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message
+                }]})
+            }
             Shape::Happy if step >= 3 => extensions::complete(kind),
-            Shape::Happy | Shape::Status { .. } | Shape::Processes(_) => json!({"observedGeneration": 1}),
+            Shape::Happy | Shape::Status { .. } | Shape::Refused(_) | Shape::Processes(_) => {
+                json!({"observedGeneration": 1})
+            }
         }
     }
 
@@ -374,10 +465,18 @@ impl Objects {
             Shape::Status { status, .. } if step >= 1 => Some(status.clone()),
             Shape::Happy | Shape::Status { .. } => Some(json!({
                 "phase": if step >= 1 { "Running" } else { "Pending" },
-                "conditions": [condition("PodScheduled", step >= 1), condition("Ready", step >= 3)]
+                "conditions": [condition("PodScheduled", step >= 1), condition("Ready", step >= 3)],
+                "containerStatuses": if step >= 1 { json!([running(step >= 3)]) } else { json!([]) }
             })),
         }
     }
+}
+
+fn running(is_ready: bool) -> Value {
+    json!({
+        "name": "server", "image": "i", "imageID": "", "ready": is_ready, "restartCount": 0,
+        "state": { "running": { "startedAt": "2026-11-21T21:20:06Z" } }
+    })
 }
 
 fn pod_of(owner: &Value, template: &Value, name: &str) -> Value {
@@ -408,7 +507,7 @@ fn missing(kind: &str, name: &str) -> (u16, String) {
     )
 }
 
-fn selector(query: &str) -> Vec<(String, String)> {
+pub(super) fn selector(query: &str) -> Vec<(String, String)> {
     let selector = query
         .split('&')
         .find_map(|part| part.strip_prefix("labelSelector="))

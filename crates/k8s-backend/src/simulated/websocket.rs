@@ -6,10 +6,9 @@ use std::{
 };
 
 use futures_util::{SinkExt, StreamExt};
-use http_body_util::Full;
 use hyper::{
     Request, Response, StatusCode,
-    body::{Bytes, Incoming},
+    body::Incoming,
     header::{
         CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
     },
@@ -27,7 +26,10 @@ use tokio_tungstenite::{
     tungstenite::{Message, handshake::derive_accept_key, protocol::Role},
 };
 
-use super::processes::InPod;
+use super::{
+    processes::InPod,
+    watches::{Body, whole},
+};
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
@@ -48,9 +50,9 @@ pub(super) enum Purpose {
 }
 
 /// Accepts the upgrade and goes on beside the answer.
-pub(super) fn accept(mut request: Request<Incoming>, purpose: Purpose) -> Response<Full<Bytes>> {
+pub(super) fn accept(mut request: Request<Incoming>, purpose: Purpose) -> Response<Body> {
     let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
-    let mut response = Response::new(Full::default());
+    let mut response = Response::new(whole(String::new()));
     let Some(key) = key else {
         *response.status_mut() = StatusCode::BAD_REQUEST;
         return response;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::setup::{Setup, spec};
 
-fn shape(pod: &str) -> Shape {
+pub(crate) fn shape(pod: &str) -> Shape {
     let pod: Value = serde_json::from_str(pod).expect("the fixture is JSON");
     Shape::Status {
         status: pod["status"].clone(),

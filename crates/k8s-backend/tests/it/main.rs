@@ -10,3 +10,4 @@ mod loads;
 mod mishaps;
 mod run;
 mod setup;
+mod watches;

@@ -34,6 +34,14 @@ pub(crate) fn backend(cluster: &SimulatedCluster, directory: &TempDir) -> K8sBac
         call: Duration::from_secs(2),
         ..Deadlines::default()
     };
+    backend_with(cluster, directory, deadlines)
+}
+
+pub(crate) fn backend_with(
+    cluster: &SimulatedCluster,
+    directory: &TempDir,
+    deadlines: Deadlines,
+) -> K8sBackend {
     let connection = Connection::Url(cluster.url().to_owned());
     K8sBackend::with_deadlines(connection, "ml", directory.path().to_owned(), deadlines)
 }

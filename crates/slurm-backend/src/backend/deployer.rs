@@ -6,7 +6,7 @@ use firecrest_client::{Earlier, JobId, RemotePath};
 use gipfel_backend::{
     BackendError, BoxFuture, Deployer, DeploymentStatus, EnsureError, Failure, FailureReason, Handle,
 };
-use gipfel_engine::{LogReason, engine};
+use gipfel_engine::engine_of;
 use gipfel_model::{
     BackendKind, CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, Provenance, Usage,
     deployment::Placement,
@@ -248,14 +248,8 @@ impl SlurmBackend {
 async fn load_steps(place: &Place, detail: &Detail, handle: &Handle) -> Result<String, BackendError> {
     let path = within(&detail.directory, ENGINE_LOG)?;
     let log = place.cluster.tail(&path, START_BYTES).await.map_err(failed)?;
-    let steps = engine_of(&handle.name)
-        .zip(log)
-        .map(|(kind, log)| engine(kind).load_steps(&log));
-    let steps = steps.filter(|steps| !steps.is_empty());
-    steps.map_or(Ok(String::new()), |steps| {
-        serde_json::to_string(&steps)
-            .map_err(|error| BackendError::permanent(format!("read the log of `{}`", handle.name), error))
-    })
+    let steps = engine_of(&handle.name).zip(log);
+    Ok(steps.map_or_else(String::new, |(engine, log)| engine.load_steps_text(&log)))
 }
 
 /// Why a server is gone, by Slurm's word, its own and its log.
@@ -275,7 +269,7 @@ async fn server_failure(
         .text(&within(&detail.directory, "ended.txt")?, ENDPOINT_BYTES)
         .await?;
     let log = format!("{engine_log}{job_log}");
-    let finding = engine_of(id).and_then(|kind| engine(kind).classify_log(&log));
+    let finding = engine_of(id).and_then(|engine| engine.classify_log(&log));
     let said = finding
         .as_ref()
         .map_or_else(String::new, |finding| format!("; its log says: {}", finding.line));
@@ -283,7 +277,7 @@ async fn server_failure(
     let own = ended.as_deref().and_then(|text| text.split_once(' '));
     let own = own.map_or_else(String::new, |(_, what)| format!(" ({what})"));
     let message = format!("the server's job {} {}{own}{said}", detail.job, ending.words);
-    let told = finding.map(|finding| log_reason(finding.reason));
+    let told = finding.map(|finding| finding.reason.into());
     Ok(Failure {
         reason: ending.reason.or(told).unwrap_or(FailureReason::ServerFailed),
         message,
@@ -299,11 +293,6 @@ async fn server_failure(
     })
 }
 
-/// The engine, which ids name: `d-<date>_<model>_<engine>_slurm_<suffix>`.
-fn engine_of(id: &str) -> Option<BackendKind> {
-    id.rsplit('_').nth(2)?.parse().ok()
-}
-
 pub(super) fn not_known_yet(handle: &Handle, detail: &Detail) -> BackendError {
     BackendError::transient(
         format!("observe the job {} of `{}`", detail.job, handle.name),
@@ -317,15 +306,6 @@ pub(super) fn forgotten() -> Ending {
         reason: None,
         by_slurm: false,
         words: "is one that Slurm no longer knows".to_owned(),
-    }
-}
-
-fn log_reason(reason: LogReason) -> FailureReason {
-    match reason {
-        LogReason::OutOfMemory => FailureReason::OutOfMemory,
-        LogReason::PortTaken => FailureReason::PortTaken,
-        LogReason::ModelNotFound => FailureReason::ModelNotFound,
-        LogReason::CommandNotFound => FailureReason::CommandNotFound,
     }
 }
 

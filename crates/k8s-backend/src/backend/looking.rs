@@ -1,0 +1,356 @@
+//! Tells how a server is.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use gipfel_backend::{BackendError, DeploymentStatus, Failure, FailureReason, Handle};
+use gipfel_engine::engine_of;
+use gipfel_model::{EndpointSpec, Provenance};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Event, Pod},
+};
+use kube::{api::ListParams, core::ObjectList};
+
+use super::{Detail, K8sBackend, Watching, failed, not_recorded};
+use crate::{
+    api::ApiError,
+    extension::Extension,
+    judge::{Judgement, NOT_CREATED, Rollout, Seen, judge},
+    labels::of_deployment,
+    logs::{self, tail},
+    manifest::{CLAIM_HEALTH, CLAIM_URL, GraphSpec, GroupSpec, WorkloadKind},
+    record::{Record, State},
+    watch::{PodWatch, SHOWN_LINES, Watched, events_of, failure_by_log},
+};
+
+/// An Ingress that does not answer in this time does not work yet.
+const INGRESS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a server's objects say.
+pub(super) enum Examined {
+    /// Its start did not come to its end.
+    NoWorkload,
+    Failed(Failure),
+    /// It waits, loads or is ready.
+    Lives(DeploymentStatus),
+}
+
+impl K8sBackend {
+    pub(super) async fn look(&self, handle: &Handle) -> Result<DeploymentStatus, BackendError> {
+        let id = handle.name.as_str();
+        let record = self.records.read(id).map_err(|error| not_recorded(id, error))?;
+        if let Some(Record {
+            state: State::Ended { failure, .. },
+            ..
+        }) = &record
+        {
+            return Ok(DeploymentStatus::Ended(failure.clone()));
+        }
+        let detail = Detail::of(handle)?;
+        let claim = self
+            .claim(id)
+            .await
+            .map_err(|error| failed(format!("observe `{id}`"), error))?;
+        let Some(claim) = claim.filter(|claim| claim.metadata.uid.as_ref() == Some(&detail.uid)) else {
+            return Ok(self.gone(id, "its objects were deleted"));
+        };
+        if claim.metadata.deletion_timestamp.is_some() {
+            return Ok(self.gone(id, "its objects are being deleted"));
+        }
+        if let Some(failure) = record.as_ref().and_then(|record| record.failure.clone()) {
+            return Ok(DeploymentStatus::Ended(failure));
+        }
+        Ok(match self.examine(id, &detail, &claim).await? {
+            Examined::NoWorkload => {
+                let why = format!(
+                    "it has no {:?}, so its start did not come to its end",
+                    detail.workload
+                );
+                self.gone(id, &why)
+            }
+            Examined::Failed(failure) => {
+                self.remember(id, record, &failure)?;
+                DeploymentStatus::Ended(failure)
+            }
+            Examined::Lives(status) => status,
+        })
+    }
+
+    /// What was seen once counts, also for processes that come later.
+    fn remember(&self, id: &str, record: Option<Record>, failure: &Failure) -> Result<(), BackendError> {
+        // A server that another machine started has no record here.
+        let Some(mut record) = record else {
+            return Ok(());
+        };
+        record.failure = Some(failure.clone());
+        self.records
+            .write(id, &record)
+            .map_err(|error| not_recorded(id, error))
+    }
+
+    /// Looks at a server whose claim stands.
+    pub(super) async fn examine(
+        &self,
+        id: &str,
+        detail: &Detail,
+        claim: &ConfigMap,
+    ) -> Result<Examined, BackendError> {
+        let observing = |error| failed(format!("observe `{id}`"), error);
+        let Some(rollout) = self.rollout(id, detail).await.map_err(observing)? else {
+            return Ok(Examined::NoWorkload);
+        };
+        let listed = self.pods(id).await.map_err(observing)?;
+        let pods = &listed.items;
+        if let Some(failure) = self.seen_to_fail(id, &listed) {
+            return Ok(Examined::Failed(failure));
+        }
+        let refusals = self
+            .refusals(id, detail, &rollout, pods)
+            .await
+            .map_err(observing)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let seen = Seen {
+            rollout: &rollout,
+            pods,
+            events: &refusals,
+            now_s: now.map_or(0, |now| now.as_secs() as i64),
+        };
+        Ok(Examined::Lives(match judge(seen) {
+            Judgement::Queued(words) => {
+                if let Some(words) = words {
+                    tracing::debug!(server = id, "{words}");
+                }
+                DeploymentStatus::Queued
+            }
+            Judgement::Starting => DeploymentStatus::Starting,
+            Judgement::Ready => self.ready(id, claim, pods).await,
+            Judgement::Failed(..) => {
+                let mut events = events_of(&self.calls, pods).await.map_err(observing)?;
+                events.extend(refusals.iter().cloned());
+                let judgement = judge(Seen {
+                    events: &events,
+                    ..seen
+                });
+                return Ok(Examined::Failed(self.failure(id, judgement, pods).await));
+            }
+        }))
+    }
+
+    /// What the watch has seen; it begins with the first look.
+    fn seen_to_fail(&self, id: &str, listed: &ObjectList<Pod>) -> Option<Failure> {
+        let mut watches = self.watches();
+        let watching = watches.entry(id.to_owned()).or_insert_with(|| {
+            let server = Watched {
+                calls: self.calls.clone(),
+                records: self.records.clone(),
+                id: id.to_owned(),
+                span: self.deadlines.watch,
+            };
+            let version = listed.metadata.resource_version.clone().unwrap_or_default();
+            Watching {
+                pods: PodWatch::start(server, listed.items.clone(), version),
+                load_steps: None,
+            }
+        });
+        watching.pods.failure()
+    }
+
+    /// Why pods are missing, in the words of the controllers of sets and graphs. A Deployment says it itself.
+    async fn refusals(
+        &self,
+        id: &str,
+        detail: &Detail,
+        rollout: &Rollout,
+        pods: &[Pod],
+    ) -> Result<Vec<Event>, ApiError> {
+        if detail.workload == WorkloadKind::Deployment || pods.len() >= rollout.pods {
+            return Ok(Vec::new());
+        }
+        let name = detail.workload.name(id);
+        let refused = ListParams::default().fields(&format!("reason={NOT_CREATED}"));
+        let mut events = self.calls.list_by::<Event>(&refused).await?.items;
+        events.retain(|event| {
+            let about = event.involved_object.name.as_deref();
+            about.is_some_and(|about| about.starts_with(&name))
+        });
+        Ok(events)
+    }
+
+    fn gone(&self, id: &str, why: &str) -> DeploymentStatus {
+        DeploymentStatus::Ended(Failure {
+            reason: FailureReason::ServerFailed,
+            message: why.to_owned(),
+            log_tail: tail(&self.kept_log(id), SHOWN_LINES),
+        })
+    }
+
+    async fn failure(&self, id: &str, judgement: Judgement, pods: &[Pod]) -> Failure {
+        self.refresh_log(id, pods).await;
+        let (reason, message) = match judgement {
+            Judgement::Failed(reason, message) => (reason, message),
+            Judgement::Queued(_) | Judgement::Starting | Judgement::Ready => {
+                (FailureReason::ServerFailed, "the server failed".to_owned())
+            }
+        };
+        failure_by_log(id, reason, message, &self.kept_log(id))
+    }
+
+    pub(super) async fn log_tail(&self, handle: &Handle, lines: usize) -> Result<String, BackendError> {
+        let id = handle.name.as_str();
+        let record = self.records.read(id).map_err(|error| not_recorded(id, error))?;
+        let is_over = record.is_some_and(|record| {
+            // The pods of one that was seen to fail may be others by now.
+            record.failure.is_some() || matches!(record.state, State::Ended { .. })
+        });
+        if !is_over {
+            let pods = self.pods(id).await;
+            let pods = pods.map_err(|error| failed(format!("read the log of `{id}`"), error))?;
+            self.refresh_log(id, &pods.items).await;
+        }
+        Ok(tail(&self.kept_log(id), lines))
+    }
+
+    pub(super) fn kept_log(&self, id: &str) -> String {
+        self.records.log(id).unwrap_or_else(|error| {
+            tracing::warn!(server = id, %error, "the kept log cannot be read");
+            String::new()
+        })
+    }
+
+    /// Keeps the pods' log as it is now. Without one, what was kept before stays.
+    pub(super) async fn refresh_log(&self, id: &str, pods: &[Pod]) {
+        let log = logs::read(&self.calls, pods).await;
+        if !log.is_empty()
+            && let Err(error) = self.records.keep_log(id, &log)
+        {
+            tracing::warn!(server = id, %error, "the log cannot be kept");
+        }
+    }
+
+    /// What the controller of the server's pods says; nothing when there is none.
+    async fn rollout(&self, id: &str, detail: &Detail) -> Result<Option<Rollout>, ApiError> {
+        let name = &detail.workload.name(id);
+        Ok(match detail.workload {
+            WorkloadKind::Deployment => {
+                let found: Option<Deployment> = self.calls.get(name).await?;
+                found.map(|deployment| Rollout::of_deployment(&deployment))
+            }
+            WorkloadKind::LeaderWorkerSet => {
+                let found: Option<Extension<GroupSpec>> = self.calls.get(name).await?;
+                found.map(|group| {
+                    Rollout::of_group(
+                        group.spec.pods(),
+                        group.metadata.generation,
+                        group.status.as_ref(),
+                    )
+                })
+            }
+            WorkloadKind::DynamoGraphDeployment => {
+                let found: Option<Extension<GraphSpec>> = self.calls.get(name).await?;
+                found.map(|graph| Rollout::of_graph(graph.spec.pods(), graph.status.as_ref()))
+            }
+        })
+    }
+
+    pub(crate) async fn pods(&self, id: &str) -> Result<ObjectList<Pod>, ApiError> {
+        let of_server = ListParams::default().labels(&of_deployment(id));
+        self.calls.list_by(&of_server).await
+    }
+
+    /// Ready is what answers where users will ask.
+    ///
+    /// The kubelet has asked the pod, which is what a Service leads to. An Ingress takes minutes after that, in which it
+    /// refuses, has another's certificate, or answers 404 or 503.
+    async fn ready(&self, id: &str, claim: &ConfigMap, pods: &[Pod]) -> DeploymentStatus {
+        let data = |key: &str| claim.data.as_ref().and_then(|data| data.get(key)).cloned();
+        let url = data(CLAIM_URL).unwrap_or_default();
+        if let Some(health) = data(CLAIM_HEALTH)
+            && let Err(error) = ask(&format!("{url}{health}")).await
+        {
+            tracing::debug!(url, %error, "the Ingress does not answer yet");
+            return DeploymentStatus::Starting;
+        }
+        let nodes: Vec<&str> = pods
+            .iter()
+            .filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref())
+            .collect();
+        let mut provenance = Provenance::default();
+        provenance.set(Provenance::SERVER_NODES, nodes.join(","));
+        provenance.set(Provenance::SERVER_LOAD_STEPS, self.load_steps(id, pods).await);
+        DeploymentStatus::Ready {
+            endpoint: EndpointSpec::new(&url),
+            provenance,
+            load_time: load_time(pods),
+        }
+    }
+
+    /// How long the steps of its start took by the engine's own word. Its log is kept and read once, when it has just
+    /// started: later it is full of requests.
+    async fn load_steps(&self, id: &str, pods: &[Pod]) -> String {
+        let known = self
+            .watches()
+            .get(id)
+            .and_then(|watching| watching.load_steps.clone());
+        if let Some(steps) = known {
+            return steps;
+        }
+        self.refresh_log(id, pods).await;
+        let log = self.kept_log(id);
+        let steps = engine_of(id).map_or_else(String::new, |engine| engine.load_steps_text(&log));
+        if let Some(watching) = self.watches().get_mut(id) {
+            watching.load_steps = Some(steps.clone());
+        }
+        steps
+    }
+}
+
+/// From the start of the first container to the first answer of the last pod, in the cluster's own times of whole seconds.
+fn load_time(pods: &[Pod]) -> Option<Duration> {
+    let (began, ready): (Vec<i64>, Vec<i64>) = pods.iter().filter_map(times).unzip();
+    let seconds = ready.into_iter().max()? - began.into_iter().min()?;
+    u64::try_from(seconds).ok().map(Duration::from_secs)
+}
+
+/// When a pod's first container started, and when the pod was ready.
+fn times(pod: &Pod) -> Option<(i64, i64)> {
+    let status = pod.status.as_ref()?;
+    let began = status
+        .container_statuses
+        .iter()
+        .flatten()
+        .filter_map(|container| container.state.as_ref()?.running.as_ref()?.started_at.as_ref())
+        .map(|time| time.0.as_second())
+        .min()?;
+    let ready = status
+        .conditions
+        .as_ref()?
+        .iter()
+        .find(|condition| condition.type_ == "Ready" && condition.status == "True")?;
+    Some((began, ready.last_transition_time.as_ref()?.0.as_second()))
+}
+
+async fn ask(url: &str) -> Result<(), reqwest::Error> {
+    let roots = rustls::RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    let tls = rustls::ClientConfig::builder_with_provider(std::sync::Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .map(|builder| builder.with_root_certificates(roots).with_no_client_auth());
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        // The load generator uses none of the environment's either.
+        .no_proxy()
+        .timeout(INGRESS_PATIENCE);
+    if let Ok(tls) = tls {
+        builder = builder.tls_backend_preconfigured(tls);
+    }
+    builder
+        .build()?
+        .get(url)
+        .send()
+        .await?
+        .error_for_status()
+        .map(drop)
+}

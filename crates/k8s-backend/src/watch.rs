@@ -1,0 +1,250 @@
+//! Watches the pods of one server as long as it is asked about.
+//!
+//! A watch ends often: at the API server's own timeout, with its restarts, and when it has forgotten the version that was
+//! asked for. It goes on where it was, or from a list; what was missed in between is seen by that list.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use gipfel_backend::{Failure, FailureReason};
+use gipfel_engine::engine_of;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use tokio::{
+    task::AbortHandle,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    api::{ApiError, classify},
+    calls::Calls,
+    judge::pod_end,
+    labels::of_deployment,
+    logs,
+    record::Records,
+    sight::{Loss, Sight, Told},
+};
+
+/// Lines that a failure shows.
+pub(crate) const SHOWN_LINES: usize = 40;
+
+/// Before a watch that broke off is opened again; twice as long after each further time.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A watch whose end does not come so long after its time is dead.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A watch that lives as long as this.
+#[derive(Debug)]
+pub(crate) struct PodWatch {
+    task: AbortHandle,
+    failure: Arc<OnceLock<Failure>>,
+}
+
+impl PodWatch {
+    /// Watches the pods of a server from what a list said of them.
+    pub(crate) fn start(server: Watched, pods: Vec<Pod>, version: String) -> Self {
+        let failure = Arc::new(OnceLock::new());
+        let task = tokio::spawn(server.run(pods, version, failure.clone()));
+        Self {
+            task: task.abort_handle(),
+            failure,
+        }
+    }
+
+    /// How the server ended, if a pod was seen to.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.failure.get().cloned()
+    }
+}
+
+impl Drop for PodWatch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A server that is watched.
+pub(crate) struct Watched {
+    pub(crate) calls: Calls,
+    pub(crate) records: Records,
+    pub(crate) id: String,
+    /// How long the API server may keep a watch open.
+    pub(crate) span: Duration,
+}
+
+/// How a stretch of a watch ended.
+enum Stretch {
+    Lost(Loss),
+    /// The API server ended it, as it does after a while.
+    Over,
+    /// The API server has forgotten what was since then.
+    Expired,
+    Broken(ApiError),
+}
+
+impl Watched {
+    async fn run(self, pods: Vec<Pod>, mut version: String, failure: Arc<OnceLock<Failure>>) {
+        let mut sight = Sight::default();
+        let mut loss = sight.step(Told::All(pods));
+        let mut pause = PAUSE;
+        let loss = loop {
+            if let Some(loss) = loss {
+                break loss;
+            }
+            let begun = version.clone();
+            loss = match self.stretch(&mut sight, &mut version).await {
+                Stretch::Lost(loss) => Some(loss),
+                Stretch::Over => None,
+                Stretch::Expired => {
+                    tracing::debug!(server = self.id, version, "the watch has a gap");
+                    self.list(&mut sight, &mut version).await
+                }
+                Stretch::Broken(error) => {
+                    self.say_broken(&error, pause);
+                    None
+                }
+            };
+            if version != begun {
+                pause = PAUSE;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        };
+        let _ = failure.set(self.diagnosis(loss, &sight).await);
+    }
+
+    /// A right that is missing is worth a word: then only looks tell.
+    fn say_broken(&self, error: &ApiError, pause: Duration) {
+        if error.is_retryable() {
+            tracing::debug!(server = self.id, %error, "the watch broke off");
+        } else if pause == PAUSE {
+            tracing::warn!(server = self.id, %error, "its pods cannot be watched, so they are only looked at");
+        }
+    }
+
+    async fn stretch(&self, sight: &mut Sight, version: &mut String) -> Stretch {
+        let parameters = WatchParams::default()
+            .labels(&of_deployment(&self.id))
+            .timeout(u32::try_from(self.span.as_secs().max(1)).unwrap_or(u32::MAX));
+        let mut changes = match self.calls.changes::<Pod>(&parameters, version).await {
+            Ok(changes) => changes,
+            Err(error) if is_expired(&error) => return Stretch::Expired,
+            Err(error) => return Stretch::Broken(error),
+        };
+        loop {
+            let change = match timeout(self.span + GRACE, changes.next()).await {
+                Ok(Some(Ok(change))) => change,
+                Ok(Some(Err(error))) => return Stretch::Broken(classify(error)),
+                Ok(None) => return Stretch::Over,
+                Err(_) => return Stretch::Broken(ApiError::Late(self.span + GRACE)),
+            };
+            let told = match change {
+                WatchEvent::Added(pod) | WatchEvent::Modified(pod) => Told::Is(Box::new(pod)),
+                WatchEvent::Deleted(pod) => Told::Gone(Box::new(pod)),
+                WatchEvent::Bookmark(mark) => {
+                    version.clone_from(&mark.metadata.resource_version);
+                    continue;
+                }
+                WatchEvent::Error(status) => {
+                    let error = classify(kube::Error::Api(status));
+                    return if is_expired(&error) {
+                        Stretch::Expired
+                    } else {
+                        Stretch::Broken(error)
+                    };
+                }
+            };
+            if let Told::Is(pod) | Told::Gone(pod) = &told
+                && let Some(reached) = &pod.metadata.resource_version
+            {
+                version.clone_from(reached);
+            }
+            if let Some(loss) = sight.step(told) {
+                return Stretch::Lost(loss);
+            }
+        }
+    }
+
+    async fn list(&self, sight: &mut Sight, version: &mut String) -> Option<Loss> {
+        let all = ListParams::default().labels(&of_deployment(&self.id));
+        match self.calls.list_by::<Pod>(&all).await {
+            Ok(found) => {
+                *version = found.metadata.resource_version.unwrap_or_default();
+                sight.step(Told::All(found.items))
+            }
+            // The watch will say again that it has a gap.
+            Err(error) => {
+                tracing::debug!(server = self.id, %error, "the pods cannot be listed");
+                None
+            }
+        }
+    }
+
+    /// What ended the server, with the logs that are still there.
+    async fn diagnosis(&self, loss: Loss, sight: &Sight) -> Failure {
+        let log = logs::read(&self.calls, &sight.pods()).await;
+        if !log.is_empty()
+            && let Err(error) = self.records.keep_log(&self.id, &log)
+        {
+            tracing::warn!(server = self.id, %error, "the log cannot be kept");
+        }
+        let events = events_of(&self.calls, std::slice::from_ref(loss.pod())).await;
+        let events = events.unwrap_or_else(|error| {
+            tracing::debug!(server = self.id, %error, "no events");
+            Vec::new()
+        });
+        let name = loss.pod().metadata.name.clone().unwrap_or_default();
+        let (reason, message) = match &loss {
+            Loss::Ended(pod) => pod_end(pod, &events)
+                .unwrap_or_else(|| (FailureReason::ServerFailed, format!("the pod `{name}` ended"))),
+            Loss::Deleted(_, words) => {
+                let words = words
+                    .as_ref()
+                    .map_or_else(String::new, |words| format!(": {words}"));
+                let message = format!("the pod `{name}` was deleted while it ran{words}");
+                (FailureReason::ServerFailed, message)
+            }
+        };
+        failure_by_log(&self.id, reason, message, &log)
+    }
+}
+
+/// A failure, with what the engine's log tells where the cluster knows no more than that it ended.
+pub(crate) fn failure_by_log(id: &str, reason: FailureReason, message: String, log: &str) -> Failure {
+    let finding = engine_of(id).and_then(|engine| engine.classify_log(log));
+    let (reason, message) = match finding {
+        Some(finding) if reason == FailureReason::ServerFailed => (
+            finding.reason.into(),
+            format!("{message}; its log says: {}", finding.line),
+        ),
+        _ => (reason, message),
+    };
+    Failure {
+        reason,
+        message,
+        log_tail: logs::tail(log, SHOWN_LINES),
+    }
+}
+
+/// The API server answers 410 at once, or tells it in the stream.
+fn is_expired(error: &ApiError) -> bool {
+    matches!(error, ApiError::Refused { code: 410, .. })
+}
+
+/// The events of these pods.
+pub(crate) async fn events_of(calls: &Calls, pods: &[Pod]) -> Result<Vec<Event>, ApiError> {
+    let mut events = Vec::new();
+    for pod in pods {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let of_pod = ListParams::default().fields(&format!("involvedObject.name={name}"));
+        events.extend(calls.list_by::<Event>(&of_pod).await?.items);
+    }
+    Ok(events)
+}
