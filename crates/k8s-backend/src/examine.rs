@@ -19,7 +19,10 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::api::{ApiError, ApiServer, Connection, Deadlines};
+use crate::{
+    api::{ApiError, ApiServer, Connection, Deadlines},
+    requirement::Requirement,
+};
 
 /// Marks the cluster's default among classes.
 const DEFAULT_STORAGE: &str = "storageclass.kubernetes.io/is-default-class";
@@ -255,17 +258,9 @@ impl Examiner {
         }))
     }
 
-    /// Whether the cluster has this version of an API group, such as `leaderworkerset.x-k8s.io/v1`.
-    pub async fn has_api(&self, group_version: &str) -> Result<bool, ApiError> {
-        let ask = |client: Client| {
-            let group_version = group_version.to_owned();
-            async move { client.list_api_group_resources(&group_version).await }
-        };
-        match self.server.call(ask).await {
-            Ok(_) => Ok(true),
-            Err(ApiError::MissingKind | ApiError::Missing(_)) => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// Whether the cluster has been given this.
+    pub async fn meets(&self, requirement: Requirement) -> Result<bool, ApiError> {
+        requirement.is_met(&self.server).await
     }
 
     /// The nodes, with what they have of this resource.

@@ -15,6 +15,7 @@ mod logs;
 mod manifest;
 mod name;
 mod record;
+mod requirement;
 mod sight;
 #[cfg(feature = "simulated")]
 pub mod simulated;
@@ -32,3 +33,4 @@ pub use manifest::{
     Workload, WorkloadKind,
 };
 pub use name::object_name;
+pub use requirement::Requirement;

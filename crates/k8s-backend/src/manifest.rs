@@ -30,9 +30,10 @@ use serde::{Deserialize, Serialize, Serializer};
 pub use graph::{Component, GraphSpec, Multinode};
 pub(crate) use group::ROLE;
 pub use group::{GroupSpec, LeaderWorkerTemplate};
+pub(crate) use pod::nodes;
 
 use crate::{
-    extension::{Extension, Kind},
+    extension::Extension,
     labels::{labels, lasting_labels, pod_labels},
     name::{object_name, operated_name},
 };
@@ -234,7 +235,7 @@ impl WorkloadKind {
         // A command of one's own is one program.
         if spec.backend == BackendKind::Dynamo && k8s.command.is_none() {
             Self::DynamoGraphDeployment
-        } else if pod::nodes(spec, k8s) > 1 {
+        } else if nodes(spec, k8s) > 1 {
             Self::LeaderWorkerSet
         } else {
             Self::Deployment
@@ -248,22 +249,6 @@ impl WorkloadKind {
             Self::LeaderWorkerSet | Self::DynamoGraphDeployment => operated_name(id),
         }
     }
-
-    /// Group and version of the API that a cluster must have been given for it, and what to ask for.
-    pub fn extension(self) -> Option<(String, &'static str)> {
-        match self {
-            Self::Deployment => None,
-            Self::LeaderWorkerSet => Some((api_of::<GroupSpec>(), "LeaderWorkerSet (LWS), 0.10 or later")),
-            Self::DynamoGraphDeployment => Some((
-                api_of::<GraphSpec>(),
-                "the operator of NVIDIA Dynamo, for several nodes with Grove, or with LWS and Volcano",
-            )),
-        }
-    }
-}
-
-fn api_of<S: Kind>() -> String {
-    format!("{}/{}", S::GROUP, S::VERSION)
 }
 
 fn workload(

@@ -64,10 +64,19 @@ pub struct SimulatedCluster {
     task: JoinHandle<()>,
 }
 
+/// A mishap, and the request that meets it.
+#[derive(Debug)]
+struct Planned {
+    method: Method,
+    /// What its path has in it.
+    part: &'static str,
+    mishap: Mishap,
+}
+
 #[derive(Debug, Default)]
 struct State {
     objects: Objects,
-    mishaps: VecDeque<(Method, Mishap)>,
+    mishaps: VecDeque<Planned>,
     /// What the next watches meet.
     watch_mishaps: VecDeque<Mishap>,
     watch_ends: watch::Sender<Option<WatchEnd>>,
@@ -144,7 +153,18 @@ impl SimulatedCluster {
 
     /// The next request with this method meets a mishap, after those that were scripted before.
     pub fn mishap(&self, method: Method, mishap: Mishap) {
-        lock(&self.state).mishaps.push_back((method, mishap));
+        self.mishap_at("", method, mishap);
+    }
+
+    /// The next request with this method and this part in its path meets a mishap, after those that were scripted before.
+    pub fn mishap_at(&self, part: &'static str, method: Method, mishap: Mishap) {
+        let planned = Planned { method, part, mishap };
+        lock(&self.state).mishaps.push_back(planned);
+    }
+
+    /// What the containers of pods say from now on.
+    pub fn log(&self, text: &str) {
+        lock(&self.state).objects.said = Some(text.to_owned());
     }
 
     /// The next watch meets a mishap, after those that were scripted before.
@@ -248,9 +268,9 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
         let is_next = state
             .mishaps
             .front()
-            .is_some_and(|(method, _)| *method == head.method);
+            .is_some_and(|planned| planned.method == head.method && path.contains(planned.part));
         if is_next {
-            state.mishaps.pop_front().map(|(_, mishap)| mishap)
+            state.mishaps.pop_front().map(|planned| planned.mishap)
         } else {
             state.misfortune()
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gipfel_k8s_backend::{
-    ApiError, WorkloadKind,
+    ApiError, Requirement, WorkloadKind,
     examine::{
         Class, DEPLOYMENT_NEEDS, DYNAMO_NEEDS, Examiner, FORWARD_NEEDS, INGRESS_NEEDS,
         LEADER_WORKER_SET_NEEDS, LOAD_NEEDS, Need, NodeFacts, Quota, SERVER_NEEDS, TOKEN_NEEDS, VOLUME_NEEDS,
@@ -189,17 +189,17 @@ async fn rights(examiner: &Examiner, wanted: &Wanted<'_>, say: Say<'_>) -> anyho
 
 /// Whether the cluster has the kinds of objects that are not Kubernetes' own.
 async fn apis(examiner: &Examiner, wanted: &Wanted<'_>, say: Say<'_>) -> anyhow::Result<()> {
-    let kinds: BTreeSet<(String, &str)> = wanted
+    let needed: BTreeSet<Requirement> = wanted
         .servers
         .iter()
-        .filter_map(|(spec, k8s)| WorkloadKind::of(spec, k8s).extension())
+        .flat_map(|(spec, k8s)| Requirement::of(spec, k8s))
         .collect();
-    for (kind, what) in kinds {
-        say(match examiner.has_api(&kind).await {
-            Ok(true) => Finding::well("kinds", format!("the cluster has {kind}")),
-            Ok(false) => Finding::fault("kinds", format!("the cluster does not have {kind}"))
-                .hint(format!("ask its administrator for {what}")),
-            Err(error) => Finding::note("kinds", format!("{kind}: {}", words(&error))),
+    for requirement in needed {
+        say(match examiner.meets(requirement).await {
+            Ok(true) => Finding::well("kinds", format!("the cluster has {requirement}")),
+            Ok(false) => Finding::fault("kinds", format!("the cluster does not have {requirement}"))
+                .hint(format!("ask its administrator for {}", requirement.ask_for)),
+            Err(error) => Finding::note("kinds", format!("{requirement}: {}", words(&error))),
         })?;
     }
     Ok(())

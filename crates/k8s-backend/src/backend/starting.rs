@@ -7,9 +7,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use super::{K8sBackend, failed, not_recorded};
 use crate::{
     api::ApiError,
-    manifest::{Manifests, Workload, WorkloadKind},
+    manifest::{Manifests, Workload},
     name::object_name,
     record::{Record, State},
+    requirement::Requirement,
 };
 
 impl K8sBackend {
@@ -126,21 +127,20 @@ impl K8sBackend {
         let Placement::K8s(k8s) = &spec.placement else {
             return Ok(());
         };
-        let Some((api, what)) = WorkloadKind::of(spec, k8s).extension() else {
-            return Ok(());
-        };
-        let ask = |client: kube::Client| {
-            let api = api.clone();
-            async move { client.list_api_group_resources(&api).await }
-        };
-        match self.calls.server.call(ask).await {
-            Ok(_) => Ok(()),
-            Err(ApiError::Missing(_) | ApiError::MissingKind) => Err(BackendError::permanent(
-                "start the server",
-                format!("the cluster does not have {api}: ask for {what}"),
-            )),
-            Err(error) => Err(failed(format!("ask for {api}"), error)),
+        for requirement in Requirement::of(spec, k8s) {
+            match requirement.is_met(&self.calls.server).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let ask_for = requirement.ask_for;
+                    return Err(BackendError::permanent(
+                        "start the server",
+                        format!("the cluster does not have {requirement}: ask for {ask_for}"),
+                    ));
+                }
+                Err(error) => return Err(failed(format!("ask for {requirement}"), error)),
+            }
         }
+        Ok(())
     }
 }
 

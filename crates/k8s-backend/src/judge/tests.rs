@@ -169,3 +169,44 @@ fn a_quota_is_a_failure() {
         Judgement::Failed(FailureReason::ServerFailed, format!("FailedCreate: {message}"))
     );
 }
+
+/// The pod that is ready, with an init container in this state.
+fn with_init(restarts: i32, state: &serde_json::Value, last: &serde_json::Value) -> Pod {
+    let mut pod = pod!("ready");
+    let status = serde_json::json!([{
+        "name": "inject", "image": "i", "imageID": "", "ready": false, "restartCount": restarts,
+        "state": state, "lastState": last
+    }]);
+    let statuses = serde_json::from_value(status).expect("it is a status");
+    pod.status.as_mut().expect("it has one").init_container_statuses = Some(statuses);
+    pod
+}
+
+#[test]
+fn what_comes_before_the_server_may_end() {
+    use serde_json::json;
+    let ended = |code: i32| json!({ "terminated": { "exitCode": code, "reason": if code == 0 { "Completed" } else { "Error" } } });
+    let none = json!({});
+    let waits = |reason: &str| json!({ "waiting": { "reason": reason, "message": "of the kubelet" } });
+    let check = |pod: Pod, expected: Judgement| assert_eq!(judged(pod, &[]), expected);
+    check(with_init(0, &ended(0), &none), Judgement::Ready);
+    check(with_init(1, &ended(0), &ended(1)), Judgement::Ready);
+    check(
+        with_init(1, &waits("CrashLoopBackOff"), &ended(1)),
+        Judgement::Ready,
+    );
+    check(
+        with_init(2, &waits("CrashLoopBackOff"), &ended(1)),
+        Judgement::Failed(
+            FailureReason::ServerFailed,
+            "init container `inject`: the container ended: Error, exit code 1".to_owned(),
+        ),
+    );
+    check(
+        with_init(0, &waits("ImagePullBackOff"), &none),
+        Judgement::Failed(
+            FailureReason::ServerFailed,
+            "init container `inject`: ImagePullBackOff: of the kubelet".to_owned(),
+        ),
+    );
+}

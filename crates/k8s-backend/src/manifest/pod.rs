@@ -46,7 +46,7 @@ pub(super) struct Rank<'a> {
 }
 
 /// How many nodes a server spans.
-pub(super) fn nodes(spec: &DeploymentSpec, k8s: &K8sSpec) -> u32 {
+pub(crate) fn nodes(spec: &DeploymentSpec, k8s: &K8sSpec) -> u32 {
     match k8s.gpus_per_node {
         0 => 1,
         of_node => spec.gpus().div_ceil(of_node).max(1),

@@ -2,6 +2,14 @@
 
 use serde_json::{Value, json};
 
+/// The groups of APIs that a cluster has only where somebody has installed them.
+pub(super) const GROUPS: [&str; 4] = [
+    "leaderworkerset.x-k8s.io",
+    "nvidia.com",
+    "grove.io",
+    "scheduling.volcano.sh",
+];
+
 /// The kinds that make pods, with their plural.
 const KINDS: [(&str, &str); 3] = [
     ("Deployment", "deployments"),

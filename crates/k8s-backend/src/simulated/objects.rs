@@ -47,6 +47,8 @@ pub(super) struct Objects {
     /// Groups of APIs that are not Kubernetes' own.
     installed: BTreeSet<&'static str>,
     pub(super) changes: Changes,
+    /// What containers say; nothing: what is usual.
+    pub(super) said: Option<String>,
 }
 
 impl Objects {
@@ -147,10 +149,7 @@ impl Objects {
         // Of an API that nobody has installed there is nothing, not even a failure in the usual form.
         let is_unknown =
             |group: &str| path.starts_with(&format!("/apis/{group}/")) && !self.installed.contains(group);
-        if ["leaderworkerset.x-k8s.io", "nvidia.com"]
-            .into_iter()
-            .any(is_unknown)
-        {
+        if extensions::GROUPS.into_iter().any(is_unknown) {
             return (404, "404 page not found\n".to_owned());
         }
         if let ("GET", Some(version)) = (method, path.strip_prefix("/apis/"))
@@ -184,22 +183,26 @@ impl Objects {
         };
         let container = &pod["status"]["containerStatuses"][0];
         let refused = |message: String| (400, status(400, "BadRequest", &message));
+        let was_restarted = container["restartCount"].as_u64().unwrap_or(0) > 0;
         if is_previous {
-            return if container["restartCount"].as_u64().unwrap_or(0) > 0 {
+            return if was_restarted {
                 (200, "loading before the restart\n".to_owned())
             } else {
                 refused(format!(
-                    "previous terminated container in pod \"{name}\" not found"
+                    "previous terminated container \"server\" in pod \"{name}\" not found"
                 ))
             };
         }
-        if let Some(reason) = container["state"]["waiting"]["reason"].as_str() {
+        // One that waits for its restart has the log of its last end.
+        let waits = container["state"]["waiting"]["reason"].as_str();
+        if let Some(reason) = waits.filter(|_| !was_restarted) {
             return refused(format!(
-                "container in pod \"{name}\" is waiting to start: {reason}"
+                "container \"server\" in pod \"{name}\" is waiting to start: {reason}"
             ));
         }
         let of_process = self.processes.as_ref().and_then(|processes| processes.log(name));
-        (200, of_process.unwrap_or_else(|| "loading\nserving\n".to_owned()))
+        let said = of_process.or_else(|| self.said.clone());
+        (200, said.unwrap_or_else(|| "loading\nserving\n".to_owned()))
     }
 
     fn list(&self, kind: &str, query: &str) -> String {

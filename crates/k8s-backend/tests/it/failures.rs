@@ -116,3 +116,64 @@ async fn the_log_is_kept() -> anyhow::Result<()> {
     assert_eq!(setup.backend.logs(&handle, 1).await?, "serving\n");
     Ok(())
 }
+
+#[tokio::test]
+async fn the_log_before_a_restart_is_kept_too() -> anyhow::Result<()> {
+    let setup = Setup::new(fixture!("crash")).await?;
+    let handle = setup
+        .backend
+        .ensure(&"c-1".parse()?, &"d-1".parse()?, &spec("ml"))
+        .await?;
+    for _ in 0..100 {
+        if let DeploymentStatus::Ended(failure) = setup.backend.observe(&handle).await? {
+            assert!(
+                failure.log_tail.starts_with("loading before the restart\n"),
+                "{failure:?}"
+            );
+            setup.backend.end(&handle).await?;
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    anyhow::bail!("it does not end")
+}
+
+/// The engine's own log says what the cluster cannot know, and how long the start took.
+#[tokio::test]
+async fn the_engines_log_is_read() -> anyhow::Result<()> {
+    let id = "d-20261123-101112_m_vllm_k8s_12ab".parse()?;
+    let setup = Setup::new(fixture!("crash")).await?;
+    setup
+        .cluster
+        .log("RuntimeError: x\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\n");
+    let handle = setup.backend.ensure(&"c-1".parse()?, &id, &spec("ml")).await?;
+    let mut ended = None;
+    for _ in 0..100 {
+        if let DeploymentStatus::Ended(failure) = setup.backend.observe(&handle).await? {
+            ended = Some(failure);
+            break;
+        }
+    }
+    let failure = ended.ok_or_else(|| anyhow::anyhow!("it does not end"))?;
+    assert_eq!(failure.reason, FailureReason::OutOfMemory, "{failure:?}");
+    assert!(
+        failure
+            .message
+            .contains("exit code 1; its log says: torch.OutOfMemoryError"),
+        "{failure:?}"
+    );
+
+    let setup = Setup::new(Shape::Happy).await?;
+    setup
+        .cluster
+        .log("INFO [model_runner.py:1] Model loading took 33.5 GiB and 43.5 seconds\n");
+    let handle = setup.backend.ensure(&"c-1".parse()?, &id, &spec("ml")).await?;
+    for _ in 0..100 {
+        if let DeploymentStatus::Ready { provenance, .. } = setup.backend.observe(&handle).await? {
+            let steps = provenance.0.get(gipfel_model::Provenance::SERVER_LOAD_STEPS);
+            assert_eq!(steps.map(String::as_str), Some(r#"{"weights":43.5}"#));
+            return Ok(());
+        }
+    }
+    anyhow::bail!("it is never ready")
+}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gipfel_backend::{Deployer, DeploymentStatus, Effect, Finder, Found};
 use gipfel_k8s_backend::simulated::{Mishap, Shape, status};
+use gipfel_model::{K8sModelCache, deployment::Placement};
 use hyper::Method;
 
 use crate::setup::{Setup, backend, spec};
@@ -81,6 +82,88 @@ async fn objects_that_are_not_applied_leave_a_claim() -> anyhow::Result<()> {
     .await?;
     let conflict = Mishap::Answer(409, status(409, "Conflict", "conflict with another manager"));
     check(Method::PATCH, conflict, is_started, false).await
+}
+
+/// What the API server says to one object of a start, which no other try changes.
+async fn check_refused(
+    part: &'static str,
+    method: Method,
+    code: u16,
+    reason: &str,
+    message: &str,
+) -> anyhow::Result<()> {
+    let setup = Setup::new(Shape::Happy).await?;
+    let mut spec = spec("ml");
+    if let Placement::K8s(k8s) = &mut spec.placement {
+        k8s.model_cache = Some(K8sModelCache {
+            claim: "models".to_owned(),
+            size: "2Ti".to_owned(),
+            storage_class: None,
+            mount_path: "/models".to_owned(),
+            is_filled: false,
+        });
+    }
+    let refused = Mishap::Answer(code, status(code, reason, message));
+    setup.cluster.mishap_at(part, method, refused);
+    let (campaign, id) = ("c-1".parse()?, "d-1".parse()?);
+    let Err(error) = setup.backend.ensure(&campaign, &id, &spec).await else {
+        anyhow::bail!("`{message}` is not told");
+    };
+    assert!(!error.source.retryable, "{error:?}");
+    let words = error.source.source.to_string();
+    assert!(words.contains(message), "{words}");
+    if let Effect::Started(handle) = &error.effect {
+        setup.backend.end(handle).await?;
+    }
+    let left = setup.cluster.objects();
+    assert!(
+        left.iter()
+            .all(|name| name.starts_with("persistentvolumeclaims/")),
+        "{left:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn refusals_have_the_clusters_words() -> anyhow::Result<()> {
+    let (post, patch) = (Method::POST, Method::PATCH);
+    let quota = "persistentvolumeclaims \"models\" is forbidden: exceeded quota: gpu-quota, requested: requests.storage=2Ti";
+    check_refused("persistentvolumeclaims", post.clone(), 403, "Forbidden", quota).await?;
+    let invalid = "Deployment.apps \"d\" is invalid: spec.template.spec.containers[0].ports[0].containerPort: Invalid value: 99999";
+    check_refused("deployments", patch.clone(), 422, "Invalid", invalid).await?;
+    let right = "services \"d\" is forbidden: User \"u\" cannot patch resource \"services\"";
+    check_refused("services", patch, 403, "Forbidden", right).await?;
+    check_refused(
+        "configmaps",
+        post,
+        404,
+        "NotFound",
+        "namespaces \"nope\" not found",
+    )
+    .await
+}
+
+/// With its storage away the API server answers a status without kind, as plain text.
+#[tokio::test]
+async fn a_status_without_its_kind_is_understood() -> anyhow::Result<()> {
+    let bare = r#"{"metadata":{},"status":"Failure","message":"Timeout: request did not complete within the allotted timeout","reason":"Timeout","details":{},"code":504}"#;
+    check(
+        Method::POST,
+        Mishap::Answer(504, bare.to_owned()),
+        is_unknown,
+        true,
+    )
+    .await?;
+    let setup = Setup::new(Shape::Happy).await?;
+    setup
+        .cluster
+        .mishap(Method::PATCH, Mishap::Answer(504, bare.to_owned()));
+    let handle = setup
+        .backend
+        .ensure(&"c-1".parse()?, &"d-1".parse()?, &spec("ml"))
+        .await?;
+    setup.backend.end(&handle).await?;
+    Ok(())
 }
 
 #[tokio::test]
