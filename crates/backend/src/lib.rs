@@ -19,6 +19,7 @@
 pub mod contract;
 #[cfg(feature = "fake")]
 pub mod fake;
+mod redirect;
 
 use std::{
     fmt,
@@ -34,6 +35,8 @@ use gipfel_model::{
     RunId, Usage,
 };
 use serde::{Deserialize, Serialize};
+
+pub use redirect::{Redirected, Way};
 
 /// A boxed future, so that backends can be chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -6,14 +6,15 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use gipfel_backend::Redirected;
 use gipfel_experiment::{Backends, Campaign, Deployment, Load, Run, RunConfigBuilder, System};
+use gipfel_k8s_backend::ForwardWay;
 use gipfel_local_backend::{LocalBackend, UrlDeployer};
 use gipfel_model::{
     BackendKind, BenchmarkerKind, DeploymentKind, EndpointSpec, Provenance, RunConfig,
     run_config::RUN_CONFIG_FORMAT,
 };
-
-use gipfel_slurm_backend::{LoadFromHere, SlurmBackend};
+use gipfel_slurm_backend::{SlurmBackend, TunnelWay};
 
 use crate::{clusters, ids::now_iso, kubernetes, load_generator};
 
@@ -50,7 +51,7 @@ pub(crate) fn backends(
     if let Some(k8s) = kubernetes::backend(state, &own_directory)? {
         let k8s = Arc::new(k8s);
         let server = System {
-            runner: Arc::new(gipfel_k8s_backend::LoadFromHere::new(&local, &k8s)),
+            runner: Arc::new(Redirected::new(&local, ForwardWay::new(&k8s))),
             ..System::split(&k8s, &local)
         };
         backends = backends.with(DeploymentKind::K8s, server);
@@ -65,7 +66,7 @@ pub(crate) fn backends(
     let kept = kept.map(|deployment| deployment.id.clone());
     let slurm = Arc::new(SlurmBackend::new(places, clusters::policy()).keeping(kept));
     let server = System {
-        runner: Arc::new(LoadFromHere::new(&local, &slurm)),
+        runner: Arc::new(Redirected::new(&local, TunnelWay::new(&slurm))),
         ..System::split(&slurm, &local)
     };
     Ok(backends

@@ -1,15 +1,9 @@
 //! Load generators of this machine that send to servers without an Ingress, through the API server.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use gipfel_backend::{
-    BackendError, BoxFuture, Effect, EnsureError, FailureReason, Handle, LoadRunner, RunStatus,
-};
-use gipfel_model::{EndpointSpec, LoadPlacement, RunConfig, Usage};
+use gipfel_backend::{BackendError, BoxFuture};
+use gipfel_model::{EndpointSpec, RunConfig};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::{
     io::copy_bidirectional,
@@ -23,58 +17,54 @@ use crate::{api::ApiError, backend::K8sBackend, manifest::ROLE};
 /// The end of a host that only the cluster's own names know.
 const SERVICE_HOST: &str = ".svc";
 
-/// A load runner of this machine, for servers of a cluster.
-///
-/// A way through the API server lives as long as this process.
-pub struct LoadFromHere<L> {
-    inner: Arc<L>,
+/// The way from this machine to servers of a cluster: their Ingress, or a port that leads through the API server as long as
+/// this process lives.
+pub struct ForwardWay {
     k8s: Arc<K8sBackend>,
-    ways: Mutex<BTreeMap<String, Way>>,
+    ports: Mutex<BTreeMap<String, Port>>,
 }
 
 /// A port of this machine that leads to a server.
-struct Way {
+struct Port {
     url: String,
     keeper: AbortHandle,
 }
 
-impl Drop for Way {
+impl Drop for Port {
     fn drop(&mut self) {
         self.keeper.abort();
     }
 }
 
-impl<L: LoadRunner> LoadFromHere<L> {
-    /// These load generators, for servers that this backend knows.
-    pub fn new(inner: &Arc<L>, k8s: &Arc<K8sBackend>) -> Self {
+impl ForwardWay {
+    /// To servers that this backend knows.
+    pub fn new(k8s: &Arc<K8sBackend>) -> Self {
         Self {
-            inner: Arc::clone(inner),
             k8s: Arc::clone(k8s),
-            ways: Mutex::default(),
+            ports: Mutex::default(),
         }
     }
 
-    /// The endpoint as this machine reaches it.
-    async fn endpoint(&self, config: &RunConfig) -> Result<EndpointSpec, BackendError> {
+    async fn open(&self, config: &RunConfig) -> Result<EndpointSpec, BackendError> {
         let Some(port) = service_port(&config.endpoint.url) else {
             return Ok(config.endpoint.clone());
         };
-        let mut ways = self.ways.lock().await;
-        let url = match ways.get(&config.endpoint.url) {
-            Some(way) if !way.keeper.is_finished() => way.url.clone(),
+        let mut ports = self.ports.lock().await;
+        let url = match ports.get(&config.endpoint.url) {
+            Some(open) if !open.keeper.is_finished() => open.url.clone(),
             _ => {
-                let way = open(&self.k8s, config.deployment_id.as_str(), port)
+                let opened = open(&self.k8s, config.deployment_id.as_str(), port)
                     .await
                     .map_err(|error| {
                         BackendError::transient(format!("lead a port to {}", config.endpoint.url), error)
                     })?;
                 tracing::info!(
                     "{} leads to {} through the API server",
-                    way.url,
+                    opened.url,
                     config.endpoint.url
                 );
-                let url = way.url.clone();
-                ways.insert(config.endpoint.url.clone(), way);
+                let url = opened.url.clone();
+                ports.insert(config.endpoint.url.clone(), opened);
                 url
             }
         };
@@ -92,7 +82,7 @@ fn service_port(url: &str) -> Option<u16> {
     host.ends_with(SERVICE_HOST).then_some(port)
 }
 
-async fn open(k8s: &Arc<K8sBackend>, server: &str, port: u16) -> std::io::Result<Way> {
+async fn open(k8s: &Arc<K8sBackend>, server: &str, port: u16) -> std::io::Result<Port> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let url = format!("http://{}", listener.local_addr()?);
     let leader = Arc::new(Leader {
@@ -107,7 +97,7 @@ async fn open(k8s: &Arc<K8sBackend>, server: &str, port: u16) -> std::io::Result
             tokio::spawn(async move { leader.lead(socket).await });
         }
     });
-    Ok(Way {
+    Ok(Port {
         url,
         keeper: keeper.abort_handle(),
     })
@@ -190,59 +180,37 @@ impl Leader {
     }
 }
 
-impl<L: LoadRunner> LoadRunner for LoadFromHere<L> {
-    fn ensure<'a>(
-        &'a self,
-        config: &'a RunConfig,
-        place: &'a LoadPlacement,
-    ) -> BoxFuture<'a, Result<Handle, EnsureError>> {
-        Box::pin(async move {
-            let endpoint = self.endpoint(config).await.map_err(|source| EnsureError {
-                name: config.run_id.to_string(),
-                effect: Effect::NotStarted,
-                reason: FailureReason::LoadFailed,
-                source,
-            })?;
-            let config = RunConfig {
-                endpoint,
-                ..config.clone()
-            };
-            self.inner.ensure(&config, place).await
-        })
-    }
-
-    fn observe<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<RunStatus, BackendError>> {
-        self.inner.observe(handle)
-    }
-
-    fn fetch<'a>(
-        &'a self,
-        handle: &'a Handle,
-        directory: &'a Path,
-    ) -> BoxFuture<'a, Result<PathBuf, BackendError>> {
-        self.inner.fetch(handle, directory)
-    }
-
-    fn stop<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), BackendError>> {
-        self.inner.stop(handle)
-    }
-
-    fn logs<'a>(&'a self, handle: &'a Handle, lines: usize) -> BoxFuture<'a, Result<String, BackendError>> {
-        self.inner.logs(handle, lines)
-    }
-
-    fn end<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), BackendError>> {
-        self.inner.end(handle)
-    }
-
-    fn usage<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<Option<Usage>, BackendError>> {
-        self.inner.usage(handle)
+impl gipfel_backend::Way for ForwardWay {
+    fn endpoint<'a>(&'a self, config: &'a RunConfig) -> BoxFuture<'a, Result<EndpointSpec, BackendError>> {
+        Box::pin(self.open(config))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_several_pods_the_leader_serves() {
+        let pod = |name: &str, role: Option<&str>, is_ready: bool| -> Pod {
+            let labels = role.map(|role| serde_json::json!({ "gipfel/role": role }));
+            let ready = if is_ready { "True" } else { "False" };
+            serde_json::from_value(serde_json::json!({
+                "metadata": { "name": name, "labels": labels },
+                "status": { "conditions": [{ "type": "Ready", "status": ready }] }
+            }))
+            .expect("it is a pod")
+        };
+        let check = |pods: &[Pod], expected: Option<&str>| {
+            let found = serving_pod(pods).and_then(|pod| pod.metadata.name.as_deref());
+            assert_eq!(found, expected);
+        };
+        let leader = Some("leader");
+        check(&[pod("w", None, true)], Some("w"));
+        check(&[pod("w", None, true), pod("l", leader, true)], Some("l"));
+        check(&[pod("w", None, true), pod("l", leader, false)], None);
+        check(&[], None);
+    }
 
     #[test]
     fn services_are_told_from_other_hosts() {

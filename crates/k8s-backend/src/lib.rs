@@ -24,7 +24,7 @@ mod watch;
 pub use api::{ApiError, Connection, Deadlines};
 pub use backend::{K8sBackend, SYSTEM};
 pub use extension::{Extension, Kind};
-pub use forward::LoadFromHere;
+pub use forward::ForwardWay;
 pub use judge::{Judgement, PLACE_PATIENCE, Rollout, Seen, judge};
 pub use labels::{labels, labels_of_run, of_campaign, of_deployment, of_run};
 pub use load::{K8sLoads, LoadAttempt, LoadManifestError, LoadManifests};

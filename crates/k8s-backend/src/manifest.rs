@@ -3,6 +3,7 @@
 mod graph;
 mod group;
 mod pod;
+mod volume;
 mod way_in;
 
 use gipfel_engine::{CommandError, engine};
@@ -13,16 +14,10 @@ use gipfel_model::{
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec as RolloutSpec, DeploymentStrategy},
-        core::v1::{
-            ConfigMap, PersistentVolumeClaim, PersistentVolumeClaimSpec, Secret, Service,
-            VolumeResourceRequirements,
-        },
+        core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service},
         networking::v1::Ingress,
     },
-    apimachinery::pkg::{
-        api::resource::Quantity,
-        apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference},
-    },
+    apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference},
 };
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -31,10 +26,11 @@ pub use graph::{Component, GraphSpec, Multinode};
 pub(crate) use group::ROLE;
 pub use group::{GroupSpec, LeaderWorkerTemplate};
 pub(crate) use pod::nodes;
+pub(crate) use volume::shared_volume;
 
 use crate::{
     extension::Extension,
-    labels::{labels, lasting_labels, pod_labels},
+    labels::{labels, pod_labels},
     name::{object_name, operated_name},
 };
 
@@ -361,25 +357,12 @@ fn claim(
 }
 
 fn model_cache(cache: &K8sModelCache, namespace: &str) -> PersistentVolumeClaim {
-    let size = ("storage".to_owned(), Quantity(cache.size.clone()));
-    PersistentVolumeClaim {
-        metadata: ObjectMeta {
-            name: Some(cache.claim.clone()),
-            namespace: Some(namespace.to_owned()),
-            labels: Some(lasting_labels()),
-            ..ObjectMeta::default()
-        },
-        spec: Some(PersistentVolumeClaimSpec {
-            access_modes: Some(vec!["ReadWriteMany".to_owned()]),
-            resources: Some(VolumeResourceRequirements {
-                requests: Some([size].into()),
-                ..VolumeResourceRequirements::default()
-            }),
-            storage_class_name: cache.storage_class.clone(),
-            ..PersistentVolumeClaimSpec::default()
-        }),
-        ..PersistentVolumeClaim::default()
-    }
+    shared_volume(
+        &cache.claim,
+        namespace,
+        &cache.size,
+        cache.storage_class.as_deref(),
+    )
 }
 
 fn rollout(

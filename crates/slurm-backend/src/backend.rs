@@ -29,7 +29,7 @@ use gipfel_model::{DeploymentId, SlurmReach};
 
 use self::{detail::Detail, finder::Search, watch::Watch};
 pub use self::{
-    from_here::LoadFromHere,
+    from_here::TunnelWay,
     inventory::{FoundServer, Leftover, Living, Purpose},
     place::{LoadGenerator, Place},
     whose::Whose,

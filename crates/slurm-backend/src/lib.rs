@@ -10,7 +10,7 @@ pub mod site;
 pub mod tunnel;
 
 pub use backend::{
-    FoundServer, Leftover, Living, LoadFromHere, LoadGenerator, Place, Purpose, SlurmBackend, Whose, job_of,
+    FoundServer, Leftover, Living, LoadGenerator, Place, Purpose, SlurmBackend, TunnelWay, Whose, job_of,
 };
 pub use cluster::{
     Cluster, ClusterError, ClusterErrorKind, ClusterFacts, FileFacts, FilePiece, JobFacts, JobRequest,

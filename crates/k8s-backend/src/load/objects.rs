@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use gipfel_model::{K8sLoad, K8sVolume, RunConfig};
+use gipfel_model::{K8sLoad, RunConfig};
 use k8s_openapi::{
     ByteString,
     api::{
         batch::v1::{Job, JobSpec},
         core::v1::{
             ConfigMap, ConfigMapProjection, Container, EmptyDirVolumeSource, EnvVar, LocalObjectReference,
-            PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimVolumeSource, PodSpec,
-            PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements, Secret, SecretVolumeSource,
-            Toleration, Volume, VolumeMount, VolumeProjection, VolumeResourceRequirements,
+            PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec,
+            ProjectedVolumeSource, ResourceRequirements, Secret, SecretVolumeSource, Toleration, Volume,
+            VolumeMount, VolumeProjection,
         },
     },
     apimachinery::pkg::{
@@ -22,7 +22,8 @@ use k8s_openapi::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    labels::{ATTEMPT, claim_label, labels_of_run, lasting_labels},
+    labels::{ATTEMPT, claim_label, labels_of_run},
+    manifest::shared_volume,
     name::{numbered_name, object_name},
 };
 
@@ -107,10 +108,10 @@ impl LoadManifests {
         let program = program(&names, start.program);
         Ok(Self {
             claim: claim(&names, start.config),
-            results: load
-                .results
-                .as_ref()
-                .map(|results| volume(results, &load.namespace)),
+            results: load.results.as_ref().map(|results| {
+                let class = results.storage_class.as_deref();
+                shared_volume(&results.claim, &load.namespace, &results.size, class)
+            }),
             config: config(&names, start.config)?,
             job: job(&names, start, &program),
             program,
@@ -203,28 +204,6 @@ fn config(names: &Names<'_>, config: &RunConfig) -> Result<Secret, LoadManifestE
         immutable: Some(true),
         ..Secret::default()
     })
-}
-
-fn volume(results: &K8sVolume, namespace: &str) -> PersistentVolumeClaim {
-    let size = ("storage".to_owned(), Quantity(results.size.clone()));
-    PersistentVolumeClaim {
-        metadata: ObjectMeta {
-            name: Some(results.claim.clone()),
-            namespace: Some(namespace.to_owned()),
-            labels: Some(lasting_labels()),
-            ..ObjectMeta::default()
-        },
-        spec: Some(PersistentVolumeClaimSpec {
-            access_modes: Some(vec!["ReadWriteMany".to_owned()]),
-            resources: Some(VolumeResourceRequirements {
-                requests: Some([size].into()),
-                ..VolumeResourceRequirements::default()
-            }),
-            storage_class_name: results.storage_class.clone(),
-            ..PersistentVolumeClaimSpec::default()
-        }),
-        ..PersistentVolumeClaim::default()
-    }
 }
 
 fn job(names: &Names<'_>, start: &LoadAttempt<'_>, program: &[ConfigMap]) -> Job {

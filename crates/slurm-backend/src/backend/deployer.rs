@@ -8,8 +8,7 @@ use gipfel_backend::{
 };
 use gipfel_engine::engine_of;
 use gipfel_model::{
-    BackendKind, CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, Provenance, Usage,
-    deployment::Placement,
+    CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, Provenance, Usage, deployment::Placement,
 };
 
 use super::{

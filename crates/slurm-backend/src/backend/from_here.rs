@@ -1,17 +1,13 @@
 //! Load generators of this machine that send to servers on a cluster: directly where nodes are reached, else through a
 //! tunnel that lives as long as this process.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use gipfel_backend::{BackendError, BoxFuture, EnsureError, FailureReason, Handle, LoadRunner, RunStatus};
-use gipfel_model::{ClusterKind, EndpointSpec, LoadPlacement, RunConfig, Usage};
+use gipfel_backend::{BackendError, BoxFuture, Way};
+use gipfel_model::{ClusterKind, EndpointSpec, RunConfig};
 use tokio::{sync::Mutex, task::AbortHandle};
 
-use super::{SlurmBackend, failed, place::Place, refused};
+use super::{SlurmBackend, failed, place::Place};
 use crate::tunnel::{self, Forwarding, Login, Target, Tunnel, TunnelNews};
 
 impl Place {
@@ -40,9 +36,8 @@ impl Place {
     }
 }
 
-/// A load runner of this machine, for servers of a cluster.
-pub struct LoadFromHere<L> {
-    inner: Arc<L>,
+/// The way from this machine to servers of a cluster.
+pub struct TunnelWay {
     slurm: Arc<SlurmBackend>,
     tunnels: Mutex<BTreeMap<String, Open>>,
 }
@@ -59,18 +54,16 @@ impl Drop for Open {
     }
 }
 
-impl<L: LoadRunner> LoadFromHere<L> {
-    /// These load generators, for servers that this backend knows.
-    pub fn new(inner: &Arc<L>, slurm: &Arc<SlurmBackend>) -> Self {
+impl TunnelWay {
+    /// To servers that this backend knows.
+    pub fn new(slurm: &Arc<SlurmBackend>) -> Self {
         Self {
-            inner: Arc::clone(inner),
             slurm: Arc::clone(slurm),
             tunnels: Mutex::default(),
         }
     }
 
-    /// The endpoint as this machine reaches it.
-    async fn endpoint(&self, config: &RunConfig) -> Result<EndpointSpec, BackendError> {
+    async fn open(&self, config: &RunConfig) -> Result<EndpointSpec, BackendError> {
         let (place, _, _) = self.slurm.server_of(config).await?;
         let Some(login) = place.login().await? else {
             return Ok(config.endpoint.clone());
@@ -116,49 +109,8 @@ fn moved(endpoint: &EndpointSpec, url: &str) -> EndpointSpec {
     }
 }
 
-impl<L: LoadRunner> LoadRunner for LoadFromHere<L> {
-    fn ensure<'a>(
-        &'a self,
-        config: &'a RunConfig,
-        place: &'a LoadPlacement,
-    ) -> BoxFuture<'a, Result<Handle, EnsureError>> {
-        Box::pin(async move {
-            let endpoint = self.endpoint(config).await;
-            let endpoint = endpoint
-                .map_err(|source| *refused(config.run_id.as_str(), source, FailureReason::LoadFailed))?;
-            let config = RunConfig {
-                endpoint,
-                ..config.clone()
-            };
-            self.inner.ensure(&config, place).await
-        })
-    }
-
-    fn observe<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<RunStatus, BackendError>> {
-        self.inner.observe(handle)
-    }
-
-    fn fetch<'a>(
-        &'a self,
-        handle: &'a Handle,
-        directory: &'a Path,
-    ) -> BoxFuture<'a, Result<PathBuf, BackendError>> {
-        self.inner.fetch(handle, directory)
-    }
-
-    fn stop<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), BackendError>> {
-        self.inner.stop(handle)
-    }
-
-    fn logs<'a>(&'a self, handle: &'a Handle, lines: usize) -> BoxFuture<'a, Result<String, BackendError>> {
-        self.inner.logs(handle, lines)
-    }
-
-    fn end<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), BackendError>> {
-        self.inner.end(handle)
-    }
-
-    fn usage<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<Option<Usage>, BackendError>> {
-        self.inner.usage(handle)
+impl Way for TunnelWay {
+    fn endpoint<'a>(&'a self, config: &'a RunConfig) -> BoxFuture<'a, Result<EndpointSpec, BackendError>> {
+        Box::pin(self.open(config))
     }
 }

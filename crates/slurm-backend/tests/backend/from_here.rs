@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use gipfel_backend::{Deployer, LoadRunner, fake::Fake};
+use gipfel_backend::{Deployer, LoadRunner, Redirected, fake::Fake};
 use gipfel_model::{ClusterKind, LoadPlacement, SlurmReach};
-use gipfel_slurm_backend::{Cluster, LoadFromHere, Place, site::Site as Profile};
+use gipfel_slurm_backend::{Cluster, Place, TunnelWay, site::Site as Profile};
 
 use crate::site::{Life, Site, campaign, config, deployment, reach, run, spec};
 
@@ -25,7 +25,7 @@ async fn where_nodes_are_reached_the_load_goes_there() {
     let server = Deployer::ensure(&site.backend, &campaign(), &deployment("1"), &spec()).await;
     server.expect("it is submitted");
     let local = Arc::new(Fake::new("local"));
-    let runner = LoadFromHere::new(&local, &Arc::new(site.another()));
+    let runner = Redirected::new(&local, TunnelWay::new(&Arc::new(site.another())));
     let config = config(&run("4"));
     let started = runner
         .ensure(&config, &LoadPlacement::Local)
@@ -41,7 +41,7 @@ async fn where_nodes_are_reached_the_load_goes_there() {
 async fn without_its_server_no_load_is_started() {
     let site = Site::new(Life::Run);
     let local = Arc::new(Fake::new("local"));
-    let runner = LoadFromHere::new(&local, &Arc::new(site.another()));
+    let runner = Redirected::new(&local, TunnelWay::new(&Arc::new(site.another())));
     let refused = runner.ensure(&config(&run("4")), &LoadPlacement::Local).await;
     let error = refused.expect_err("there is no server");
     assert_eq!(error.source.source.to_string(), "no job has left its mark there");
