@@ -20,6 +20,7 @@ pub mod contract;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod redirect;
+mod server_log;
 
 use std::{
     fmt,
@@ -29,7 +30,6 @@ use std::{
     time::Duration,
 };
 
-use gipfel_engine::LogReason;
 use gipfel_model::{
     CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, LoadPlacement, Progress, Provenance, RunConfig,
     RunId, Usage,
@@ -37,6 +37,7 @@ use gipfel_model::{
 use serde::{Deserialize, Serialize};
 
 pub use redirect::{Redirected, Way};
+pub use server_log::{cause_by_log, load_steps_by_log};
 
 /// A boxed future, so that backends can be chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -216,17 +217,6 @@ pub enum FailureReason {
     LoadFailed,
     /// Ended by us.
     Cancelled,
-}
-
-impl From<LogReason> for FailureReason {
-    fn from(said: LogReason) -> Self {
-        match said {
-            LogReason::OutOfMemory => Self::OutOfMemory,
-            LogReason::PortTaken => Self::PortTaken,
-            LogReason::ModelNotFound => Self::ModelNotFound,
-            LogReason::CommandNotFound => Self::CommandNotFound,
-        }
-    }
 }
 
 impl FailureReason {

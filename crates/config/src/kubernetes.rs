@@ -37,6 +37,7 @@ pub(crate) struct KubernetesSettings {
     requests: RequestSettings,
     ingress_class: Option<String>,
     tls_issuer: Option<String>,
+    ca_file: Option<String>,
     model_cache: Option<K8sModelCache>,
     hf_token: Option<K8sToken>,
     nccl_over_tcp: Option<bool>,
@@ -101,6 +102,10 @@ impl KubernetesSettings {
                 &section.take("tls_issuer"),
                 "the name of a cluster issuer of cert-manager",
             ),
+            ca_file: section
+                .take("ca_file")
+                .as_text("the path of a file of certificates in PEM")
+                .map(str::to_owned),
             model_cache: model_cache(&section.take("model_cache")),
             hf_token: token(&section.take("hf_token")),
             nccl_over_tcp: section.take("nccl_over_tcp").as_flag(),
@@ -130,6 +135,7 @@ impl KubernetesSettings {
             requests: self.requests.or(&defaults.requests),
             ingress_class: text(self.ingress_class, &defaults.ingress_class),
             tls_issuer: text(self.tls_issuer, &defaults.tls_issuer),
+            ca_file: text(self.ca_file, &defaults.ca_file),
             model_cache: self.model_cache.or_else(|| defaults.model_cache.clone()),
             hf_token: self.hf_token.or_else(|| defaults.hf_token.clone()),
             nccl_over_tcp: self.nccl_over_tcp.or(defaults.nccl_over_tcp),
@@ -148,6 +154,7 @@ impl KubernetesSettings {
             domain: domain.to_owned(),
             class: self.ingress_class.clone(),
             tls_issuer: self.tls_issuer.clone(),
+            ca_file: self.ca_file.as_ref().map(Into::into),
         })
     }
 

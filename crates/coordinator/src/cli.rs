@@ -1,13 +1,26 @@
 //! The command line.
 
-use std::{ffi::OsString, fmt, path::PathBuf, str::FromStr, time::Duration};
+mod clusters;
+mod results;
+mod values;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
+use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use gipfel_experiment::Retry;
-use gipfel_model::{ApiEndpoint, ArrivalRate, BackendKind, ClusterKind, EndpointSpec, Slo, parse_duration};
-use gipfel_results_analysis::export::Table;
+use gipfel_model::{ApiEndpoint, ArrivalRate, BackendKind, Slo};
 
 use crate::bundles::Architecture;
+pub use clusters::{
+    CleanArguments, ClusterArguments, ConnectArguments, DoctorCommand, DoctorK8sArguments,
+    DoctorSlurmArguments, DoctorTarget, PsArguments,
+};
+pub use results::{
+    CompareArguments, ExportArguments, ExportFormat, ExportTable, ListArguments, ReportArguments,
+    ResultsCommand,
+};
+pub use values::BaseUrl;
+use values::{parse_precision, parse_slo, parse_total_time};
 
 /// Finds the highest request rate that an LLM inference deployment sustains within its latency objectives.
 #[derive(Debug, Parser)]
@@ -288,76 +301,6 @@ pub struct ResumeArguments {
     pub output: OutputArguments,
 }
 
-/// `gipfel doctor …`.
-#[derive(Debug, Subcommand)]
-pub enum DoctorCommand {
-    /// FirecREST: credentials, tokens, health, accounts and limits; and, given a configuration, all that its jobs ask for.
-    /// Nothing is submitted and nothing is left behind. Exits with 14 when something is wrong.
-    Slurm(DoctorSlurmArguments),
-    /// Kubernetes: kubeconfig, reach, rights, namespace, quota, classes, Secrets, kinds of objects and GPUs, as the
-    /// experiments of a configuration need them. Nothing is changed. Exits with 14 when something is wrong.
-    K8s(DoctorK8sArguments),
-}
-
-/// `gipfel doctor k8s`.
-#[derive(Clone, Debug, Args)]
-pub struct DoctorK8sArguments {
-    /// A configuration with experiments on Kubernetes.
-    #[arg(value_name = "CONFIG")]
-    pub config: PathBuf,
-    /// The site of the configuration.
-    #[command(flatten)]
-    pub site: SiteArguments,
-    /// Only these experiments of the configuration, as for `gipfel run`.
-    #[arg(long, value_name = "PATTERN")]
-    pub only: Vec<String>,
-}
-
-/// `gipfel doctor slurm`.
-#[derive(Clone, Debug, Args)]
-pub struct DoctorSlurmArguments {
-    /// A configuration, by a name with a `/` or an ending, such as `alps.yaml`; or a system of FirecREST, such as
-    /// `clariden`; by default all systems that the API has.
-    #[arg(value_name = "CONFIG|SYSTEM")]
-    pub target: Option<DoctorTarget>,
-    /// The account that jobs will be charged to, where no configuration names one.
-    #[arg(long)]
-    pub account: Option<String>,
-    /// The site of the configuration.
-    #[command(flatten)]
-    pub site: SiteArguments,
-    /// Only these experiments of the configuration, as for `gipfel run`.
-    #[arg(long, value_name = "PATTERN")]
-    pub only: Vec<String>,
-    /// The load generator that `gipfel run` will be given.
-    #[arg(long, value_name = "FILE")]
-    pub loadgen: Option<PathBuf>,
-    /// A file with lines `NAME=VALUE` for variables that the environment lacks.
-    #[arg(long, value_name = "FILE", default_value = ".env")]
-    pub env_file: PathBuf,
-}
-
-/// What a doctor looks at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DoctorTarget {
-    /// A configuration.
-    Configuration(PathBuf),
-    /// A system of FirecREST.
-    System(firecrest_client::SystemName),
-}
-
-impl std::str::FromStr for DoctorTarget {
-    type Err = firecrest_client::NameError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // No system's name has a dot or a slash.
-        if text.contains(['/', '.']) {
-            return Ok(Self::Configuration(text.into()));
-        }
-        text.parse().map(Self::System)
-    }
-}
-
 /// `gipfel loadgen`.
 #[derive(Clone, Debug, Args)]
 pub struct LoadgenArguments {
@@ -418,96 +361,6 @@ pub struct CancelArguments {
     pub results_dir: PathBuf,
 }
 
-/// Which clusters a command looks at: those of a configuration file, the one that options name, or those that the
-/// campaigns of the results directory have used.
-#[derive(Clone, Debug, Args)]
-pub struct ClusterArguments {
-    /// The way to the cluster: firecrest, commands (Slurm's, on this machine) or ssh.
-    #[arg(long, value_name = "WAY")]
-    pub cluster: Option<ClusterKind>,
-    /// The login node, for the way `ssh`, which is then meant.
-    #[arg(long, value_name = "HOST")]
-    pub ssh_host: Option<String>,
-    /// The cluster's name behind FirecREST, which is then meant unless another way is named.
-    #[arg(long, value_name = "NAME")]
-    pub firecrest_system: Option<String>,
-    /// The cluster's profile: the name of a built-in one, or a file.
-    #[arg(long, value_name = "NAME|FILE")]
-    pub profile: Option<String>,
-    /// The directory on the cluster under which our files lie.
-    #[arg(long, value_name = "DIRECTORY")]
-    pub scratch_base: Option<String>,
-    /// The site of the configuration file.
-    #[command(flatten)]
-    pub site: SiteArguments,
-    /// Where the campaigns are.
-    #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
-    pub results_dir: PathBuf,
-}
-
-/// `gipfel ps`.
-#[derive(Clone, Debug, Args)]
-pub struct PsArguments {
-    /// A configuration file: the clusters are those that it names.
-    #[arg(value_name = "CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Which clusters.
-    #[command(flatten)]
-    pub clusters: ClusterArguments,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `gipfel clean`.
-#[derive(Clone, Debug, Args)]
-pub struct CleanArguments {
-    /// A configuration file: the clusters are those that it names.
-    #[arg(value_name = "CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Which clusters.
-    #[command(flatten)]
-    pub clusters: ClusterArguments,
-    /// Only what belongs to this campaign, or to the server or run of this name, or a part of it; its kept servers too.
-    #[arg(long, value_name = "ID", conflicts_with = "all", value_parser = NonEmptyStringValueParser::new())]
-    pub campaign: Option<String>,
-    /// Servers that were kept by `--keep-server`, too.
-    #[arg(long)]
-    pub all: bool,
-    /// Ask nothing.
-    #[arg(short, long)]
-    pub yes: bool,
-    /// Remove the directories of ours that belong to nothing that lives, too.
-    #[arg(long)]
-    pub files: bool,
-    /// Only directories in which nothing has begun or ended for so long.
-    #[arg(long, value_name = "TIME", default_value = "1d", requires = "files", value_parser = parse_age)]
-    pub older_than: Duration,
-}
-
-/// `gipfel connect`.
-#[derive(Clone, Debug, Args)]
-pub struct ConnectArguments {
-    /// A server, a run or a campaign, or a part of its name; or a server's job, such as `slurm:4711`.
-    #[arg(value_name = "NAME")]
-    pub name: String,
-    /// A configuration file: the clusters are those that it names.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Which clusters.
-    #[command(flatten)]
-    pub clusters: ClusterArguments,
-    /// The login node that the tunnel goes through; by default the configuration's `ssh_host`, else the profile's.
-    #[arg(long, value_name = "HOST")]
-    pub via: Option<String>,
-    /// The port of this machine; by default the server's if it is free, else a free one.
-    #[arg(long)]
-    pub port: Option<u16>,
-    /// Print the server's URL and the command of the tunnel, and open none.
-    #[arg(long)]
-    pub print: bool,
-}
-
 /// `gipfel logs`.
 #[derive(Clone, Debug, Args)]
 pub struct LogsArguments {
@@ -530,162 +383,6 @@ pub struct LogsArguments {
     #[arg(long, value_name = "NUMBER", default_value_t = 20)]
     pub lines: usize,
     /// Where the campaigns are.
-    #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
-    pub results_dir: PathBuf,
-}
-
-/// `gipfel list`.
-#[derive(Clone, Debug, Args)]
-pub struct ListArguments {
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-    /// Where the campaigns are.
-    #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
-    pub results_dir: PathBuf,
-}
-
-/// `gipfel results …`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum ResultsCommand {
-    /// Put the databases of all runs into one.
-    Merge {
-        /// Databases to merge; by default every run of the results directory.
-        sources: Vec<PathBuf>,
-        /// The merged database; by default `results.db` in the results directory.
-        #[arg(long, value_name = "FILE")]
-        into: Option<PathBuf>,
-        /// Where the runs are.
-        #[arg(long, value_name = "DIRECTORY", default_value = "results")]
-        results_dir: PathBuf,
-    },
-    /// Write requests, levels, metrics or runs in the form of another program.
-    Export(ExportArguments),
-    /// Compare two results: the peaks, the latencies at equal rate, and what else differs.
-    ///
-    /// Exits with 13 when the second is worse beyond noise, with 12 when one of them is unresolved.
-    Compare(CompareArguments),
-    /// Write a page that argues the answer of each run, and its plots.
-    Report(ReportArguments),
-    /// Print the answer and the levels of each run.
-    Summary {
-        /// A database; by default `results.db` in the results directory.
-        database: Option<PathBuf>,
-        /// Judge by this objective instead: milliseconds of TTFT p95, or an expression; repeat it for several.
-        #[arg(long = "slo", value_name = "MS|EXPR", value_parser = parse_slo)]
-        slos: Vec<Slo>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-        /// Print every step of a search with all its figures, not only the blocks near its peak.
-        #[arg(long, conflicts_with = "json")]
-        all_levels: bool,
-        /// Where the runs are.
-        #[arg(long, value_name = "DIRECTORY", default_value = "results")]
-        results_dir: PathBuf,
-    },
-}
-
-/// `gipfel results export`.
-#[derive(Clone, Debug, Args)]
-pub struct ExportArguments {
-    /// A database; by default `results.db` in the results directory.
-    pub database: Option<PathBuf>,
-    /// The form.
-    #[arg(long, value_enum)]
-    pub format: ExportFormat,
-    /// Where it goes: a file, `-` for standard output, or for vllm-bench a directory; by default standard output.
-    #[arg(short, long, value_name = "FILE|DIRECTORY")]
-    pub output: Option<PathBuf>,
-    /// Only this run.
-    #[arg(long, value_name = "RUN")]
-    pub run: Option<String>,
-    /// Which rows of csv and parquet; by default the requests.
-    #[arg(long, value_enum)]
-    pub table: Option<ExportTable>,
-    /// Where the runs are.
-    #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
-    pub results_dir: PathBuf,
-}
-
-/// The forms of an export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ExportFormat {
-    /// Rows as text, with a line of names.
-    Csv,
-    /// The summary, the stored levels and the provenance.
-    Json,
-    /// Rows in typed columns.
-    Parquet,
-    /// A file for each level, in the form of `vllm bench serve --save-result`.
-    VllmBench,
-}
-
-impl fmt::Display for ExportFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Csv => "csv",
-            Self::Json => "json",
-            Self::Parquet => "parquet",
-            Self::VllmBench => "vllm-bench",
-        })
-    }
-}
-
-/// The rows of an export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ExportTable {
-    /// One for each request, of every phase.
-    Requests,
-    /// One for each level, with its percentiles.
-    Levels,
-    /// One for each look at the server's metrics.
-    Scrapes,
-    /// One for each run, with its answer and where it comes from.
-    Runs,
-}
-
-impl From<ExportTable> for Table {
-    fn from(table: ExportTable) -> Self {
-        match table {
-            ExportTable::Requests => Self::Requests,
-            ExportTable::Levels => Self::Levels,
-            ExportTable::Scrapes => Self::Scrapes,
-            ExportTable::Runs => Self::Runs,
-        }
-    }
-}
-
-/// `gipfel results compare`.
-#[derive(Clone, Debug, Args)]
-pub struct CompareArguments {
-    /// The first result: a database, DATABASE#RUN, or a run of the results directory.
-    pub a: String,
-    /// The second one, which is seen from the first.
-    pub b: String,
-    /// Compare although objectives or workloads differ.
-    #[arg(long)]
-    pub force: bool,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-    /// Where the runs are.
-    #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
-    pub results_dir: PathBuf,
-}
-
-/// `gipfel results report`.
-#[derive(Clone, Debug, Args)]
-pub struct ReportArguments {
-    /// A database; by default `results.db` in the results directory.
-    pub database: Option<PathBuf>,
-    /// Where the page goes: a file, or `-` for standard output.
-    #[arg(short, long, value_name = "FILE", default_value = "report.html")]
-    pub output: PathBuf,
-    /// Write each plot as SVG and PNG into this directory too.
-    #[arg(long, value_name = "DIRECTORY")]
-    pub plots: Option<PathBuf>,
-    /// Where the runs are.
     #[arg(long, value_name = "DIRECTORY", default_value = DEFAULT_RESULTS_DIR)]
     pub results_dir: PathBuf,
 }
@@ -802,75 +499,6 @@ pub struct SimArguments {
     pub faults: Vec<gipfel_inference_sim::Fault>,
 }
 
-/// A server's base URL, without a trailing slash.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BaseUrl(pub String);
-
-impl FromStr for BaseUrl {
-    type Err = String;
-
-    /// Refuses what would be printed and stored though it may be secret: user, password, query.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let url: reqwest::Url = text.parse().map_err(|_| {
-            "it is no URL; write `http://` and the server, such as `http://127.0.0.1:8000`".to_owned()
-        })?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(
-                "write `http://` or `https://` and the server, such as `http://127.0.0.1:8000`".to_owned(),
-            );
-        }
-        let path = url.path().trim_end_matches('/');
-        if path.ends_with("/completions") || path.ends_with("/models") {
-            return Err("the URL goes on behind the server's base, which ends before `/v1`".to_owned());
-        }
-        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-            return Err(
-                "a URL with a user, a password or a query is refused, since it would be stored; \
-                        give an API key with --api-key-env"
-                    .to_owned(),
-            );
-        }
-        Ok(Self(EndpointSpec::new(text).url))
-    }
-}
-
-fn parse_precision(text: &str) -> Result<f64, String> {
-    gipfel_config::parse_precision(text).ok_or_else(|| {
-        "write a share of the rate such as `2%` or `0.02`, greater than 0, at most 50%".to_owned()
-    })
-}
-
-/// Reads `7d`, or what is a duration elsewhere.
-fn parse_age(text: &str) -> Result<Duration, String> {
-    let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
-    match days {
-        Some(days) => Ok(Duration::from_secs(86_400 * u64::from(days))),
-        None => parse_duration(text).map_err(|error| format!("{error}, or write days such as `7d`")),
-    }
-}
-
-/// The shortest search: less holds no level.
-const SHORTEST_TOTAL: Duration = Duration::from_secs(10);
-
-fn parse_total_time(text: &str) -> Result<Duration, String> {
-    let total = parse_duration(text).map_err(|error| error.to_string())?;
-    if total < SHORTEST_TOTAL {
-        Err("a search needs at least 10s".to_owned())
-    } else {
-        Ok(total)
-    }
-}
-
-/// Reads `500` as `ttft p95 <= 500ms`, as the predecessor's `--slo` did, or an objective.
-fn parse_slo(text: &str) -> Result<Slo, String> {
-    let text = match text.trim().parse::<f64>() {
-        Ok(milliseconds) => format!("ttft p95 <= {milliseconds}ms"),
-        Err(_) => text.to_owned(),
-    };
-    text.parse()
-        .map_err(|error: gipfel_model::SloError| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -880,53 +508,5 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_url_holds_no_secret() {
-        let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(
-                text.parse::<BaseUrl>().ok().map(|url| url.0).as_deref(),
-                expected,
-                "{text}"
-            );
-        };
-        check("http://127.0.0.1:8000/v1/", Some("http://127.0.0.1:8000"));
-        check(
-            "https://models.example.org/team/",
-            Some("https://models.example.org/team"),
-        );
-        check("127.0.0.1:8000", None);
-        check("localhost:8000", None);
-        check("ftp://host", None);
-        check("http://user:password@host", None);
-        check("http://host?token=1", None);
-        check("http://host/v1/chat/completions", None);
-        check("http://host/v1/models/", None);
-    }
-
-    #[test]
-    fn an_age_may_be_days() {
-        let check = |text: &str, expected: Option<u64>| {
-            let found = parse_age(text).ok().map(|age| age.as_secs());
-            assert_eq!(found, expected, "{text}");
-        };
-        check("7d", Some(604_800));
-        check("0s", Some(0));
-        check("90min", Some(5400));
-        check("d", None);
-        check("7", None);
-    }
-
-    #[test]
-    fn an_objective_may_be_milliseconds() {
-        let check = |text: &str, expected: &str| {
-            assert_eq!(
-                parse_slo(text).map(|slo| slo.to_string()),
-                Ok(expected.to_owned())
-            );
-        };
-        check("500", "ttft p95 <= 500ms");
-        check("ttft p99 <= 1s", "ttft p99 <= 1s");
     }
 }

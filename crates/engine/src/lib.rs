@@ -52,12 +52,6 @@ pub fn engine(kind: BackendKind) -> &'static Engine {
         .expect("every kind has an entry, since the map is made from all of them")
 }
 
-/// The engine of a deployment, whose id names it: `d-<date>_<model>_<engine>_<kind>_<suffix>`.
-pub fn engine_of(deployment: &str) -> Option<&'static Engine> {
-    let name = deployment.rsplit('_').nth(2)?;
-    name.parse().ok().map(engine)
-}
-
 impl Engine {
     /// The kind that this engine is.
     pub fn kind(&self) -> BackendKind {

@@ -58,15 +58,6 @@ impl Engine {
         }
         steps
     }
-
-    /// [`Engine::load_steps`] as JSON; empty where the log says nothing.
-    pub fn load_steps_text(&self, log: &str) -> String {
-        let steps = self.load_steps(log);
-        if steps.is_empty() {
-            return String::new();
-        }
-        serde_json::json!(steps).to_string()
-    }
 }
 
 impl LoadPattern {

@@ -46,6 +46,8 @@ struct Watching {
     pods: PodWatch,
     /// How long the steps of its start took; nothing before it was ready once.
     load_steps: Option<String>,
+    /// Why its Ingress did not answer last.
+    ingress_said: Option<String>,
 }
 
 impl K8sBackend {

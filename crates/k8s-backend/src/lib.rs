@@ -7,6 +7,7 @@ pub mod examine;
 mod exec;
 mod extension;
 mod forward;
+mod ingress;
 pub mod inspect;
 mod judge;
 mod labels;

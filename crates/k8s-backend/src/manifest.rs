@@ -328,6 +328,8 @@ pub(crate) const CLAIM_SERVICE: &str = "service";
 pub(crate) const CLAIM_WORKLOAD: &str = "workload";
 /// What answers there once the Ingress works; absent without one.
 pub(crate) const CLAIM_HEALTH: &str = "health";
+/// The file of authorities that sign for it, on the machine that asks; absent: the public ones.
+pub(crate) const CLAIM_CA_FILE: &str = "ca_file";
 
 fn claim(
     names: &Names,
@@ -347,7 +349,9 @@ fn claim(
         (CLAIM_SERVICE, service_url(id, k8s)),
         (CLAIM_WORKLOAD, format!("{:?}", WorkloadKind::of(spec, k8s))),
     ];
-    let facts = facts.into_iter().chain(health);
+    let ca_file = k8s.ingress.as_ref().and_then(|ingress| ingress.ca_file.as_ref());
+    let ca_file = ca_file.map(|path| (CLAIM_CA_FILE, path.to_string_lossy().into_owned()));
+    let facts = facts.into_iter().chain(health).chain(ca_file);
     ConfigMap {
         metadata: names.metadata.clone(),
         data: Some(facts.map(|(key, fact)| (key.to_owned(), fact)).collect()),

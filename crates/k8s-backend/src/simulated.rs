@@ -4,10 +4,12 @@
 //! A pod goes through its states by the number of requests, so that tests need no clock. Mishaps are scripted.
 
 mod changes;
+mod controllers;
 mod extensions;
 mod facts;
 mod objects;
 mod processes;
+mod schema;
 mod watches;
 mod websocket;
 

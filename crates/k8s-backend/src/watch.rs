@@ -9,8 +9,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use gipfel_backend::{Failure, FailureReason};
-use gipfel_engine::engine_of;
+use gipfel_backend::{Failure, FailureReason, cause_by_log};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use tokio::{
@@ -218,7 +217,7 @@ impl Watched {
 
 /// A failure, with what the engine's log tells where the cluster knows no more than that it ended.
 pub(crate) fn failure_by_log(id: &str, reason: FailureReason, message: String, log: &str) -> Failure {
-    let finding = engine_of(id).and_then(|engine| engine.classify_log(log));
+    let finding = cause_by_log(id, log);
     let (reason, message) = match finding {
         Some(finding) if reason == FailureReason::ServerFailed => (
             finding.reason.into(),

@@ -1,6 +1,6 @@
 //! What the Kubernetes deployment of a server asks for.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -144,6 +144,10 @@ pub struct K8sIngress {
     pub class: Option<String>,
     /// cert-manager's issuer for the host's certificate; absent: plain HTTP.
     pub tls_issuer: Option<String>,
+    /// A file of certificates in PEM of authorities that are trusted beside the public ones, since the issuer may be one of
+    /// its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// A taint that is no hindrance.

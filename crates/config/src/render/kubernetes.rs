@@ -28,6 +28,9 @@ pub(super) fn write_server(writer: &mut Writer, k8s: &K8sSpec, load: &LoadPlacem
     if let Some(ingress) = &k8s.ingress {
         writer.optional_text(3, "ingress_class", ingress.class.as_ref());
         writer.optional_text(3, "tls_issuer", ingress.tls_issuer.as_ref());
+        if let Some(path) = &ingress.ca_file {
+            writer.text_entry(3, "ca_file", &path.to_string_lossy());
+        }
     }
     if let Some(cache) = &k8s.model_cache {
         writer.open(3, "model_cache");

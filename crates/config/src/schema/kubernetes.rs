@@ -46,6 +46,11 @@ pub(super) fn section() -> Value {
             "cert-manager's issuer for the host's certificate; without one, plain HTTP.",
         ),
         (
+            "ca_file",
+            text(),
+            "Certificates in PEM of authorities that are trusted beside the public ones, for an issuer of one's own. Default: none.",
+        ),
+        (
             "model_cache",
             model_cache(),
             "A volume claim for models, which stays: `claim`, `size`, `storage_class`, `mount_path`, and `filled`, whether nothing is downloaded. Default: none; size 500Gi, mount_path /model-cache, filled false.",

@@ -356,7 +356,7 @@ fn every_file_has_its_messages() {
 fn kubernetes_objects() {
     assert_snapshot!(faults("kubernetes.yaml"), @r#"
     kubernetes.yaml:2:18: defaults.k8s_namespace: found `My_Space`; allowed: the name of a namespace, of lowercase letters, digits, hyphens and dots
-    kubernetes.yaml:4:5: defaults.kubernetes.contxt: unknown key; allowed: context, image_pull_secrets, node_selector, tolerations, gpu_resource, requests, ingress_class, tls_issuer, model_cache, hf_token, nccl_over_tcp, cuda_compatibility, load; did you mean `context`?
+    kubernetes.yaml:4:5: defaults.kubernetes.contxt: unknown key; allowed: context, image_pull_secrets, node_selector, tolerations, gpu_resource, requests, ingress_class, tls_issuer, ca_file, model_cache, hf_token, nccl_over_tcp, cuda_compatibility, load; did you mean `context`?
     kubernetes.yaml:5:25: defaults.kubernetes.image_pull_secrets: found `pull`; allowed: a list of names of Secrets, such as `[my-registry]`
     kubernetes.yaml:6:29: defaults.kubernetes.node_selector.a b: this is no key of a label, such as `node.kubernetes.io/instance-type`
     kubernetes.yaml:6:36: defaults.kubernetes.node_selector.ok: found the text "no spaces here"; allowed: a label's value: at most 63 letters, digits, `-`, `_` and `.`

@@ -494,6 +494,9 @@ fn kubernetes_has_its_keys() {
                     tls_issuer: Some(
                         "letsencrypt",
                     ),
+                    ca_file: Some(
+                        "/etc/ssl/site.pem",
+                    ),
                 },
             ),
             image: Some(

@@ -1,9 +1,12 @@
 //! Tells how a server is.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    error::Error,
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use gipfel_backend::{BackendError, DeploymentStatus, Failure, FailureReason, Handle};
-use gipfel_engine::engine_of;
+use gipfel_backend::{BackendError, DeploymentStatus, Failure, FailureReason, Handle, load_steps_by_log};
 use gipfel_model::{EndpointSpec, Provenance};
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -15,16 +18,14 @@ use super::{Detail, K8sBackend, Watching, failed, not_recorded};
 use crate::{
     api::ApiError,
     extension::Extension,
+    ingress::{IngressError, answers},
     judge::{Judgement, NOT_CREATED, Rollout, Seen, judge},
     labels::of_deployment,
     logs::{self, tail},
-    manifest::{CLAIM_HEALTH, CLAIM_URL, GraphSpec, GroupSpec, WorkloadKind},
+    manifest::{CLAIM_CA_FILE, CLAIM_HEALTH, CLAIM_URL, GraphSpec, GroupSpec, WorkloadKind},
     record::{Record, State},
     watch::{PodWatch, SHOWN_LINES, Watched, events_of, failure_by_log},
 };
-
-/// An Ingress that does not answer in this time does not work yet.
-const INGRESS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a server's objects say.
 pub(super) enum Examined {
@@ -150,6 +151,7 @@ impl K8sBackend {
             Watching {
                 pods: PodWatch::start(server, listed.items.clone(), version),
                 load_steps: None,
+                ingress_said: None,
             }
         });
         watching.pods.failure()
@@ -264,10 +266,11 @@ impl K8sBackend {
     async fn ready(&self, id: &str, claim: &ConfigMap, pods: &[Pod]) -> DeploymentStatus {
         let data = |key: &str| claim.data.as_ref().and_then(|data| data.get(key)).cloned();
         let url = data(CLAIM_URL).unwrap_or_default();
+        let ca_file = data(CLAIM_CA_FILE).map(PathBuf::from);
         if let Some(health) = data(CLAIM_HEALTH)
-            && let Err(error) = ask(&format!("{url}{health}")).await
+            && let Err(error) = answers(&format!("{url}{health}"), ca_file.as_deref()).await
         {
-            tracing::debug!(url, %error, "the Ingress does not answer yet");
+            self.say_ingress(id, &error);
             return DeploymentStatus::Starting;
         }
         let nodes: Vec<&str> = pods
@@ -278,9 +281,27 @@ impl K8sBackend {
         provenance.set(Provenance::SERVER_NODES, nodes.join(","));
         provenance.set(Provenance::SERVER_LOAD_STEPS, self.load_steps(id, pods).await);
         DeploymentStatus::Ready {
-            endpoint: EndpointSpec::new(&url),
+            endpoint: EndpointSpec {
+                ca_file,
+                ..EndpointSpec::new(&url)
+            },
             provenance,
             load_time: load_time(pods),
+        }
+    }
+
+    /// Says why the pods are ready and the server is not, once for each reason.
+    fn say_ingress(&self, id: &str, error: &IngressError) {
+        let reason = error
+            .source()
+            .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+        let mut watches = self.watches();
+        let Some(watching) = watches.get_mut(id) else {
+            return;
+        };
+        if watching.ingress_said.as_ref() != Some(&reason) {
+            tracing::info!(server = id, reason, "the pods are ready, the Ingress is not yet");
+            watching.ingress_said = Some(reason);
         }
     }
 
@@ -295,8 +316,7 @@ impl K8sBackend {
             return steps;
         }
         self.refresh_log(id, pods).await;
-        let log = self.kept_log(id);
-        let steps = engine_of(id).map_or_else(String::new, |engine| engine.load_steps_text(&log));
+        let steps = load_steps_by_log(id, &self.kept_log(id));
         if let Some(watching) = self.watches().get_mut(id) {
             watching.load_steps = Some(steps.clone());
         }
@@ -327,30 +347,4 @@ fn times(pod: &Pod) -> Option<(i64, i64)> {
         .iter()
         .find(|condition| condition.type_ == "Ready" && condition.status == "True")?;
     Some((began, ready.last_transition_time.as_ref()?.0.as_second()))
-}
-
-async fn ask(url: &str) -> Result<(), reqwest::Error> {
-    let roots = rustls::RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    let tls = rustls::ClientConfig::builder_with_provider(std::sync::Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .map(|builder| builder.with_root_certificates(roots).with_no_client_auth());
-    let mut builder = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        // The load generator uses none of the environment's either.
-        .no_proxy()
-        .timeout(INGRESS_PATIENCE);
-    if let Ok(tls) = tls {
-        builder = builder.tls_backend_preconfigured(tls);
-    }
-    builder
-        .build()?
-        .get(url)
-        .send()
-        .await?
-        .error_for_status()
-        .map(drop)
 }

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use super::{K8sBackend, failed, not_recorded};
 use crate::{
     api::ApiError,
+    ingress,
     manifest::{Manifests, Workload},
     name::object_name,
     record::{Record, State},
@@ -45,6 +46,7 @@ impl K8sBackend {
         self.expect_kind(spec)
             .await
             .map_err(|error| refused(Effect::NotStarted, error))?;
+        check_authorities(spec).map_err(|error| refused(Effect::NotStarted, error))?;
         let token = token(&manifests).map_err(|error| refused(Effect::NotStarted, error))?;
         let asked = Record::new(campaign.clone(), State::Asked);
         self.records
@@ -142,6 +144,22 @@ impl K8sBackend {
         }
         Ok(())
     }
+}
+
+/// Reads what the Ingress' certificate is to be checked against.
+fn check_authorities(spec: &DeploymentSpec) -> Result<(), BackendError> {
+    let ca_file = match &spec.placement {
+        Placement::K8s(k8s) => k8s
+            .ingress
+            .as_ref()
+            .and_then(|ingress| ingress.ca_file.as_deref()),
+        _ => None,
+    };
+    let Some(ca_file) = ca_file else {
+        return Ok(());
+    };
+    ingress::check_authorities(ca_file)
+        .map_err(|error| BackendError::permanent(format!("use the `ca_file` `{}`", ca_file.display()), error))
 }
 
 /// The value of the token that is brought from here.

@@ -27,6 +27,7 @@ fn full() -> K8sSpec {
             domain: "example.org".to_owned(),
             class: Some("nginx".to_owned()),
             tls_issuer: Some("issuer".to_owned()),
+            ca_file: None,
         }),
         image_pull_secrets: vec!["pull".to_owned()],
         node_selector: [("type".to_owned(), "gh200".to_owned())].into(),

@@ -32,6 +32,7 @@ fn full(namespace: &str, claim: &str) -> DeploymentSpec {
             domain: "example.org".to_owned(),
             class: text("nginx"),
             tls_issuer: text("letsencrypt"),
+            ca_file: None,
         }),
         image_pull_secrets: vec!["pull".to_owned()],
         node_selector: [("gipfel.example/nowhere".to_owned(), "true".to_owned())].into(),

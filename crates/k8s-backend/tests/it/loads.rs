@@ -378,6 +378,7 @@ async fn pods_reach_a_server_of_their_namespace_by_its_service() -> anyhow::Resu
             domain: "example.org".to_owned(),
             class: None,
             tls_issuer: None,
+            ca_file: None,
         });
     }
     setup

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use firecrest_client::{Earlier, JobId, RemotePath};
 use gipfel_backend::{
     BackendError, BoxFuture, Deployer, DeploymentStatus, EnsureError, Failure, FailureReason, Handle,
+    cause_by_log, load_steps_by_log,
 };
-use gipfel_engine::engine_of;
 use gipfel_model::{
     CampaignId, DeploymentId, DeploymentSpec, EndpointSpec, Provenance, Usage, deployment::Placement,
 };
@@ -247,8 +247,7 @@ impl SlurmBackend {
 async fn load_steps(place: &Place, detail: &Detail, handle: &Handle) -> Result<String, BackendError> {
     let path = within(&detail.directory, ENGINE_LOG)?;
     let log = place.cluster.tail(&path, START_BYTES).await.map_err(failed)?;
-    let steps = engine_of(&handle.name).zip(log);
-    Ok(steps.map_or_else(String::new, |(engine, log)| engine.load_steps_text(&log)))
+    Ok(load_steps_by_log(&handle.name, &log.unwrap_or_default()))
 }
 
 /// Why a server is gone, by Slurm's word, its own and its log.
@@ -268,7 +267,7 @@ async fn server_failure(
         .text(&within(&detail.directory, "ended.txt")?, ENDPOINT_BYTES)
         .await?;
     let log = format!("{engine_log}{job_log}");
-    let finding = engine_of(id).and_then(|engine| engine.classify_log(&log));
+    let finding = cause_by_log(id, &log);
     let said = finding
         .as_ref()
         .map_or_else(String::new, |finding| format!("; its log says: {}", finding.line));
