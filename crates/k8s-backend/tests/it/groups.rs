@@ -15,7 +15,7 @@ const GROUPS: [&str; 3] = ["leaderworkerset.x-k8s.io", "nvidia.com", "scheduling
 const ID: &str = "d-20261123-101112_llama-3.1-405b-instruct-fp8_vllm_k8s_12ab";
 
 /// A server of so many GPUs on nodes of four.
-fn several(backend: BackendKind, gpus: u32) -> DeploymentSpec {
+pub(crate) fn several(backend: BackendKind, gpus: u32) -> DeploymentSpec {
     let mut spec = spec("ml");
     spec.backend = backend;
     spec.backend_config = json!({ "tensor_parallel_size": gpus })

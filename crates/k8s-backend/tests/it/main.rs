@@ -8,6 +8,7 @@ mod groups;
 mod load_objects;
 mod loads;
 mod mishaps;
+mod real;
 mod run;
 mod setup;
 mod watches;

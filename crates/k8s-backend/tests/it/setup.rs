@@ -46,10 +46,15 @@ pub(crate) fn backend_with(
     K8sBackend::with_deadlines(connection, "ml", directory.path().to_owned(), deadlines)
 }
 
+/// Where the images of the tests come from; a simulated cluster pulls none.
+pub(crate) fn images() -> String {
+    std::env::var("GIPFEL_E2E_IMAGES").unwrap_or_else(|_| "lab.local".to_owned())
+}
+
 /// A server that asks for no GPU, so that any cluster can take it.
 pub(crate) fn spec(namespace: &str) -> DeploymentSpec {
     let k8s = K8sSpec {
-        image: Some("lab.local/vllm:v0.22.1".to_owned()),
+        image: Some(format!("{}/vllm:v0.22.1", images())),
         gpus_per_node: 0,
         ..K8sSpec::new(namespace)
     };
