@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use futures_util::{StreamExt, stream::BoxStream};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use k8s_openapi::{
     NamespaceResourceScope, api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -111,28 +111,25 @@ impl Calls {
 
     /// Makes an object; nothing if one of its name is there.
     pub(crate) async fn make<K: Object>(&self, object: &K) -> Result<Option<K>, ApiError> {
-        let parameters = posted();
-        let create = |client| {
-            let (api, parameters, object) = (self.api::<K>(client), parameters.clone(), object.clone());
-            async move { api.create(&parameters, &object).await }
-        };
-        match self.server.call(create).await {
-            Ok(made) => Ok(Some(made)),
-            Err(ApiError::Conflict(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
+        unless_there(self.server.call(self.creation(object)).await)
     }
 
     /// Makes an object of a name that only we give; what may pass is tried again, since a second call does no harm.
     pub(crate) async fn make_surely<K: Object>(&self, object: &K) -> Result<(), ApiError> {
-        let parameters = posted();
-        let create = |client| {
-            let (api, parameters, object) = (self.api::<K>(client), parameters.clone(), object.clone());
-            async move { api.create(&parameters, &object).await }
+        unless_there(self.server.call_surely(self.creation(object)).await).map(drop)
+    }
+
+    fn creation<'a, K: Object>(
+        &'a self,
+        object: &'a K,
+    ) -> impl Fn(Client) -> BoxFuture<'static, Result<K, kube::Error>> + 'a {
+        let parameters = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
         };
-        match self.server.call_surely(create).await {
-            Ok(_) | Err(ApiError::Conflict(_)) => Ok(()),
-            Err(error) => Err(error),
+        move |client| {
+            let (api, parameters, object) = (self.api::<K>(client), parameters.clone(), object.clone());
+            async move { api.create(&parameters, &object).await }.boxed()
         }
     }
 
@@ -218,9 +215,10 @@ impl Calls {
     }
 }
 
-fn posted() -> PostParams {
-    PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
+fn unless_there<K>(made: Result<K, ApiError>) -> Result<Option<K>, ApiError> {
+    match made {
+        Ok(made) => Ok(Some(made)),
+        Err(ApiError::Conflict(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }

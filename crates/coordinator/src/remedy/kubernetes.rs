@@ -43,6 +43,15 @@ const RULES: &[(&[&str], &str)] = &[
          `kubernetes.load.memory` for the load generator",
     ),
     (
+        &["deleted while it ran", "preempt"],
+        "pods of a higher priority took its place: ask the namespace's owner for a priority class, or run when others do not",
+    ),
+    (
+        &["deleted while it ran"],
+        "somebody deleted the pod, or its node was drained or lost: `kubectl get events` of the namespace says more; \
+         `gipfel resume` goes on with another server",
+    ),
+    (
         &["does not run on this node"],
         "set `kubernetes.load.architecture` to that of the nodes, or choose others with `kubernetes.load.node_selector`",
     ),
@@ -97,6 +106,11 @@ mod tests {
             "FailedCreate: pods \"p\" is forbidden: exceeded quota: gpu-quota",
             Some("quota"),
         );
+        check(
+            "the pod `p` was deleted while it ran: PreemptionByScheduler: for a pod of a higher priority",
+            Some("priority class"),
+        );
+        check("the pod `p` was deleted while it ran", Some("drained"));
         check("the container ended: Error, exit code 1", None);
     }
 }

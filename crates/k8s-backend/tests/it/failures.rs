@@ -1,8 +1,6 @@
 //! Pods that fail end the server with the cluster's own words.
 
-use std::time::Duration;
-
-use gipfel_backend::{Deployer, DeploymentStatus, FailureReason};
+use gipfel_backend::{Deployer, DeploymentStatus, Failure, FailureReason, Handle};
 use gipfel_k8s_backend::simulated::Shape;
 use serde_json::{Value, json};
 
@@ -16,23 +14,23 @@ pub(crate) fn shape(pod: &str) -> Shape {
     }
 }
 
+/// How a server ends that is never ready; fails where it does not end.
+pub(crate) async fn ended(setup: &Setup, handle: &Handle) -> anyhow::Result<Failure> {
+    for _ in 0..100 {
+        match setup.backend.observe(handle).await? {
+            DeploymentStatus::Ended(failure) => return Ok(failure),
+            DeploymentStatus::Ready { .. } => anyhow::bail!("a server that fails is never ready"),
+            DeploymentStatus::Queued | DeploymentStatus::Starting => {}
+        }
+    }
+    anyhow::bail!("the failure is not seen")
+}
+
 async fn check(shape: Shape, reason: FailureReason, part: &str) -> anyhow::Result<()> {
     let setup = Setup::new(shape).await?;
     let (campaign, id) = ("c-1".parse()?, "d-1".parse()?);
     let handle = setup.backend.ensure(&campaign, &id, &spec("ml")).await?;
-    let mut ended = None;
-    for _ in 0..100 {
-        match setup.backend.observe(&handle).await? {
-            DeploymentStatus::Ended(failure) => {
-                ended = Some(failure);
-                break;
-            }
-            DeploymentStatus::Ready { .. } => anyhow::bail!("a server that fails is never ready"),
-            DeploymentStatus::Queued | DeploymentStatus::Starting => {}
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    let failure = ended.ok_or_else(|| anyhow::anyhow!("the failure is not seen: {part}"))?;
+    let failure = ended(&setup, &handle).await?;
     assert_eq!(failure.reason, reason, "{failure:?}");
     assert!(failure.message.contains(part), "{failure:?}");
     setup.backend.end(&handle).await?;
@@ -124,18 +122,13 @@ async fn the_log_before_a_restart_is_kept_too() -> anyhow::Result<()> {
         .backend
         .ensure(&"c-1".parse()?, &"d-1".parse()?, &spec("ml"))
         .await?;
-    for _ in 0..100 {
-        if let DeploymentStatus::Ended(failure) = setup.backend.observe(&handle).await? {
-            assert!(
-                failure.log_tail.starts_with("loading before the restart\n"),
-                "{failure:?}"
-            );
-            setup.backend.end(&handle).await?;
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    anyhow::bail!("it does not end")
+    let failure = ended(&setup, &handle).await?;
+    assert!(
+        failure.log_tail.starts_with("loading before the restart\n"),
+        "{failure:?}"
+    );
+    setup.backend.end(&handle).await?;
+    Ok(())
 }
 
 /// The engine's own log says what the cluster cannot know, and how long the start took.
@@ -147,14 +140,7 @@ async fn the_engines_log_is_read() -> anyhow::Result<()> {
         .cluster
         .log("RuntimeError: x\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\n");
     let handle = setup.backend.ensure(&"c-1".parse()?, &id, &spec("ml")).await?;
-    let mut ended = None;
-    for _ in 0..100 {
-        if let DeploymentStatus::Ended(failure) = setup.backend.observe(&handle).await? {
-            ended = Some(failure);
-            break;
-        }
-    }
-    let failure = ended.ok_or_else(|| anyhow::anyhow!("it does not end"))?;
+    let failure = ended(&setup, &handle).await?;
     assert_eq!(failure.reason, FailureReason::OutOfMemory, "{failure:?}");
     assert!(
         failure

@@ -7,7 +7,10 @@ use gipfel_k8s_backend::simulated::Shape;
 use gipfel_model::{BackendKind, DeploymentSpec, deployment::Placement};
 use serde_json::json;
 
-use crate::setup::{Setup, spec};
+use crate::{
+    failures::ended,
+    setup::{Setup, spec},
+};
 
 const GROUPS: [&str; 3] = ["leaderworkerset.x-k8s.io", "nvidia.com", "scheduling.volcano.sh"];
 
@@ -166,18 +169,7 @@ async fn check_failure(
     let setup = with_operators(shape).await?;
     let (campaign, id) = ("c-1".parse()?, ID.parse()?);
     let handle = setup.backend.ensure(&campaign, &id, spec).await?;
-    let mut ended = None;
-    for _ in 0..100 {
-        match setup.backend.observe(&handle).await? {
-            DeploymentStatus::Ended(failure) => {
-                ended = Some(failure);
-                break;
-            }
-            DeploymentStatus::Ready { .. } => anyhow::bail!("a server that fails is never ready"),
-            DeploymentStatus::Queued | DeploymentStatus::Starting => {}
-        }
-    }
-    let failure = ended.ok_or_else(|| anyhow::anyhow!("the failure is not seen: {part}"))?;
+    let failure = ended(&setup, &handle).await?;
     assert_eq!(failure.reason, reason, "{failure:?}");
     assert!(failure.message.contains(part), "{failure:?}");
     setup.backend.end(&handle).await?;
