@@ -17,6 +17,7 @@
 
 #[cfg(feature = "contract")]
 pub mod contract;
+mod database;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod redirect;
@@ -36,6 +37,7 @@ use gipfel_model::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use database::unpack_database;
 pub use redirect::{Redirected, Way};
 pub use server_log::{cause_by_log, load_steps_by_log};
 

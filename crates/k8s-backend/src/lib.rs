@@ -6,6 +6,7 @@ mod calls;
 pub mod examine;
 mod exec;
 mod extension;
+mod files;
 mod forward;
 mod ingress;
 pub mod inspect;

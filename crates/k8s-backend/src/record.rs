@@ -5,11 +5,14 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use gipfel_backend::{Failure, Handle};
 use gipfel_model::{CampaignId, FormatHeader, format::Format};
 use serde::{Deserialize, Serialize};
+
+use crate::files::replace;
 
 const FORMAT: Format = Format {
     name: "gipfel-k8s-record",
@@ -67,11 +70,16 @@ impl Record {
 #[derive(Clone, Debug)]
 pub(crate) struct Records {
     root: PathBuf,
+    /// Looks and watches of one process keep the same files.
+    writing: Arc<Mutex<()>>,
 }
 
 impl Records {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self {
+            root,
+            writing: Arc::default(),
+        }
     }
 
     pub(crate) fn read(&self, id: &str) -> Result<Option<Record>, RecordError> {
@@ -93,7 +101,8 @@ impl Records {
         let path = self.file(id, "kubernetes.json");
         let text =
             serde_json::to_vec_pretty(record).map_err(|error| RecordError::Text(path.clone(), error))?;
-        replace(&path, &text).map_err(|error| RecordError::File(path, error))
+        self.replace(&path, &text)
+            .map_err(|error| RecordError::File(path, error))
     }
 
     pub(crate) fn log(&self, id: &str) -> Result<String, RecordError> {
@@ -107,24 +116,18 @@ impl Records {
 
     pub(crate) fn keep_log(&self, id: &str, log: &str) -> Result<(), RecordError> {
         let path = self.file(id, "server.log");
-        replace(&path, log.as_bytes()).map_err(|error| RecordError::File(path, error))
+        self.replace(&path, log.as_bytes())
+            .map_err(|error| RecordError::File(path, error))
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        replace(path, bytes)
     }
 
     fn file(&self, id: &str, name: &str) -> PathBuf {
         self.root.join(id).join(name)
     }
-}
-
-/// A file is whole at any time, also after a crash.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let part = path.with_extension("part");
-    let mut file = fs::File::create(&part)?;
-    io::Write::write_all(&mut file, bytes)?;
-    file.sync_all()?;
-    fs::rename(&part, path)
 }
 
 #[cfg(test)]

@@ -80,9 +80,9 @@ impl K8sBackend {
     /// Why the server ends: by itself, if it has failed, or by us. Its log is kept.
     async fn last_words(&self, id: &str, detail: &Detail, claim: &ConfigMap) -> Failure {
         if claim.metadata.deletion_timestamp.is_none() {
-            match self.examine(id, detail, claim).await {
+            match self.examine(id, detail).await {
                 Ok(Examined::Failed(failure)) => return failure,
-                Ok(Examined::NoWorkload | Examined::Lives(_)) => {}
+                Ok(Examined::NoWorkload | Examined::Waits(_) | Examined::Ready(_)) => {}
                 Err(error) => tracing::warn!(server = id, %error, "how it was is not known"),
             }
         }

@@ -32,8 +32,10 @@ pub(super) enum Examined {
     /// Its start did not come to its end.
     NoWorkload,
     Failed(Failure),
-    /// It waits, loads or is ready.
-    Lives(DeploymentStatus),
+    /// It waits or loads.
+    Waits(DeploymentStatus),
+    /// These pods answer.
+    Ready(Vec<Pod>),
 }
 
 impl K8sBackend {
@@ -61,7 +63,7 @@ impl K8sBackend {
         if let Some(failure) = record.as_ref().and_then(|record| record.failure.clone()) {
             return Ok(DeploymentStatus::Ended(failure));
         }
-        Ok(match self.examine(id, &detail, &claim).await? {
+        Ok(match self.examine(id, &detail).await? {
             Examined::NoWorkload => {
                 let why = format!(
                     "it has no {:?}, so its start did not come to its end",
@@ -73,7 +75,8 @@ impl K8sBackend {
                 self.remember(id, record, &failure)?;
                 DeploymentStatus::Ended(failure)
             }
-            Examined::Lives(status) => status,
+            Examined::Waits(status) => status,
+            Examined::Ready(pods) => self.ready(id, &claim, &pods).await,
         })
     }
 
@@ -90,12 +93,7 @@ impl K8sBackend {
     }
 
     /// Looks at a server whose claim stands.
-    pub(super) async fn examine(
-        &self,
-        id: &str,
-        detail: &Detail,
-        claim: &ConfigMap,
-    ) -> Result<Examined, BackendError> {
+    pub(super) async fn examine(&self, id: &str, detail: &Detail) -> Result<Examined, BackendError> {
         let observing = |error| failed(format!("observe `{id}`"), error);
         let Some(rollout) = self.rollout(id, detail).await.map_err(observing)? else {
             return Ok(Examined::NoWorkload);
@@ -116,15 +114,15 @@ impl K8sBackend {
             events: &refusals,
             now_s: now.map_or(0, |now| now.as_secs() as i64),
         };
-        Ok(Examined::Lives(match judge(seen) {
+        Ok(match judge(seen) {
             Judgement::Queued(words) => {
                 if let Some(words) = words {
                     tracing::debug!(server = id, "{words}");
                 }
-                DeploymentStatus::Queued
+                Examined::Waits(DeploymentStatus::Queued)
             }
-            Judgement::Starting => DeploymentStatus::Starting,
-            Judgement::Ready => self.ready(id, claim, pods).await,
+            Judgement::Starting => Examined::Waits(DeploymentStatus::Starting),
+            Judgement::Ready => Examined::Ready(listed.items),
             Judgement::Failed(..) => {
                 let mut events = events_of(&self.calls, pods).await.map_err(observing)?;
                 events.extend(refusals.iter().cloned());
@@ -132,9 +130,9 @@ impl K8sBackend {
                     events: &events,
                     ..seen
                 });
-                return Ok(Examined::Failed(self.failure(id, judgement, pods).await));
+                Examined::Failed(self.failure(id, judgement, pods).await)
             }
-        }))
+        })
     }
 
     /// What the watch has seen; it begins with the first look.

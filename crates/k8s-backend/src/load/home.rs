@@ -6,14 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use flate2::{Compression, bufread::MultiGzDecoder, write::GzEncoder};
+use flate2::{Compression, write::GzEncoder};
+use gipfel_backend::unpack_database;
 use gipfel_model::{
     Published,
     published::{PUBLISHED_FILE, Piece},
 };
 use sha2::{Digest, Sha256};
 
-use crate::name::hexadecimal;
+use crate::{files::replace, name::hexadecimal};
 
 const PROGRESS: &str = "progress.json";
 const LOG: &str = "benchmarker.log";
@@ -114,7 +115,7 @@ impl Home {
         if hexadecimal(&sum.finalize()) != manifest.sha256 {
             return Err(io::Error::other("the pieces together have another checksum"));
         }
-        gunzip(&packed, to)
+        unpack_database(&packed, to)
     }
 }
 
@@ -128,39 +129,6 @@ pub(super) fn gzip(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = BufReader::new(File::open(file)?);
     io::copy(&mut bytes.by_ref(), &mut encoder)?;
     encoder.finish()
-}
-
-/// Unpacks a gzip file of any number of members and puts the result in its place when it is whole.
-fn gunzip(packed: &Path, to: &Path) -> io::Result<()> {
-    let temporary = to.with_extension("db.new");
-    let mut from = MultiGzDecoder::new(BufReader::new(File::open(packed)?));
-    let mut file = BufWriter::new(File::create(&temporary)?);
-    io::copy(&mut from, &mut file)?;
-    file.flush()?;
-    file.get_ref().sync_all()?;
-    // What an earlier fetch has left beside it belongs to another database.
-    for suffix in ["db-wal", "db-shm"] {
-        match fs::remove_file(to.with_extension(suffix)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    fs::rename(&temporary, to)?;
-    fs::remove_file(packed)
-}
-
-/// A file is whole at any time, also after a crash.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let part = path.with_file_name(name);
-    let mut file = File::create(&part)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&part, path)
 }
 
 #[cfg(test)]

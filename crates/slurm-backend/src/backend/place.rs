@@ -7,7 +7,7 @@ use gipfel_backend::BackendError;
 use gipfel_model::{CampaignId, SlurmReach};
 use tokio::sync::OnceCell;
 
-use super::{failed, unpack};
+use super::{failed, pack};
 use crate::{
     cluster::Cluster,
     render::{self, MARK_FILE},
@@ -147,7 +147,7 @@ impl Place {
         let path = within(&directory, "gipfel-loadgen")?;
         let operation = || format!("pack {} for the cluster", program.display());
         // Packed, it fits into one direct upload; a job unpacks it.
-        let packed = unpack::gzip(program).map_err(|error| BackendError::permanent(operation(), error))?;
+        let packed = pack::gzip(program).map_err(|error| BackendError::permanent(operation(), error))?;
         let there = within(&directory, "gipfel-loadgen.gz")?;
         let put = self.cluster.put(packed.path(), &there, mode(PRIVATE)?).await;
         put.map_err(failed)?;

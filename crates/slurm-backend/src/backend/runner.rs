@@ -8,6 +8,7 @@ use std::{
 use firecrest_client::{Earlier, JobId, PendingReason, RemotePath, Sha256};
 use gipfel_backend::{
     BackendError, BoxFuture, EnsureError, Failure, FailureReason, Handle, LoadRunner, RunStatus,
+    unpack_database,
 };
 use gipfel_model::{
     DeploymentKind, LoadPlacement, Published, RunConfig, SlurmLoad, SlurmReach, Usage,
@@ -22,7 +23,7 @@ use super::{
     failed, handle, not_submitted,
     outcome::{over, progress},
     place::{Place, attempts, mark, within},
-    refused, unpack,
+    refused,
     watch::Known,
     whose::Whose,
     why,
@@ -340,7 +341,7 @@ impl SlurmBackend {
             .await;
         fetched.map_err(failed)?;
         let database = directory.join(format!("run_{}.db", handle.name));
-        unpack::gunzip(&packed, &database).map_err(|error| BackendError::permanent(operation(), error))?;
+        unpack_database(&packed, &database).map_err(|error| BackendError::permanent(operation(), error))?;
         Ok(database)
     }
 
