@@ -2,7 +2,7 @@
 
 use std::{future::Future, path::PathBuf, time::Duration};
 
-use crate::exec::not_upgraded;
+use crate::{exec::not_upgraded, patience::Limits};
 use kube::{
     Client, Config,
     client::UpgradeConnectionError,
@@ -54,6 +54,19 @@ pub struct Deadlines {
     pub end: Duration,
     /// How long the API server may keep one watch open.
     pub watch: Duration,
+    /// How long no node may have room for a pod: others may leave until then.
+    pub place: Duration,
+    /// How long a pod may not be made, or its container not started, for a reason that may pass.
+    pub trouble: Duration,
+}
+
+impl Deadlines {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            place: self.place,
+            start: self.trouble,
+        }
+    }
 }
 
 impl Default for Deadlines {
@@ -61,8 +74,11 @@ impl Default for Deadlines {
         Self {
             connect: Duration::from_mins(1),
             call: Duration::from_secs(30),
-            end: Duration::from_mins(5),
+            // Less than who ends waits for an answer.
+            end: Duration::from_secs(100),
             watch: Duration::from_mins(4),
+            place: Duration::from_mins(10),
+            trouble: Duration::from_mins(2),
         }
     }
 }
@@ -162,7 +178,14 @@ pub(crate) fn classify(error: kube::Error) -> ApiError {
 pub(crate) struct ApiServer {
     connection: Connection,
     deadlines: Deadlines,
-    client: Mutex<Option<Client>>,
+    client: Mutex<Option<Held>>,
+}
+
+/// A client, and the number of its credentials.
+#[derive(Clone)]
+struct Held {
+    number: u64,
+    client: Client,
 }
 
 impl ApiServer {
@@ -179,10 +202,12 @@ impl ApiServer {
     where
         F: Future<Output = Result<T, kube::Error>> + Send,
     {
-        match self.attempt(&call).await {
+        let held = self.client(0).await?;
+        match self.attempt(&call, held.client).await {
             Err(ApiError::Credentials(_)) => {
-                self.client.lock().await.take();
-                self.attempt(&call).await
+                // Another call may have fetched them since.
+                let held = self.client(held.number + 1).await?;
+                self.attempt(&call, held.client).await
             }
             outcome => outcome,
         }
@@ -222,21 +247,21 @@ impl ApiServer {
         }
     }
 
-    async fn attempt<T, F>(&self, call: &(impl Fn(Client) -> F + Send)) -> Result<T, ApiError>
+    async fn attempt<T, F>(&self, call: &(impl Fn(Client) -> F + Send), client: Client) -> Result<T, ApiError>
     where
         F: Future<Output = Result<T, kube::Error>> + Send,
     {
-        let client = self.client().await?;
         match timeout(self.deadlines.call, call(client)).await {
             Ok(outcome) => outcome.map_err(classify),
             Err(_) => Err(ApiError::Late(self.deadlines.call)),
         }
     }
 
-    async fn client(&self) -> Result<Client, ApiError> {
+    /// A client whose credentials have at least this number.
+    async fn client(&self, number: u64) -> Result<Held, ApiError> {
         let mut held = self.client.lock().await;
-        if let Some(client) = &*held {
-            return Ok(client.clone());
+        if let Some(held) = held.as_ref().filter(|held| held.number >= number) {
+            return Ok(held.clone());
         }
         let connection = self.connection.clone();
         // Programs that fetch credentials are waited for by blocking.
@@ -253,8 +278,10 @@ impl ApiServer {
                 return Err(ApiError::Connect(message.into()));
             }
         };
-        *held = Some(client.clone());
-        Ok(client)
+        let number = held.as_ref().map_or(0, |held| held.number + 1);
+        let fresh = Held { number, client };
+        *held = Some(fresh.clone());
+        Ok(fresh)
     }
 }
 

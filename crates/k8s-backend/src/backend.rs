@@ -5,7 +5,7 @@ mod looking;
 mod starting;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -23,6 +23,7 @@ use crate::{
     labels::servers_of_campaign,
     manifest::{CLAIM_DEPLOYMENT, CLAIM_WORKLOAD, WorkloadKind},
     name::object_name,
+    patience::Patience,
     record::{RecordError, Records, State},
     watch::PodWatch,
 };
@@ -36,8 +37,24 @@ pub struct K8sBackend {
     context: Option<String>,
     records: Records,
     deadlines: Deadlines,
+    watches: Mutex<Watches>,
+    patience: Patience,
+}
+
+/// The watches of this process.
+#[derive(Debug, Default)]
+struct Watches {
     /// By the server's id; each from the first look on.
-    watches: Mutex<BTreeMap<String, Watching>>,
+    open: BTreeMap<String, Watching>,
+    /// The servers that end or have ended: a look that was under way opens none again.
+    closed: BTreeSet<String>,
+}
+
+impl Watches {
+    fn close(&mut self, id: &str) {
+        self.open.remove(id);
+        self.closed.insert(id.to_owned());
+    }
 }
 
 /// What this process learns of a server while it looks.
@@ -69,10 +86,11 @@ impl K8sBackend {
             records: Records::new(root),
             deadlines,
             watches: Mutex::default(),
+            patience: Patience::new(deadlines.limits()),
         }
     }
 
-    fn watches(&self) -> MutexGuard<'_, BTreeMap<String, Watching>> {
+    fn watches(&self) -> MutexGuard<'_, Watches> {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

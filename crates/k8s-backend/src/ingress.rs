@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
-use reqwest::{Client, redirect};
+use reqwest::{Client, StatusCode, redirect};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
@@ -22,7 +22,9 @@ pub(crate) enum IngressError {
     NoAuthority,
     #[error("the TLS settings are refused")]
     Tls(#[source] rustls::Error),
-    #[error("it does not answer as it should")]
+    #[error("it answers {0}")]
+    Status(StatusCode),
+    #[error("it does not answer")]
     Http(#[source] reqwest::Error),
 }
 
@@ -37,7 +39,11 @@ pub(crate) async fn answers(url: &str, ca_file: Option<&Path>) -> Result<(), Ing
         .build()
         .map_err(IngressError::Http)?;
     let answer = client.get(url).send().await.map_err(IngressError::Http)?;
-    answer.error_for_status().map(drop).map_err(IngressError::Http)
+    // A redirection, to a login for instance, is not followed by the load either.
+    if answer.status().is_success() {
+        return Ok(());
+    }
+    Err(IngressError::Status(answer.status()))
 }
 
 /// Fails where the file of authorities is none, before a server is started that would never be ready.
@@ -120,9 +126,10 @@ mod tests {
         answers(&url, Some(authority)).await?;
         let unknown = answers(&url, None).await;
         assert!(matches!(unknown, Err(IngressError::Http(_))), "{unknown:?}");
-        let url = server("503 Service Unavailable").await?;
-        let unready = answers(&url, Some(authority)).await;
-        assert!(matches!(unready, Err(IngressError::Http(_))), "{unready:?}");
+        for answer in ["503 Service Unavailable", "302 Found"] {
+            let unready = answers(&server(answer).await?, Some(authority)).await;
+            assert!(matches!(unready, Err(IngressError::Status(_))), "{unready:?}");
+        }
         Ok(())
     }
 

@@ -73,6 +73,11 @@ pub(crate) fn pod_labels(deployment: &DeploymentId) -> BTreeMap<String, String> 
     [(DEPLOYMENT.to_owned(), label_value(deployment.as_str()))].into()
 }
 
+/// Selects the pods of a deployment. Operators write their own name over who manages their pods.
+pub fn of_pods(deployment: &str) -> String {
+    format!("{DEPLOYMENT}={}", label_value(deployment))
+}
+
 /// Selects everything of a deployment.
 pub fn of_deployment(deployment: &str) -> String {
     format!("{MANAGED_BY}={GIPFEL},{DEPLOYMENT}={}", label_value(deployment))

@@ -16,6 +16,7 @@ mod load;
 mod logs;
 mod manifest;
 mod name;
+mod patience;
 mod record;
 mod requirement;
 mod sight;
@@ -27,12 +28,12 @@ pub use api::{ApiError, Connection, Deadlines};
 pub use backend::{K8sBackend, SYSTEM};
 pub use extension::{Extension, Kind};
 pub use forward::ForwardWay;
-pub use judge::{Judgement, PLACE_PATIENCE, Rollout, Seen, judge};
-pub use labels::{labels, labels_of_run, of_campaign, of_deployment, of_run};
+pub use judge::{Judgement, Rollout, Seen, Trouble, TroubleKind, judge};
+pub use labels::{labels, labels_of_run, of_campaign, of_deployment, of_pods, of_run};
 pub use load::{K8sLoads, LoadAttempt, LoadManifestError, LoadManifests};
 pub use manifest::{
     Component, GraphSpec, GroupSpec, LeaderWorkerTemplate, ManifestError, Manifests, Multinode, TokenSecret,
     Workload, WorkloadKind,
 };
 pub use name::object_name;
-pub use requirement::Requirement;
+pub use requirement::{Api, Requirement};

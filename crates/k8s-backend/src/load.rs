@@ -28,6 +28,7 @@ use crate::{
     exec::{self, ExecError},
     labels::claims_of_campaign,
     name::object_name,
+    patience::Patience,
     record::{RecordError, Records, State},
 };
 use home::Home;
@@ -42,6 +43,7 @@ pub struct K8sLoads {
     deadlines: Deadlines,
     program: PathBuf,
     packed: OnceCell<Vec<u8>>,
+    patience: Patience,
 }
 
 impl K8sLoads {
@@ -67,6 +69,7 @@ impl K8sLoads {
             deadlines,
             program,
             packed: OnceCell::new(),
+            patience: Patience::new(deadlines.limits()),
         }
     }
 

@@ -1,8 +1,11 @@
 //! Logs of pods, which end with them.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 
 use crate::calls::Calls;
+
+/// Events that are shown.
+const SHOWN_EVENTS: usize = 6;
 
 /// What the pods' first containers say, and said before their last restart; empty where none has a log.
 pub(crate) async fn read(calls: &Calls, pods: &[Pod]) -> String {
@@ -45,6 +48,22 @@ async fn of_pod(calls: &Calls, pod: &Pod, name: &str) -> String {
         }
     }
     text
+}
+
+/// What events warn of, a line for each, the newest at the end.
+pub(crate) fn warnings(events: &[Event]) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for event in events
+        .iter()
+        .filter(|event| event.type_.as_deref() != Some("Normal"))
+    {
+        let words = [event.reason.as_deref(), event.message.as_deref()];
+        let words: Vec<&str> = words.into_iter().flatten().collect();
+        let line = format!("event: {}\n", words.join(": "));
+        lines.retain(|known| *known != line);
+        lines.push(line);
+    }
+    lines.split_off(lines.len().saturating_sub(SHOWN_EVENTS)).concat()
 }
 
 /// The last lines of a log.

@@ -3,6 +3,7 @@
 //! In the cluster nothing is left of a server that has ended, and its name has to stay known.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -41,6 +42,9 @@ pub(crate) struct Record {
     /// How it was seen to fail, before anybody ended it: later looks may see nothing of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<Failure>,
+    /// The uids of the pods with which it was first ready: with others it is another server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pods: Option<BTreeSet<String>>,
 }
 
 /// How far it came.
@@ -62,6 +66,7 @@ impl Record {
             campaign,
             state,
             failure: None,
+            pods: None,
         }
     }
 }
@@ -72,6 +77,7 @@ pub(crate) struct Records {
     root: PathBuf,
     /// Looks and watches of one process keep the same files.
     writing: Arc<Mutex<()>>,
+    changing: Arc<Mutex<()>>,
 }
 
 impl Records {
@@ -79,6 +85,7 @@ impl Records {
         Self {
             root,
             writing: Arc::default(),
+            changing: Arc::default(),
         }
     }
 
@@ -103,6 +110,34 @@ impl Records {
             serde_json::to_vec_pretty(record).map_err(|error| RecordError::Text(path.clone(), error))?;
         self.replace(&path, &text)
             .map_err(|error| RecordError::File(path, error))
+    }
+
+    /// Changes a record that is there and whose server has not ended.
+    fn change(&self, id: &str, change: impl FnOnce(&mut Record)) -> Result<(), RecordError> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // A server that another machine started has no record here.
+        let Some(mut record) = self.read(id)? else {
+            return Ok(());
+        };
+        if matches!(record.state, State::Ended { .. }) {
+            return Ok(());
+        }
+        change(&mut record);
+        self.write(id, &record)
+    }
+
+    /// Keeps how a server was first seen to fail, also for processes that come later.
+    pub(crate) fn fail(&self, id: &str, failure: &Failure) -> Result<(), RecordError> {
+        self.change(id, |record| {
+            record.failure.get_or_insert_with(|| failure.clone());
+        })
+    }
+
+    /// Keeps the uids of the pods with which a server was first ready.
+    pub(crate) fn set_pods(&self, id: &str, pods: &BTreeSet<String>) -> Result<(), RecordError> {
+        self.change(id, |record| {
+            record.pods.get_or_insert_with(|| pods.clone());
+        })
     }
 
     pub(crate) fn log(&self, id: &str) -> Result<String, RecordError> {

@@ -9,32 +9,58 @@ use crate::{
     manifest::{WorkloadKind, nodes},
 };
 
+/// A kind of objects that a cluster may serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Api {
+    /// Its group with the version, such as `leaderworkerset.x-k8s.io/v1`.
+    pub version: &'static str,
+    /// The kind in paths: an operator may serve one kind in a version and another not.
+    pub resource: &'static str,
+}
+
+const LEADER_WORKER_SETS: Api = Api {
+    version: "leaderworkerset.x-k8s.io/v1",
+    resource: "leaderworkersets",
+};
+
 /// APIs that an administrator installs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Requirement {
-    /// Groups with versions, such as `leaderworkerset.x-k8s.io/v1`: all of one of these lists have to be there.
-    pub any_of: &'static [&'static [&'static str]],
+    /// All of one of these lists have to be there.
+    pub any_of: &'static [&'static [Api]],
     /// What to ask the administrator for.
     pub ask_for: &'static str,
 }
 
 /// Several nodes without Ray.
 const GROUPS: Requirement = Requirement {
-    any_of: &[&["leaderworkerset.x-k8s.io/v1"]],
+    any_of: &[&[LEADER_WORKER_SETS]],
     ask_for: "LeaderWorkerSet (LWS), 0.10 or later",
 };
 
 /// Dynamo.
 const GRAPHS: Requirement = Requirement {
-    any_of: &[&["nvidia.com/v1beta1"]],
+    any_of: &[&[Api {
+        version: "nvidia.com/v1beta1",
+        resource: "dynamographdeployments",
+    }]],
     ask_for: "the operator of NVIDIA Dynamo",
 };
 
 /// What Dynamo's operator leaves several nodes to.
 const GRAPHS_OVER_NODES: Requirement = Requirement {
     any_of: &[
-        &["grove.io/v1alpha1"],
-        &["leaderworkerset.x-k8s.io/v1", "scheduling.volcano.sh/v1beta1"],
+        &[Api {
+            version: "grove.io/v1alpha1",
+            resource: "podcliquesets",
+        }],
+        &[
+            LEADER_WORKER_SETS,
+            Api {
+                version: "scheduling.volcano.sh/v1beta1",
+                resource: "podgroups",
+            },
+        ],
     ],
     ask_for: "Grove, or LeaderWorkerSet with Volcano, by which Dynamo's operator joins nodes",
 };
@@ -64,19 +90,23 @@ impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, all) in self.any_of.iter().enumerate() {
             let or = if index == 0 { "" } else { " or " };
-            write!(f, "{or}{}", all.join(" and "))?;
+            let versions: Vec<&str> = all.iter().map(|api| api.version).collect();
+            write!(f, "{or}{}", versions.join(" and "))?;
         }
         Ok(())
     }
 }
 
-async fn has_all(server: &ApiServer, apis: &[&'static str]) -> Result<bool, ApiError> {
+async fn has_all(server: &ApiServer, apis: &'static [Api]) -> Result<bool, ApiError> {
     for api in apis {
-        let ask = |client: kube::Client| async move { client.list_api_group_resources(api).await };
-        match server.call(ask).await {
-            Ok(_) => {}
-            Err(ApiError::MissingKind | ApiError::Missing(_)) => return Ok(false),
+        let ask = |client: kube::Client| async move { client.list_api_group_resources(api.version).await };
+        let is_there = match server.call(ask).await {
+            Ok(served) => served.resources.iter().any(|one| one.name == api.resource),
+            Err(ApiError::MissingKind | ApiError::Missing(_)) => false,
             Err(error) => return Err(error),
+        };
+        if !is_there {
+            return Ok(false);
         }
     }
     Ok(true)
@@ -93,7 +123,9 @@ mod tests {
     #[test]
     fn the_apis_are_those_of_our_objects() {
         fn check<S: Kind>(requirement: Requirement) {
-            assert_eq!(requirement.to_string(), format!("{}/{}", S::GROUP, S::VERSION));
+            let api = requirement.any_of[0][0];
+            assert_eq!(api.version, format!("{}/{}", S::GROUP, S::VERSION));
+            assert_eq!(api.resource, S::PLURAL);
         }
         check::<GroupSpec>(GROUPS);
         check::<GraphSpec>(GRAPHS);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::judge::{disruption, has_started, pod_end};
+use crate::judge::{disruption, pod_end};
 
 /// What the API server tells of pods.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub(crate) enum Told {
 pub(crate) enum Loss {
     /// A container of it ended.
     Ended(Box<Pod>),
-    /// It was taken away while it ran, with what the cluster says to that.
+    /// It was taken away while the server was in use or by the cluster, with what that says.
     Deleted(Box<Pod>, Option<String>),
 }
 
@@ -41,9 +41,28 @@ impl Loss {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sight {
     pods: BTreeMap<String, Pod>,
+    /// Whether the server was ready. Before that its controller may make pods anew, as that of a set does when a container
+    /// before the server's is tried again.
+    was_ready: bool,
 }
 
 impl Sight {
+    /// What a list tells. Pods that leave at that time are those of an earlier form.
+    pub(crate) fn new(pods: Vec<Pod>) -> Self {
+        let staying = pods
+            .into_iter()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        Self {
+            pods: staying.map(|pod| (uid(&pod), pod)).collect(),
+            was_ready: false,
+        }
+    }
+
+    /// The server is ready, or was.
+    pub(crate) fn set_ready(&mut self) {
+        self.was_ready = true;
+    }
+
     /// The pods that are there.
     pub(crate) fn pods(&self) -> Vec<Pod> {
         self.pods.values().cloned().collect()
@@ -54,8 +73,8 @@ impl Sight {
         match told {
             Told::Is(pod) => self.see(*pod),
             Told::Gone(pod) => {
-                let known = self.pods.remove(&uid(&pod));
-                known.filter(has_started).map(|_| deleted(*pod))
+                let was_known = self.pods.remove(&uid(&pod)).is_some();
+                self.loss(*pod).filter(|_| was_known)
             }
             Told::All(pods) => {
                 let here: Vec<String> = pods.iter().map(uid).collect();
@@ -63,7 +82,7 @@ impl Sight {
                 let gone: Vec<String> = self.pods.keys().filter(|known| missing(known)).cloned().collect();
                 let gone: Vec<Pod> = gone.iter().filter_map(|known| self.pods.remove(known)).collect();
                 let seen: Vec<Loss> = pods.into_iter().filter_map(|pod| self.see(pod)).collect();
-                let gone = gone.into_iter().filter(has_started).map(deleted);
+                let gone = gone.into_iter().filter_map(|pod| self.loss(pod));
                 seen.into_iter().chain(gone).next()
             }
         }
@@ -71,20 +90,21 @@ impl Sight {
 
     fn see(&mut self, pod: Pod) -> Option<Loss> {
         let is_leaving = pod.metadata.deletion_timestamp.is_some();
-        // The containers of a pod that leaves end because it leaves.
-        let loss = if is_leaving {
-            has_started(&pod).then(|| deleted(pod.clone()))
-        } else {
-            pod_end(&pod, &[]).map(|_| Loss::Ended(Box::new(pod.clone())))
-        };
+        if is_leaving {
+            // Its containers end because it leaves.
+            let was_known = self.pods.remove(&uid(&pod)).is_some();
+            return self.loss(pod).filter(|_| was_known);
+        }
+        let loss = pod_end(&pod, &[]).map(|_| Loss::Ended(Box::new(pod.clone())));
         self.pods.insert(uid(&pod), pod);
         loss
     }
-}
 
-fn deleted(pod: Pod) -> Loss {
-    let words = disruption(&pod);
-    Loss::Deleted(Box::new(pod), words)
+    /// That a pod is taken away.
+    fn loss(&self, pod: Pod) -> Option<Loss> {
+        let words = disruption(&pod);
+        (self.was_ready || words.is_some()).then(|| Loss::Deleted(Box::new(pod), words))
+    }
 }
 
 fn uid(pod: &Pod) -> String {
@@ -138,34 +158,34 @@ mod tests {
         Told::Gone(Box::new(pod))
     }
 
-    fn check(told: Vec<Told>, expected: &str) {
+    /// What is seen of a server that was ready, or not yet.
+    fn check(was_ready: bool, told: Vec<Told>, expected: &str) {
         let mut sight = Sight::default();
+        if was_ready {
+            sight.set_ready();
+        }
         let losses: Vec<Loss> = told.into_iter().filter_map(|told| sight.step(told)).collect();
         let first = losses.first().map_or_else(String::new, |loss| {
             let kind = match loss {
                 Loss::Ended(_) => "ended",
                 Loss::Deleted(..) => "deleted",
             };
-            format!(
-                "{} {kind}",
-                loss.pod().metadata.name.as_deref().unwrap_or_default()
-            )
+            let name = loss.pod().metadata.name.as_deref().unwrap_or_default();
+            format!("{name} {kind}")
         });
         assert_eq!(first, expected);
     }
 
     #[test]
     fn an_end_is_seen_although_another_pod_runs_then() {
-        check(vec![Told::All(vec![waits("1")]), is(runs("1"))], "");
+        check(true, vec![Told::All(vec![waits("1")]), is(runs("1"))], "");
+        let ends = || vec![is(runs("1")), is(ended("1")), gone(ended("1")), is(runs("2"))];
+        check(true, ends(), "p-1 ended");
+        check(false, ends(), "p-1 ended");
+        let leaves = vec![is(runs("1")), is(leaves(runs("1"))), is(leaves(ended("1")))];
+        check(true, leaves, "p-1 deleted");
         check(
-            vec![is(runs("1")), is(ended("1")), gone(ended("1")), is(runs("2"))],
-            "p-1 ended",
-        );
-        check(
-            vec![is(runs("1")), is(leaves(runs("1"))), is(leaves(ended("1")))],
-            "p-1 deleted",
-        );
-        check(
+            true,
             vec![is(runs("1")), gone(runs("1")), is(waits("2"))],
             "p-1 deleted",
         );
@@ -174,26 +194,42 @@ mod tests {
     #[test]
     fn a_list_after_a_gap_tells_of_what_is_missing() {
         let all = Told::All;
-        check(vec![all(vec![runs("1")]), all(vec![runs("1")])], "");
-        check(vec![all(vec![runs("1")]), all(vec![waits("2")])], "p-1 deleted");
+        check(true, vec![all(vec![runs("1")]), all(vec![runs("1")])], "");
         check(
+            true,
+            vec![all(vec![runs("1")]), all(vec![waits("2")])],
+            "p-1 deleted",
+        );
+        check(
+            true,
             vec![all(vec![runs("1"), runs("2")]), all(vec![ended("1")])],
             "p-1 ended",
         );
     }
 
     #[test]
-    fn a_pod_that_never_ran_may_be_replaced() {
+    fn before_the_server_is_ready_its_pods_may_be_made_anew() {
+        let anew = vec![
+            is(runs("1")),
+            is(leaves(runs("1"))),
+            gone(ended("1")),
+            is(waits("2")),
+        ];
+        check(false, anew, "");
         check(
-            vec![
-                is(waits("1")),
-                is(leaves(waits("1"))),
-                gone(waits("1")),
-                is(waits("2")),
-            ],
+            false,
+            vec![Told::All(vec![runs("1")]), Told::All(vec![waits("2")])],
             "",
         );
-        check(vec![Told::All(vec![waits("1")]), Told::All(vec![waits("2")])], "");
+    }
+
+    #[test]
+    fn a_pod_that_left_before_anybody_looked_is_an_earlier_one() {
+        let mut sight = Sight::new(vec![leaves(runs("1")), runs("2")]);
+        sight.set_ready();
+        assert_eq!(sight.step(is(leaves(ended("1")))), None);
+        assert_eq!(sight.step(gone(ended("1"))), None);
+        assert!(sight.step(gone(runs("2"))).is_some());
     }
 
     #[test]

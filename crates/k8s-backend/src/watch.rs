@@ -4,7 +4,10 @@
 //! asked for. It goes on where it was, or from a list; what was missed in between is seen by that list.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,6 +16,7 @@ use gipfel_backend::{Failure, FailureReason, cause_by_log};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use tokio::{
+    sync::watch::{self, Receiver},
     task::AbortHandle,
     time::{sleep, timeout},
 };
@@ -21,7 +25,7 @@ use crate::{
     api::{ApiError, classify},
     calls::Calls,
     judge::pod_end,
-    labels::of_deployment,
+    labels::of_pods,
     logs,
     record::Records,
     sight::{Loss, Sight, Told},
@@ -36,30 +40,91 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// The longest pause while the credentials are not accepted.
+const PAUSE_OF_CREDENTIALS: Duration = Duration::from_mins(5);
+
 /// A watch whose end does not come so long after its time is dead.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Who asks how a server ended does not wait longer for its logs than this.
+const DIAGNOSIS: Duration = Duration::from_secs(20);
+
+/// So much later than a look may a watch tell of the same.
+const SOON: Duration = Duration::from_secs(2);
+
+/// An end that was seen.
+#[derive(Clone, Debug)]
+struct Finding {
+    failure: Failure,
+    /// Whether logs and events have been read for it.
+    is_whole: bool,
+}
 
 /// A watch that lives as long as this.
 #[derive(Debug)]
 pub(crate) struct PodWatch {
     task: AbortHandle,
-    failure: Arc<OnceLock<Failure>>,
+    finding: Receiver<Option<Finding>>,
+    was_ready: Arc<AtomicBool>,
 }
 
 impl PodWatch {
     /// Watches the pods of a server from what a list said of them.
     pub(crate) fn start(server: Watched, pods: Vec<Pod>, version: String) -> Self {
-        let failure = Arc::new(OnceLock::new());
-        let task = tokio::spawn(server.run(pods, version, failure.clone()));
+        let (found, finding) = watch::channel(None);
+        let was_ready = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn(server.run(pods, version, was_ready.clone(), found));
         Self {
             task: task.abort_handle(),
-            failure,
+            finding,
+            was_ready,
         }
     }
 
-    /// How the server ended, if a pod was seen to.
-    pub(crate) fn failure(&self) -> Option<Failure> {
-        self.failure.get().cloned()
+    /// The server is in use from now on, so that each of its pods counts.
+    pub(crate) fn set_ready(&self) {
+        self.was_ready.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server was ready.
+    pub(crate) fn was_ready(&self) -> bool {
+        self.was_ready.load(Ordering::Relaxed)
+    }
+
+    /// What it has seen, to be asked without holding it.
+    pub(crate) fn seen(&self) -> SeenEnd {
+        SeenEnd(self.finding.clone())
+    }
+}
+
+/// What a watch has seen of an end.
+#[derive(Clone, Debug)]
+pub(crate) struct SeenEnd(Receiver<Option<Finding>>);
+
+impl SeenEnd {
+    /// Whether a pod was seen to end.
+    pub(crate) fn is_some(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    /// The same where the end is known by other means, and the watch will tell of it.
+    pub(crate) async fn failure_soon(mut self) -> Option<Failure> {
+        // Without an answer in time there is none.
+        let _ = timeout(SOON, self.0.wait_for(Option::is_some)).await;
+        self.failure().await
+    }
+
+    /// How the server ended, if a pod was seen to. Logs that are still being read are waited for, within bounds.
+    pub(crate) async fn failure(mut self) -> Option<Failure> {
+        if !self.is_some() {
+            return None;
+        }
+        let is_whole = |found: &Option<Finding>| found.as_ref().is_some_and(|found| found.is_whole);
+        if timeout(DIAGNOSIS, self.0.wait_for(is_whole)).await.is_err() {
+            tracing::debug!("the logs of a pod that ended do not come");
+        }
+        let found = self.0.borrow();
+        found.as_ref().map(|found| found.failure.clone())
     }
 }
 
@@ -89,34 +154,55 @@ enum Stretch {
 }
 
 impl Watched {
-    async fn run(self, pods: Vec<Pod>, mut version: String, failure: Arc<OnceLock<Failure>>) {
-        let mut sight = Sight::default();
-        let mut loss = sight.step(Told::All(pods));
+    async fn run(
+        self,
+        pods: Vec<Pod>,
+        mut version: String,
+        was_ready: Arc<AtomicBool>,
+        found: watch::Sender<Option<Finding>>,
+    ) {
+        let mut sight = Sight::new(pods);
         let mut pause = PAUSE;
         let loss = loop {
-            if let Some(loss) = loss {
-                break loss;
-            }
             let begun = version.clone();
-            loss = match self.stretch(&mut sight, &mut version).await {
-                Stretch::Lost(loss) => Some(loss),
-                Stretch::Over => None,
+            let mut longest = LONGEST_PAUSE;
+            match self.stretch(&mut sight, &mut version, &was_ready).await {
+                Stretch::Lost(loss) => break loss,
+                Stretch::Over => {}
                 Stretch::Expired => {
                     tracing::debug!(server = self.id, version, "the watch has a gap");
-                    self.list(&mut sight, &mut version).await
+                    if let Some(loss) = self.list(&mut sight, &mut version, &was_ready).await {
+                        break loss;
+                    }
                 }
                 Stretch::Broken(error) => {
                     self.say_broken(&error, pause);
-                    None
+                    // A program that fetches credentials is not run for this again and again.
+                    if matches!(error, ApiError::Credentials(_) | ApiError::Connect(_)) {
+                        longest = PAUSE_OF_CREDENTIALS;
+                    }
                 }
-            };
+            }
             if version != begun {
                 pause = PAUSE;
             }
             sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            let factor = if longest == LONGEST_PAUSE { 2 } else { 10 };
+            pause = (pause * factor).min(longest);
         };
-        let _ = failure.set(self.diagnosis(loss, &sight).await);
+        let quick = self.diagnosis(&loss, "", &[]);
+        found.send_replace(Some(Finding {
+            failure: quick,
+            is_whole: false,
+        }));
+        let failure = self.read(&loss, &sight).await;
+        if let Err(error) = self.records.fail(&self.id, &failure) {
+            tracing::warn!(server = self.id, %error, "how it ended is not recorded");
+        }
+        found.send_replace(Some(Finding {
+            failure,
+            is_whole: true,
+        }));
     }
 
     /// A right that is missing is worth a word: then only looks tell.
@@ -128,9 +214,9 @@ impl Watched {
         }
     }
 
-    async fn stretch(&self, sight: &mut Sight, version: &mut String) -> Stretch {
+    async fn stretch(&self, sight: &mut Sight, version: &mut String, was_ready: &AtomicBool) -> Stretch {
         let parameters = WatchParams::default()
-            .labels(&of_deployment(&self.id))
+            .labels(&of_pods(&self.id))
             .timeout(u32::try_from(self.span.as_secs().max(1)).unwrap_or(u32::MAX));
         let mut changes = match self.calls.changes::<Pod>(&parameters, version).await {
             Ok(changes) => changes,
@@ -165,17 +251,23 @@ impl Watched {
             {
                 version.clone_from(reached);
             }
+            if was_ready.load(Ordering::Relaxed) {
+                sight.set_ready();
+            }
             if let Some(loss) = sight.step(told) {
                 return Stretch::Lost(loss);
             }
         }
     }
 
-    async fn list(&self, sight: &mut Sight, version: &mut String) -> Option<Loss> {
-        let all = ListParams::default().labels(&of_deployment(&self.id));
+    async fn list(&self, sight: &mut Sight, version: &mut String, was_ready: &AtomicBool) -> Option<Loss> {
+        let all = ListParams::default().labels(&of_pods(&self.id));
         match self.calls.list_by::<Pod>(&all).await {
             Ok(found) => {
                 *version = found.metadata.resource_version.unwrap_or_default();
+                if was_ready.load(Ordering::Relaxed) {
+                    sight.set_ready();
+                }
                 sight.step(Told::All(found.items))
             }
             // The watch will say again that it has a gap.
@@ -187,21 +279,30 @@ impl Watched {
     }
 
     /// What ended the server, with the logs that are still there.
-    async fn diagnosis(&self, loss: Loss, sight: &Sight) -> Failure {
-        let log = logs::read(&self.calls, &sight.pods()).await;
+    async fn read(&self, loss: &Loss, sight: &Sight) -> Failure {
+        let mut pods = sight.pods();
+        if !pods.iter().any(|pod| pod.metadata.uid == loss.pod().metadata.uid) {
+            pods.push(loss.pod().clone());
+        }
+        let log = logs::read(&self.calls, &pods).await;
         if !log.is_empty()
             && let Err(error) = self.records.keep_log(&self.id, &log)
         {
             tracing::warn!(server = self.id, %error, "the log cannot be kept");
         }
+        let kept = self.records.log(&self.id).unwrap_or_default();
         let events = events_of(&self.calls, std::slice::from_ref(loss.pod())).await;
         let events = events.unwrap_or_else(|error| {
             tracing::debug!(server = self.id, %error, "no events");
             Vec::new()
         });
+        self.diagnosis(loss, &kept, &events)
+    }
+
+    fn diagnosis(&self, loss: &Loss, log: &str, events: &[Event]) -> Failure {
         let name = loss.pod().metadata.name.clone().unwrap_or_default();
-        let (reason, message) = match &loss {
-            Loss::Ended(pod) => pod_end(pod, &events)
+        let (reason, message) = match loss {
+            Loss::Ended(pod) => pod_end(pod, events)
                 .unwrap_or_else(|| (FailureReason::ServerFailed, format!("the pod `{name}` ended"))),
             Loss::Deleted(_, words) => {
                 let words = words
@@ -211,12 +312,18 @@ impl Watched {
                 (FailureReason::ServerFailed, message)
             }
         };
-        failure_by_log(&self.id, reason, message, &log)
+        failure_by_log(&self.id, reason, message, log, events)
     }
 }
 
-/// A failure, with what the engine's log tells where the cluster knows no more than that it ended.
-pub(crate) fn failure_by_log(id: &str, reason: FailureReason, message: String, log: &str) -> Failure {
+/// A failure, with what the engine's log tells where the cluster knows no more than that it ended, and with the events.
+pub(crate) fn failure_by_log(
+    id: &str,
+    reason: FailureReason,
+    message: String,
+    log: &str,
+    events: &[Event],
+) -> Failure {
     let finding = cause_by_log(id, log);
     let (reason, message) = match finding {
         Some(finding) if reason == FailureReason::ServerFailed => (
@@ -228,7 +335,7 @@ pub(crate) fn failure_by_log(id: &str, reason: FailureReason, message: String, l
     Failure {
         reason,
         message,
-        log_tail: logs::tail(log, SHOWN_LINES),
+        log_tail: logs::tail(log, SHOWN_LINES) + &logs::warnings(events),
     }
 }
 

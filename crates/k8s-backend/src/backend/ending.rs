@@ -15,7 +15,7 @@ use super::{Detail, K8sBackend, failed, looking::Examined, not_recorded};
 use crate::{
     api::ApiError,
     extension::Extension,
-    labels::of_deployment,
+    labels::{of_deployment, of_pods},
     logs::tail,
     manifest::{CLAIM_CAMPAIGN, GraphSpec, GroupSpec, WorkloadKind},
     name::object_name,
@@ -48,14 +48,23 @@ impl K8sBackend {
             .map(|record| record.campaign.clone())
             .or_else(|| campaign_of(claim.as_ref()?));
         let claim = claim.filter(|claim| claim.metadata.uid.as_ref() == Some(&detail.uid));
-        let known = record.and_then(|record| record.failure);
+        let known = record.as_ref().and_then(|record| record.failure.clone());
         let failure = match (known, &claim) {
             (Some(failure), _) => failure,
             (None, Some(claim)) => self.last_words(id, &detail, claim).await,
-            (None, None) => cancelled(String::new()),
+            (None, None) => self.gone(id, "its objects were deleted"),
         };
+        if let Some(campaign) = &campaign {
+            // Who goes on with the end after this process finds why, and not only that its objects leave.
+            let started = || Record::new(campaign.clone(), State::Started(handle.clone()));
+            let mut record = record.unwrap_or_else(started);
+            record.failure = Some(failure.clone());
+            self.records
+                .write(id, &record)
+                .map_err(|error| not_recorded(id, error))?;
+        }
         // Its pods go because of this.
-        self.watches().remove(id);
+        self.watches().close(id);
         if claim.is_some() {
             self.calls
                 .delete::<ConfigMap>(&detail.claim, Some(&detail.uid))
@@ -79,18 +88,23 @@ impl K8sBackend {
 
     /// Why the server ends: by itself, if it has failed, or by us. Its log is kept.
     async fn last_words(&self, id: &str, detail: &Detail, claim: &ConfigMap) -> Failure {
-        if claim.metadata.deletion_timestamp.is_none() {
-            match self.examine(id, detail).await {
-                Ok(Examined::Failed(failure)) => return failure,
-                Ok(Examined::NoWorkload | Examined::Waits(_) | Examined::Ready(_)) => {}
-                Err(error) => tracing::warn!(server = id, %error, "how it was is not known"),
-            }
+        if claim.metadata.deletion_timestamp.is_some() {
+            return self.gone(id, "its objects are being deleted");
+        }
+        match self.examine(id, detail).await {
+            Ok(Examined::Failed(failure)) => return failure,
+            Ok(Examined::NoWorkload | Examined::Waits(_) | Examined::Ready(_)) => {}
+            Err(error) => tracing::warn!(server = id, %error, "how it was is not known"),
         }
         match self.pods(id).await {
             Ok(pods) => self.refresh_log(id, &pods.items).await,
             Err(error) => tracing::warn!(server = id, %error, "its log is not kept"),
         }
-        cancelled(tail(&self.kept_log(id), SHOWN_LINES))
+        Failure {
+            reason: FailureReason::Cancelled,
+            message: "ended by gipfel".to_owned(),
+            log_tail: tail(&self.kept_log(id), SHOWN_LINES),
+        }
     }
 
     /// The token goes with its owner; where that was deleted without it, it goes here.
@@ -143,16 +157,8 @@ impl K8sBackend {
         });
         left.extend(self.calls.left::<Service>(labels).await?);
         left.extend(self.calls.left::<Ingress>(labels).await?);
-        left.extend(self.calls.left::<Pod>(labels).await?);
+        left.extend(self.calls.left::<Pod>(&of_pods(id)).await?);
         Ok(left)
-    }
-}
-
-fn cancelled(log_tail: String) -> Failure {
-    Failure {
-        reason: FailureReason::Cancelled,
-        message: "ended by gipfel".to_owned(),
-        log_tail,
     }
 }
 

@@ -1,10 +1,6 @@
 //! Tells how a server is.
 
-use std::{
-    error::Error,
-    path::PathBuf,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeSet, error::Error, path::PathBuf, time::Duration};
 
 use gipfel_backend::{BackendError, DeploymentStatus, Failure, FailureReason, Handle, load_steps_by_log};
 use gipfel_model::{EndpointSpec, Provenance};
@@ -19,12 +15,12 @@ use crate::{
     api::ApiError,
     extension::Extension,
     ingress::{IngressError, answers},
-    judge::{Judgement, NOT_CREATED, Rollout, Seen, judge},
-    labels::of_deployment,
+    judge::{Judgement, NOT_CREATED, Rollout, Seen, TroubleKind, judge},
+    labels::of_pods,
     logs::{self, tail},
     manifest::{CLAIM_CA_FILE, CLAIM_HEALTH, CLAIM_URL, GraphSpec, GroupSpec, WorkloadKind},
-    record::{Record, State},
-    watch::{PodWatch, SHOWN_LINES, Watched, events_of, failure_by_log},
+    record::State,
+    watch::{PodWatch, SHOWN_LINES, SeenEnd, Watched, events_of, failure_by_log},
 };
 
 /// What a server's objects say.
@@ -42,12 +38,14 @@ impl K8sBackend {
     pub(super) async fn look(&self, handle: &Handle) -> Result<DeploymentStatus, BackendError> {
         let id = handle.name.as_str();
         let record = self.records.read(id).map_err(|error| not_recorded(id, error))?;
-        if let Some(Record {
-            state: State::Ended { failure, .. },
-            ..
-        }) = &record
-        {
-            return Ok(DeploymentStatus::Ended(failure.clone()));
+        if let Some(record) = &record {
+            if let State::Ended { failure, .. } = &record.state {
+                self.watches().close(id);
+                return Ok(DeploymentStatus::Ended(failure.clone()));
+            }
+            if let Some(failure) = &record.failure {
+                return Ok(DeploymentStatus::Ended(failure.clone()));
+            }
         }
         let detail = Detail::of(handle)?;
         let claim = self
@@ -55,13 +53,12 @@ impl K8sBackend {
             .await
             .map_err(|error| failed(format!("observe `{id}`"), error))?;
         let Some(claim) = claim.filter(|claim| claim.metadata.uid.as_ref() == Some(&detail.uid)) else {
-            return Ok(self.gone(id, "its objects were deleted"));
+            return Ok(DeploymentStatus::Ended(self.gone(id, "its objects were deleted")));
         };
         if claim.metadata.deletion_timestamp.is_some() {
-            return Ok(self.gone(id, "its objects are being deleted"));
-        }
-        if let Some(failure) = record.as_ref().and_then(|record| record.failure.clone()) {
-            return Ok(DeploymentStatus::Ended(failure));
+            return Ok(DeploymentStatus::Ended(
+                self.gone(id, "its objects are being deleted"),
+            ));
         }
         Ok(match self.examine(id, &detail).await? {
             Examined::NoWorkload => {
@@ -69,27 +66,17 @@ impl K8sBackend {
                     "it has no {:?}, so its start did not come to its end",
                     detail.workload
                 );
-                self.gone(id, &why)
+                DeploymentStatus::Ended(self.gone(id, &why))
             }
             Examined::Failed(failure) => {
-                self.remember(id, record, &failure)?;
+                self.records
+                    .fail(id, &failure)
+                    .map_err(|error| not_recorded(id, error))?;
                 DeploymentStatus::Ended(failure)
             }
             Examined::Waits(status) => status,
-            Examined::Ready(pods) => self.ready(id, &claim, &pods).await,
+            Examined::Ready(pods) => self.ready(id, &claim, &pods).await?,
         })
-    }
-
-    /// What was seen once counts, also for processes that come later.
-    fn remember(&self, id: &str, record: Option<Record>, failure: &Failure) -> Result<(), BackendError> {
-        // A server that another machine started has no record here.
-        let Some(mut record) = record else {
-            return Ok(());
-        };
-        record.failure = Some(failure.clone());
-        self.records
-            .write(id, &record)
-            .map_err(|error| not_recorded(id, error))
     }
 
     /// Looks at a server whose claim stands.
@@ -99,46 +86,70 @@ impl K8sBackend {
             return Ok(Examined::NoWorkload);
         };
         let listed = self.pods(id).await.map_err(observing)?;
-        let pods = &listed.items;
-        if let Some(failure) = self.seen_to_fail(id, &listed) {
+        let seen = self.watched(id, &listed);
+        let pods = listed.items;
+        let replaced = self.replaced(id, &pods)?;
+        let failure = match seen {
+            Some(seen) if replaced.is_some() => seen.failure_soon().await,
+            Some(seen) => seen.failure().await,
+            None => None,
+        };
+        if let Some(failure) = failure.or(replaced) {
             return Ok(Examined::Failed(failure));
         }
         let refusals = self
-            .refusals(id, detail, &rollout, pods)
+            .refusals(id, detail, &rollout, &pods)
             .await
             .map_err(observing)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let seen = Seen {
             rollout: &rollout,
-            pods,
+            pods: &pods,
             events: &refusals,
-            now_s: now.map_or(0, |now| now.as_secs() as i64),
         };
-        Ok(match judge(seen) {
-            Judgement::Queued(words) => {
-                if let Some(words) = words {
-                    tracing::debug!(server = id, "{words}");
-                }
-                Examined::Waits(DeploymentStatus::Queued)
+        let judgement = judge(seen);
+        let trouble = match &judgement {
+            Judgement::Troubled(trouble) => Some(trouble.kind),
+            _ => None,
+        };
+        let is_over = self.patience.is_over(id, trouble);
+        let failed = match judgement {
+            Judgement::Queued => return Ok(Examined::Waits(DeploymentStatus::Queued)),
+            Judgement::Starting => return Ok(Examined::Waits(DeploymentStatus::Starting)),
+            Judgement::Ready => return Ok(Examined::Ready(pods)),
+            Judgement::Troubled(trouble) if !is_over => {
+                tracing::debug!(server = id, "{}", trouble.message);
+                return Ok(Examined::Waits(match trouble.kind {
+                    TroubleKind::Place | TroubleKind::Refusal => DeploymentStatus::Queued,
+                    TroubleKind::Start => DeploymentStatus::Starting,
+                }));
             }
-            Judgement::Starting => Examined::Waits(DeploymentStatus::Starting),
-            Judgement::Ready => Examined::Ready(listed.items),
-            Judgement::Failed(..) => {
-                let mut events = events_of(&self.calls, pods).await.map_err(observing)?;
-                events.extend(refusals.iter().cloned());
-                let judgement = judge(Seen {
-                    events: &events,
-                    ..seen
-                });
-                Examined::Failed(self.failure(id, judgement, pods).await)
-            }
-        })
+            Judgement::Troubled(trouble) => (trouble.reason, trouble.message),
+            Judgement::Failed(reason, message) => (reason, message),
+        };
+        let mut events = events_of(&self.calls, &pods).await.map_err(observing)?;
+        events.extend(refusals.iter().cloned());
+        // Events may know more of an end, such as that a probe failed.
+        let (reason, message) = match judge(Seen {
+            events: &events,
+            ..seen
+        }) {
+            Judgement::Failed(reason, message) => (reason, message),
+            _ => failed,
+        };
+        self.refresh_log(id, &pods).await;
+        let log = self.kept_log(id);
+        Ok(Examined::Failed(failure_by_log(
+            id, reason, message, &log, &events,
+        )))
     }
 
     /// What the watch has seen; it begins with the first look.
-    fn seen_to_fail(&self, id: &str, listed: &ObjectList<Pod>) -> Option<Failure> {
+    fn watched(&self, id: &str, listed: &ObjectList<Pod>) -> Option<SeenEnd> {
         let mut watches = self.watches();
-        let watching = watches.entry(id.to_owned()).or_insert_with(|| {
+        if watches.closed.contains(id) {
+            return None;
+        }
+        let watching = watches.open.entry(id.to_owned()).or_insert_with(|| {
             let server = Watched {
                 calls: self.calls.clone(),
                 records: self.records.clone(),
@@ -152,7 +163,18 @@ impl K8sBackend {
                 ingress_said: None,
             }
         });
-        watching.pods.failure()
+        Some(watching.pods.seen())
+    }
+
+    /// Whether pods with which it was ready are gone, also if that was while nobody looked.
+    fn replaced(&self, id: &str, pods: &[Pod]) -> Result<Option<Failure>, BackendError> {
+        let record = self.records.read(id).map_err(|error| not_recorded(id, error))?;
+        let Some(known) = record.and_then(|record| record.pods) else {
+            return Ok(None);
+        };
+        let is_whole = known.is_subset(&uids(pods));
+        let failure = || self.gone(id, "its pods are others than those with which it was ready");
+        Ok((!is_whole).then(failure))
     }
 
     /// Why pods are missing, in the words of the controllers of sets and graphs. A Deployment says it itself.
@@ -176,23 +198,13 @@ impl K8sBackend {
         Ok(events)
     }
 
-    fn gone(&self, id: &str, why: &str) -> DeploymentStatus {
-        DeploymentStatus::Ended(Failure {
+    /// The failure of a server of which too little is left to say more.
+    pub(super) fn gone(&self, id: &str, why: &str) -> Failure {
+        Failure {
             reason: FailureReason::ServerFailed,
             message: why.to_owned(),
             log_tail: tail(&self.kept_log(id), SHOWN_LINES),
-        })
-    }
-
-    async fn failure(&self, id: &str, judgement: Judgement, pods: &[Pod]) -> Failure {
-        self.refresh_log(id, pods).await;
-        let (reason, message) = match judgement {
-            Judgement::Failed(reason, message) => (reason, message),
-            Judgement::Queued(_) | Judgement::Starting | Judgement::Ready => {
-                (FailureReason::ServerFailed, "the server failed".to_owned())
-            }
-        };
-        failure_by_log(id, reason, message, &self.kept_log(id))
+        }
     }
 
     pub(super) async fn log_tail(&self, handle: &Handle, lines: usize) -> Result<String, BackendError> {
@@ -202,12 +214,22 @@ impl K8sBackend {
             // The pods of one that was seen to fail may be others by now.
             record.failure.is_some() || matches!(record.state, State::Ended { .. })
         });
+        let mut warnings = String::new();
         if !is_over {
-            let pods = self.pods(id).await;
-            let pods = pods.map_err(|error| failed(format!("read the log of `{id}`"), error))?;
-            self.refresh_log(id, &pods.items).await;
+            let reading = |error| failed(format!("read the log of `{id}`"), error);
+            let pods = self.pods(id).await.map_err(reading)?.items;
+            self.refresh_log(id, &pods).await;
+            let was_ready = self
+                .watches()
+                .open
+                .get(id)
+                .is_some_and(|watching| watching.pods.was_ready());
+            // Of a pod that does not come up only they say why: a volume that is not mounted, a network that is not there.
+            if !was_ready {
+                warnings = logs::warnings(&events_of(&self.calls, &pods).await.map_err(reading)?);
+            }
         }
-        Ok(tail(&self.kept_log(id), lines))
+        Ok(tail(&(self.kept_log(id) + &warnings), lines))
     }
 
     pub(super) fn kept_log(&self, id: &str) -> String {
@@ -219,6 +241,15 @@ impl K8sBackend {
 
     /// Keeps the pods' log as it is now. Without one, what was kept before stays.
     pub(super) async fn refresh_log(&self, id: &str, pods: &[Pod]) {
+        let is_lost = self
+            .watches()
+            .open
+            .get(id)
+            .is_some_and(|watching| watching.pods.seen().is_some());
+        if is_lost {
+            // These are the pods that came after the one that ended, whose log is kept.
+            return;
+        }
         let log = logs::read(&self.calls, pods).await;
         if !log.is_empty()
             && let Err(error) = self.records.keep_log(id, &log)
@@ -253,7 +284,7 @@ impl K8sBackend {
     }
 
     pub(crate) async fn pods(&self, id: &str) -> Result<ObjectList<Pod>, ApiError> {
-        let of_server = ListParams::default().labels(&of_deployment(id));
+        let of_server = ListParams::default().labels(&of_pods(id));
         self.calls.list_by(&of_server).await
     }
 
@@ -261,7 +292,12 @@ impl K8sBackend {
     ///
     /// The kubelet has asked the pod, which is what a Service leads to. An Ingress takes minutes after that, in which it
     /// refuses, has another's certificate, or answers 404 or 503.
-    async fn ready(&self, id: &str, claim: &ConfigMap, pods: &[Pod]) -> DeploymentStatus {
+    async fn ready(
+        &self,
+        id: &str,
+        claim: &ConfigMap,
+        pods: &[Pod],
+    ) -> Result<DeploymentStatus, BackendError> {
         let data = |key: &str| claim.data.as_ref().and_then(|data| data.get(key)).cloned();
         let url = data(CLAIM_URL).unwrap_or_default();
         let ca_file = data(CLAIM_CA_FILE).map(PathBuf::from);
@@ -269,8 +305,14 @@ impl K8sBackend {
             && let Err(error) = answers(&format!("{url}{health}"), ca_file.as_deref()).await
         {
             self.say_ingress(id, &error);
-            return DeploymentStatus::Starting;
+            return Ok(DeploymentStatus::Starting);
         }
+        if let Some(watching) = self.watches().open.get(id) {
+            watching.pods.set_ready();
+        }
+        self.records
+            .set_pods(id, &uids(pods))
+            .map_err(|error| not_recorded(id, error))?;
         let nodes: Vec<&str> = pods
             .iter()
             .filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref())
@@ -278,14 +320,14 @@ impl K8sBackend {
         let mut provenance = Provenance::default();
         provenance.set(Provenance::SERVER_NODES, nodes.join(","));
         provenance.set(Provenance::SERVER_LOAD_STEPS, self.load_steps(id, pods).await);
-        DeploymentStatus::Ready {
+        Ok(DeploymentStatus::Ready {
             endpoint: EndpointSpec {
                 ca_file,
                 ..EndpointSpec::new(&url)
             },
             provenance,
             load_time: load_time(pods),
-        }
+        })
     }
 
     /// Says why the pods are ready and the server is not, once for each reason.
@@ -294,7 +336,7 @@ impl K8sBackend {
             .source()
             .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
         let mut watches = self.watches();
-        let Some(watching) = watches.get_mut(id) else {
+        let Some(watching) = watches.open.get_mut(id) else {
             return;
         };
         if watching.ingress_said.as_ref() != Some(&reason) {
@@ -308,6 +350,7 @@ impl K8sBackend {
     async fn load_steps(&self, id: &str, pods: &[Pod]) -> String {
         let known = self
             .watches()
+            .open
             .get(id)
             .and_then(|watching| watching.load_steps.clone());
         if let Some(steps) = known {
@@ -315,11 +358,19 @@ impl K8sBackend {
         }
         self.refresh_log(id, pods).await;
         let steps = load_steps_by_log(id, &self.kept_log(id));
-        if let Some(watching) = self.watches().get_mut(id) {
+        if let Some(watching) = self.watches().open.get_mut(id) {
             watching.load_steps = Some(steps.clone());
         }
         steps
     }
+}
+
+/// The uids of the pods that stay.
+fn uids(pods: &[Pod]) -> BTreeSet<String> {
+    let staying = pods
+        .iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    staying.filter_map(|pod| pod.metadata.uid.clone()).collect()
 }
 
 /// From the start of the first container to the first answer of the last pod, in the cluster's own times of whole seconds.

@@ -1,7 +1,5 @@
 use super::*;
 
-const NOW_S: i64 = 1_795_296_000;
-
 fn pod(fixture: &str) -> Pod {
     serde_json::from_str(fixture).expect("the fixture is a pod")
 }
@@ -30,7 +28,6 @@ fn judged(pod: Pod, events: &[Event]) -> Judgement {
         rollout: &Rollout::of_deployment(&complete()),
         pods: &[pod],
         events,
-        now_s: NOW_S,
     })
 }
 
@@ -73,28 +70,92 @@ fn pods_that_fail() {
     );
 }
 
+fn trouble(judgement: Judgement, kind: TroubleKind, part: &str) {
+    let Judgement::Troubled(found) = judgement else {
+        panic!("it may pass, unlike {judgement:?}");
+    };
+    assert_eq!(found.kind, kind, "{found:?}");
+    assert!(found.message.contains(part), "{found:?}");
+}
+
 #[test]
-fn a_full_cluster_is_waited_for_until_patience_ends() {
-    let pod = pod!("unschedulable");
-    let since_s = unschedulable(&pod)
-        .and_then(|(_, since)| since)
-        .expect("it says since when");
-    let at = |now_s| {
-        judge(Seen {
-            rollout: &Rollout::of_deployment(&complete()),
-            pods: std::slice::from_ref(&pod),
-            events: &[],
-            now_s,
-        })
+fn what_may_pass_is_no_failure_yet() {
+    let room = "2 Insufficient nvidia.com/gpu";
+    trouble(judged(pod!("unschedulable"), &[]), TroubleKind::Place, room);
+    let with = |reason: &str, message: &str| {
+        let mut pod = pod!("image-missing");
+        let statuses = pod
+            .status
+            .as_mut()
+            .and_then(|status| status.container_statuses.as_mut());
+        let state = serde_json::json!({ "waiting": { "reason": reason, "message": message } });
+        let state = serde_json::from_value(state).expect("it is a state");
+        statuses.expect("it has one")[0].state = Some(state);
+        judged(pod, &[])
     };
-    let Judgement::Queued(Some(message)) = at(since_s + 60) else {
-        panic!("a minute is not too long");
-    };
-    assert!(message.contains("2 Insufficient nvidia.com/gpu"), "{message}");
-    assert_eq!(
-        at(since_s + PLACE_PATIENCE.as_secs() as i64 + 1),
-        Judgement::Failed(FailureReason::ServerFailed, message)
+    let busy = "ErrImagePull: unexpected status: 429 Too Many Requests";
+    trouble(with("ImagePullBackOff", busy), TroubleKind::Start, "429");
+    trouble(
+        with("ErrImagePull", "not found, at first"),
+        TroubleKind::Start,
+        "at first",
     );
+    let cache = "failed to sync secret cache: timed out waiting for the condition";
+    trouble(
+        with("CreateContainerConfigError", cache),
+        TroubleKind::Start,
+        cache,
+    );
+    trouble(
+        with("CreateContainerError", "context deadline exceeded"),
+        TroubleKind::Start,
+        "deadline",
+    );
+    assert!(matches!(
+        with("InvalidImageName", "no name"),
+        Judgement::Failed(..)
+    ));
+    assert_eq!(with("ContainerCreating", ""), Judgement::Starting);
+}
+
+/// A refusal of a set's pod, so many seconds before or after its newest pod was made.
+#[test]
+fn a_refusal_that_is_over_is_none() {
+    use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+    let time = |seconds: i64| {
+        Some(Time(
+            Timestamp::from_second(1_795_296_000 + seconds).expect("a time"),
+        ))
+    };
+    let mut pod = pod!("happy");
+    pod.metadata.creation_timestamp = time(0);
+    for condition in pod
+        .status
+        .iter_mut()
+        .flat_map(|status| status.conditions.iter_mut().flatten())
+    {
+        "False".clone_into(&mut condition.status);
+    }
+    let check = |seconds: i64, is_trouble: bool| {
+        let mut refused = event("FailedCreate", "exceeded quota");
+        refused.last_timestamp = time(seconds);
+        let rollout = Rollout {
+            pods: 2,
+            ..Rollout::default()
+        };
+        let judgement = judge(Seen {
+            rollout: &rollout,
+            pods: std::slice::from_ref(&pod),
+            events: &[refused],
+        });
+        assert_eq!(
+            matches!(judgement, Judgement::Troubled(_)),
+            is_trouble,
+            "{judgement:?}"
+        );
+    };
+    check(-60, false);
+    check(60, true);
 }
 
 #[test]
@@ -125,13 +186,12 @@ fn ready_is_what_runs_now() {
             rollout: &Rollout::of_deployment(deployment),
             pods,
             events: &[],
-            now_s: NOW_S,
         };
         assert_eq!(judge(seen), expected);
     };
     check(&complete(), &[pod!("happy")], Judgement::Ready);
     check(&complete(), &[pod!("ready")], Judgement::Ready);
-    check(&complete(), &[], Judgement::Queued(None));
+    check(&complete(), &[], Judgement::Queued);
     // The moment after a change, in which the conditions still speak of the form before it.
     let stale = serde_json::json!({
         "observedGeneration": 2,
@@ -152,7 +212,7 @@ fn ready_is_what_runs_now() {
 }
 
 #[test]
-fn a_quota_is_a_failure() {
+fn a_quota_is_told() {
     let message =
         "pods \"big\" is forbidden: exceeded quota: gpu-quota, requested: requests.nvidia.com/gpu=8";
     let refused = deployment(serde_json::json!({
@@ -162,12 +222,8 @@ fn a_quota_is_a_failure() {
         rollout: &Rollout::of_deployment(&refused),
         pods: &[],
         events: &[],
-        now_s: NOW_S,
     };
-    assert_eq!(
-        judge(seen),
-        Judgement::Failed(FailureReason::ServerFailed, format!("FailedCreate: {message}"))
-    );
+    trouble(judge(seen), TroubleKind::Refusal, message);
 }
 
 /// The pod that is ready, with an init container in this state.
@@ -203,10 +259,16 @@ fn what_comes_before_the_server_may_end() {
         ),
     );
     check(
-        with_init(0, &waits("ImagePullBackOff"), &none),
+        with_init(0, &waits("InvalidImageName"), &none),
         Judgement::Failed(
             FailureReason::ServerFailed,
-            "init container `inject`: ImagePullBackOff: of the kubelet".to_owned(),
+            "init container `inject`: InvalidImageName: of the kubelet".to_owned(),
         ),
+    );
+    let pulled_later = judged(with_init(0, &waits("ImagePullBackOff"), &none), &[]);
+    trouble(
+        pulled_later,
+        TroubleKind::Start,
+        "init container `inject`: ImagePullBackOff",
     );
 }

@@ -1,7 +1,5 @@
 //! Tells how a run is.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use gipfel_backend::{BackendError, FailureReason, Handle, RunStatus};
 use gipfel_model::Progress;
 use k8s_openapi::api::{
@@ -141,7 +139,18 @@ impl K8sLoads {
         };
         let pods = self.pods(id, detail.attempt).await.map_err(observing)?;
         let alive: Vec<Pod> = pods.iter().filter(|pod| !has_succeeded(pod)).cloned().collect();
-        if let Judgement::Failed(reason, words) = judged(&alive) {
+        let judgement = judged(&alive);
+        let trouble = match &judgement {
+            Judgement::Troubled(trouble) => Some(trouble.kind),
+            _ => None,
+        };
+        let is_over = self.patience.is_over(id, trouble);
+        let ended = match judgement {
+            Judgement::Failed(reason, words) => Some((reason, words)),
+            Judgement::Troubled(trouble) if is_over => Some((trouble.reason, trouble.message)),
+            Judgement::Troubled(_) | Judgement::Queued | Judgement::Starting | Judgement::Ready => None,
+        };
+        if let Some((reason, words)) = ended {
             self.refresh_log(id, detail.attempt).await;
             let reason = match reason {
                 // The judge speaks of servers.
@@ -196,12 +205,10 @@ impl K8sLoads {
 }
 
 fn judged(pods: &[Pod]) -> Judgement {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
     judge(Seen {
         rollout: &Rollout::default(),
         pods,
         events: &[],
-        now_s: now.map_or(0, |now| now.as_secs() as i64),
     })
 }
 

@@ -151,7 +151,11 @@ impl Objects {
                 for (end, template) in extensions::pods(&workload) {
                     let (key, name) = (format!("pods/{name}-{end}"), format!("{name}-{end}"));
                     if !self.held.contains_key(&key) {
-                        let pod = pod_of(&workload, &template, &name);
+                        let mut pod = pod_of(&workload, &template, &name);
+                        if workload["kind"] != "Deployment" {
+                            // As operators do.
+                            pod["metadata"]["labels"]["app.kubernetes.io/managed-by"] = json!("an-operator");
+                        }
                         self.store("pods", &name, pod);
                     }
                     if let Some(pod) = self.held.get_mut(&key) {

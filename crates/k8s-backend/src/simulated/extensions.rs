@@ -10,6 +10,19 @@ pub(super) const GROUPS: [&str; 4] = [
     "scheduling.volcano.sh",
 ];
 
+/// What discovery says of a version of a group: of each group the kind that servers may need.
+pub(super) fn resources(version: &str) -> Value {
+    let plural = match version.split('/').next() {
+        Some("leaderworkerset.x-k8s.io") => "leaderworkersets",
+        Some("nvidia.com") => "dynamographdeployments",
+        Some("grove.io") => "podcliquesets",
+        _ => "podgroups",
+    };
+    json!({ "kind": "APIResourceList", "groupVersion": version, "resources": [{
+        "name": plural, "singularName": "", "namespaced": true, "kind": "K", "verbs": ["create", "get", "list"]
+    }] })
+}
+
 /// The kinds that make pods, with their plural.
 const KINDS: [(&str, &str); 3] = [
     ("Deployment", "deployments"),

@@ -152,7 +152,7 @@ impl Objects {
         if let ("GET", Some(version)) = (method, path.strip_prefix("/apis/"))
             && version.matches('/').count() == 1
         {
-            let list = json!({"kind": "APIResourceList", "groupVersion": version, "resources": []});
+            let list = extensions::resources(version);
             return (200, list.to_string());
         }
         match (method, parts.as_slice()) {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use gipfel_backend::{Deployer, DeploymentStatus, Effect, FailureReason};
-use gipfel_k8s_backend::simulated::Shape;
+use gipfel_k8s_backend::{Deadlines, simulated::Shape};
 use gipfel_model::{BackendKind, DeploymentSpec, deployment::Placement};
 use serde_json::json;
 
 use crate::{
     failures::ended,
-    setup::{Setup, spec},
+    setup::{Setup, backend_with, spec},
 };
 
 const GROUPS: [&str; 3] = ["leaderworkerset.x-k8s.io", "nvidia.com", "scheduling.volcano.sh"];
@@ -196,10 +196,12 @@ async fn groups_and_graphs_fail_like_one_pod() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_webhook_that_does_not_answer_is_waited_for() -> anyhow::Result<()> {
+async fn a_refusal_is_waited_for() -> anyhow::Result<()> {
     let words =
         "Error creating: Internal error occurred: failed calling webhook \"mpod.kb.io\": connection refused";
-    let setup = with_operators(Shape::Refused(words.to_owned())).await?;
+    let mut setup = with_operators(Shape::Refused(words.to_owned())).await?;
+    // As long as a real one is waited for.
+    setup.backend = backend_with(&setup.cluster, &setup.directory, Deadlines::default());
     let spec = several(BackendKind::Vllm, 16);
     let handle = setup.backend.ensure(&"c-1".parse()?, &ID.parse()?, &spec).await?;
     for _ in 0..20 {
@@ -217,11 +219,14 @@ async fn a_group_that_begins_anew_has_ended() -> anyhow::Result<()> {
         .backend
         .ensure(&"c-1".parse()?, &ID.parse()?, &several(BackendKind::Sglang, 8))
         .await?;
+    let mut is_ready = false;
     for _ in 0..100 {
-        if let DeploymentStatus::Ready { .. } = setup.backend.observe(&handle).await? {
-            break;
-        }
+        is_ready |= matches!(
+            setup.backend.observe(&handle).await?,
+            DeploymentStatus::Ready { .. }
+        );
     }
+    assert!(is_ready, "it is never ready");
     setup.cluster.crash_pods();
     setup.cluster.replace_pods(None);
     for _ in 0..1_000 {

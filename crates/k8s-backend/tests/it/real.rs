@@ -3,11 +3,14 @@
 //! Its images begin with what `GIPFEL_E2E_IMAGES` says, or with `lab.local`: `vllm:v0.22.1` serves, `crash:1` ends,
 //! `oom:1` needs too much memory, `missing:1` and `denied:1` cannot be pulled.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use gipfel_backend::{Deployer, DeploymentStatus, Effect, Failure, FailureReason, Finder};
-use gipfel_k8s_backend::{Connection, K8sBackend, of_deployment, simulated::Shape};
-use gipfel_model::{BackendKind, CampaignId, DeploymentId, DeploymentSpec, deployment::Placement};
+use gipfel_backend::{Deployer, DeploymentStatus, Effect, Failure, FailureReason, Finder, Handle};
+use gipfel_k8s_backend::{Connection, Deadlines, K8sBackend, of_pods, simulated::Shape};
+use gipfel_model::{
+    BackendKind, CampaignId, DeploymentId, DeploymentSpec, K8sSecretKey, K8sSpec, K8sToken,
+    deployment::Placement,
+};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Config,
@@ -61,8 +64,14 @@ impl Cluster {
     ) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let tag = format!("e2e-{tag}-{}", now_ms()?);
+        // Where no node has room, a test does not wait for one.
+        let deadlines = Deadlines {
+            place: Duration::from_secs(5),
+            ..Deadlines::default()
+        };
+        let root = directory.path().to_owned();
         Ok(Self {
-            backend: K8sBackend::new(connection, &namespace, PathBuf::from(directory.path())),
+            backend: K8sBackend::with_deadlines(connection, &namespace, root, deadlines),
             client: Client::try_from(config)?,
             namespace,
             pause,
@@ -75,7 +84,7 @@ impl Cluster {
     /// The first status that is wanted.
     async fn look_for<T>(
         &self,
-        handle: &gipfel_backend::Handle,
+        handle: &Handle,
         wanted: impl Fn(DeploymentStatus) -> Option<T>,
     ) -> anyhow::Result<T> {
         let mut last = String::new();
@@ -98,29 +107,63 @@ fn ended(status: DeploymentStatus) -> Option<Failure> {
     }
 }
 
+/// Starts a server, checks it, and takes it down whatever the check has found.
+async fn with_server(
+    cluster: &Cluster,
+    spec: &DeploymentSpec,
+    check: impl AsyncFnOnce(&Cluster, &Handle) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let started = cluster
+        .backend
+        .ensure(&cluster.campaign, &cluster.server, spec)
+        .await;
+    let handle = match started {
+        Ok(handle) => handle,
+        Err(error) => {
+            if let Effect::Started(handle) = &error.effect {
+                cluster.backend.end(handle).await?;
+            }
+            return Err(error.into());
+        }
+    };
+    let checked = check(cluster, &handle).await;
+    cluster.backend.end(&handle).await?;
+    checked?;
+    anyhow::ensure!(
+        cluster.backend.find_campaign(&cluster.campaign).await?.is_empty(),
+        "something is left"
+    );
+    Ok(())
+}
+
 /// A pod that somebody deletes in mid-watch has ended its server, although another comes.
 async fn check_taken_away(cluster: &Cluster) -> anyhow::Result<()> {
     let spec = spec(&cluster.namespace);
-    let handle = cluster
-        .backend
-        .ensure(&cluster.campaign, &cluster.server, &spec)
-        .await?;
-    let is_ready = |status| matches!(status, DeploymentStatus::Ready { .. }).then_some(());
-    cluster.look_for(&handle, is_ready).await?;
-    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let of_server = ListParams::default().labels(&of_deployment(cluster.server.as_str()));
-    for pod in pods.list(&of_server).await? {
-        let name = pod.metadata.name.unwrap_or_default();
-        pods.delete(&name, &DeleteParams::default()).await?;
-    }
-    let failure = cluster.look_for(&handle, ended).await?;
-    assert_eq!(failure.reason, FailureReason::ServerFailed, "{failure:?}");
-    assert!(
-        failure.message.contains("was deleted while it ran"),
-        "{failure:?}"
+    with_server(cluster, &spec, async |cluster, handle| {
+        let is_ready = |status| matches!(status, DeploymentStatus::Ready { .. }).then_some(());
+        cluster.look_for(handle, is_ready).await?;
+        let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let of_server = ListParams::default().labels(&of_pods(cluster.server.as_str()));
+        for pod in pods.list(&of_server).await? {
+            let name = pod.metadata.name.unwrap_or_default();
+            pods.delete(&name, &DeleteParams::default()).await?;
+        }
+        let failure = cluster.look_for(handle, ended).await?;
+        expect(
+            &failure,
+            FailureReason::ServerFailed,
+            &["was deleted while it ran"],
+        )
+    })
+    .await
+}
+
+fn expect(failure: &Failure, reason: FailureReason, parts: &[&str]) -> anyhow::Result<()> {
+    let is_told = parts.iter().any(|part| failure.message.contains(part));
+    anyhow::ensure!(
+        failure.reason == reason && is_told,
+        "{parts:?} is not what is said: {failure:?}"
     );
-    cluster.backend.end(&handle).await?;
-    assert!(cluster.backend.find_campaign(&cluster.campaign).await?.is_empty());
     Ok(())
 }
 
@@ -150,38 +193,71 @@ fn of_image(namespace: &str, image: &str) -> DeploymentSpec {
     spec
 }
 
-async fn check_failure(image: &str, reason: FailureReason, parts: &[&str]) -> anyhow::Result<()> {
+async fn check_failure(
+    spec: impl Fn(&str) -> DeploymentSpec,
+    reason: FailureReason,
+    parts: &[&str],
+) -> anyhow::Result<()> {
     let Some(cluster) = Cluster::real("fails").await? else {
         return Ok(());
     };
-    let spec = of_image(&cluster.namespace, image);
-    let handle = cluster
-        .backend
-        .ensure(&cluster.campaign, &cluster.server, &spec)
-        .await?;
-    let failure = cluster.look_for(&handle, ended).await;
-    cluster.backend.end(&handle).await?;
-    let failure = failure?;
-    assert_eq!(failure.reason, reason, "{image}: {failure:?}");
-    assert!(
-        parts.iter().any(|part| failure.message.contains(part)),
-        "{image}: {failure:?}"
-    );
-    assert!(cluster.backend.find_campaign(&cluster.campaign).await?.is_empty());
-    Ok(())
+    with_server(&cluster, &spec(&cluster.namespace), async |cluster, handle| {
+        let failure = cluster.look_for(handle, ended).await?;
+        expect(&failure, reason, parts)
+    })
+    .await
 }
 
 #[tokio::test]
 async fn failures_have_the_words_of_a_real_cluster() -> anyhow::Result<()> {
-    check_failure(
-        "crash:1",
-        FailureReason::ServerFailed,
-        &["exit code", "CrashLoopBackOff"],
-    )
-    .await?;
-    check_failure("oom:1", FailureReason::OutOfMemory, &["OOMKilled"]).await?;
-    check_failure("missing:1", FailureReason::ServerFailed, &["ImagePullBackOff"]).await?;
-    check_failure("denied:1", FailureReason::ServerFailed, &["ImagePullBackOff"]).await
+    let failed = FailureReason::ServerFailed;
+    let image = |image: &'static str| move |namespace: &str| of_image(namespace, image);
+    check_failure(image("crash:1"), failed, &["exit code", "CrashLoopBackOff"]).await?;
+    check_failure(image("oom:1"), FailureReason::OutOfMemory, &["OOMKilled"]).await?;
+    check_failure(image("missing:1"), failed, &["ImagePullBackOff"]).await?;
+    check_failure(image("denied:1"), failed, &["ImagePullBackOff"]).await?;
+    let changed = |change: fn(&mut K8sSpec)| {
+        move |namespace: &str| {
+            let mut spec = spec(namespace);
+            if let Placement::K8s(k8s) = &mut spec.placement {
+                change(k8s);
+            }
+            spec
+        }
+    };
+    let nowhere = changed(|k8s| {
+        k8s.node_selector = [("gipfel.example/nowhere".to_owned(), "true".to_owned())].into();
+    });
+    check_failure(nowhere, failed, &["Unschedulable"]).await?;
+    let no_secret = changed(|k8s| {
+        k8s.hf_token = Some(K8sToken::Secret(K8sSecretKey {
+            name: "gipfel-no-such-secret".to_owned(),
+            key: "token".to_owned(),
+        }));
+    });
+    check_failure(no_secret, failed, &["CreateContainerConfigError"]).await
+}
+
+/// The API server ends each watch after a second.
+#[tokio::test]
+async fn a_real_api_servers_timeout_ends_nothing() -> anyhow::Result<()> {
+    let Some(mut cluster) = Cluster::real("timeout").await? else {
+        return Ok(());
+    };
+    let (Some((file, namespace)), directory) = (real_cluster(), tempfile::tempdir()?) else {
+        return Ok(());
+    };
+    let connection = Connection::Kubeconfig {
+        file: Some(file),
+        context: None,
+    };
+    let deadlines = Deadlines {
+        watch: Duration::from_secs(1),
+        ..Deadlines::default()
+    };
+    let root = directory.path().to_owned();
+    cluster.backend = K8sBackend::with_deadlines(connection, &namespace, root, deadlines);
+    check_taken_away(&cluster).await
 }
 
 /// The real schemas of installed kinds take our objects, whether or not an operator acts on them.
@@ -195,25 +271,16 @@ async fn several_nodes_are_taken_by_a_real_cluster() -> anyhow::Result<()> {
         if let Placement::K8s(k8s) = &mut spec.placement {
             k8s.namespace.clone_from(&cluster.namespace);
         }
-        match cluster
-            .backend
-            .ensure(&cluster.campaign, &cluster.server, &spec)
-            .await
-        {
-            Ok(handle) => {
-                assert!(
-                    ended(cluster.backend.observe(&handle).await?).is_none(),
-                    "it has just begun"
-                );
-                cluster.backend.end(&handle).await?;
-            }
-            Err(error) => {
-                assert_eq!(error.effect, Effect::NotStarted, "{error:?}");
-                let words = error.source.source.to_string();
-                assert!(words.contains("the cluster does not have"), "{words}");
-            }
+        let begun = with_server(&cluster, &spec, async |cluster, handle| {
+            let status = cluster.backend.observe(handle).await?;
+            anyhow::ensure!(ended(status).is_none(), "it has just begun");
+            Ok(())
+        });
+        if let Err(error) = begun.await {
+            // Not every cluster has what is needed.
+            let words = format!("{error:#}");
+            anyhow::ensure!(words.contains("the cluster does not have"), "{words}");
         }
-        assert!(cluster.backend.find_campaign(&cluster.campaign).await?.is_empty());
     }
     Ok(())
 }

@@ -32,6 +32,8 @@ impl Setup {
 pub(crate) fn backend(cluster: &SimulatedCluster, directory: &TempDir) -> K8sBackend {
     let deadlines = Deadlines {
         call: Duration::from_secs(2),
+        place: Duration::ZERO,
+        trouble: Duration::ZERO,
         ..Deadlines::default()
     };
     backend_with(cluster, directory, deadlines)

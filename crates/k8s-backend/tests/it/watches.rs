@@ -235,20 +235,68 @@ async fn without_the_right_to_watch_looks_tell() -> anyhow::Result<()> {
         setup.cluster.watch_mishap(Mishap::Answer(403, forbidden.clone()));
     }
     let handle = ready(&setup, &spec("ml")).await?;
-    assert!(matches!(
-        setup.backend.observe(&handle).await?,
-        DeploymentStatus::Ready { .. }
-    ));
+    setup.cluster.replace_pods(None);
+    let found = failure(&setup, &handle).await?;
+    assert!(found.message.contains("others than those"), "{found:?}");
     setup.backend.end(&handle).await?;
     assert_eq!(setup.cluster.objects(), Vec::<String>::new());
     Ok(())
+}
+
+/// The pods are replaced while no gipfel lives.
+#[tokio::test]
+async fn pods_that_are_replaced_while_nobody_looks_are_others() -> anyhow::Result<()> {
+    let mut setup = Setup::new(Shape::Happy).await?;
+    let handle = ready(&setup, &spec("ml")).await?;
+    setup.backend = backend(&setup.cluster, &setup.directory);
+    setup.cluster.replace_pods(None);
+    let found = failure(&setup, &handle).await?;
+    assert!(found.message.contains("others than those"), "{found:?}");
+    setup.backend.end(&handle).await?;
+    Ok(())
+}
+
+/// As the controller of a set does when a container before the server's is tried again.
+#[tokio::test]
+async fn pods_may_be_made_anew_before_the_server_is_ready() -> anyhow::Result<()> {
+    let setup = Setup::new(Shape::Happy).await?;
+    let handle = setup
+        .backend
+        .ensure(&"c-1".parse()?, &"d-1".parse()?, &spec("ml"))
+        .await?;
+    for _ in 0..LOOKS {
+        if setup.backend.observe(&handle).await? == DeploymentStatus::Starting {
+            break;
+        }
+    }
+    watched(&setup, 1).await?;
+    setup.cluster.replace_pods(None);
+    for _ in 0..LOOKS {
+        match setup.backend.observe(&handle).await? {
+            DeploymentStatus::Ready { .. } => {
+                setup.backend.end(&handle).await?;
+                return Ok(());
+            }
+            DeploymentStatus::Ended(failure) => anyhow::bail!("it has only begun anew: {failure:?}"),
+            DeploymentStatus::Queued | DeploymentStatus::Starting => {}
+        }
+    }
+    anyhow::bail!("it is never ready")
 }
 
 #[tokio::test]
 async fn a_server_that_we_end_was_not_taken_away() -> anyhow::Result<()> {
     let setup = Setup::new(Shape::Happy).await?;
     let handle = ready(&setup, &spec("ml")).await?;
+    let before = logs(&setup);
     setup.backend.end(&handle).await?;
+    // A watch that is still there would see the pod leave, and read its log, within this time.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(
+        logs(&setup),
+        before + 1,
+        "its log is read once, and not by the watch again"
+    );
     let DeploymentStatus::Ended(failure) = setup.backend.observe(&handle).await? else {
         anyhow::bail!("it has ended");
     };
