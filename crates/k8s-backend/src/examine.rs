@@ -147,7 +147,7 @@ pub struct NodeFacts {
     pub labels: BTreeMap<String, String>,
 }
 
-/// A namespace of a cluster, looked at.
+/// A namespace of a cluster, looked at. What may pass is asked again some times, since nothing is changed by it.
 pub struct Examiner {
     server: ApiServer,
     namespace: String,
@@ -165,7 +165,7 @@ impl Examiner {
     /// The API server's version, such as `v1.36.2`.
     pub async fn version(&self) -> Result<String, ApiError> {
         let version = |client: Client| async move { client.apiserver_version().await };
-        Ok(self.server.call(version).await?.git_version)
+        Ok(self.server.call_surely(version).await?.git_version)
     }
 
     /// Who the API server takes us for.
@@ -175,7 +175,7 @@ impl Examiner {
             api.create(&PostParams::default(), &SelfSubjectReview::default())
                 .await
         };
-        let review = self.server.call(ask).await?;
+        let review = self.server.call_surely(ask).await?;
         let user = review.status.and_then(|status| status.user_info);
         Ok(user.and_then(|user| user.username).unwrap_or_default())
     }
@@ -186,7 +186,7 @@ impl Examiner {
             let name = self.namespace.clone();
             async move { Api::<Namespace>::all(client).get_metadata(&name).await }
         };
-        Ok(self.server.find(get).await?.is_some())
+        Ok(found(self.server.call_surely(get).await)?.is_some())
     }
 
     /// Whether this is allowed with what the need names.
@@ -213,7 +213,7 @@ impl Examiner {
                 api.create(&PostParams::default(), &review).await
             }
         };
-        let answer = self.server.call(ask).await?;
+        let answer = self.server.call_surely(ask).await?;
         Ok(answer.status.is_some_and(|status| status.allowed))
     }
 
@@ -281,7 +281,7 @@ impl Examiner {
             let (api, name) = (Api::<K>::namespaced(client, &self.namespace), name.to_owned());
             async move { api.get(&name).await }
         };
-        self.server.find(get).await
+        found(self.server.call_surely(get).await)
     }
 
     async fn list_namespaced<K>(&self) -> Result<Vec<K>, ApiError>
@@ -293,7 +293,7 @@ impl Examiner {
             let api = Api::<K>::namespaced(client, &self.namespace);
             async move { api.list(&ListParams::default()).await }
         };
-        Ok(self.server.call(list).await?.items)
+        Ok(self.server.call_surely(list).await?.items)
     }
 
     async fn list_all<K>(&self) -> Result<Vec<K>, ApiError>
@@ -305,7 +305,16 @@ impl Examiner {
             let api = Api::<K>::all(client);
             async move { api.list(&ListParams::default()).await }
         };
-        Ok(self.server.call(list).await?.items)
+        Ok(self.server.call_surely(list).await?.items)
+    }
+}
+
+/// An object that is not there is none.
+fn found<T>(outcome: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(ApiError::Missing(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

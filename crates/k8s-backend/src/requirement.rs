@@ -100,7 +100,7 @@ impl fmt::Display for Requirement {
 async fn has_all(server: &ApiServer, apis: &'static [Api]) -> Result<bool, ApiError> {
     for api in apis {
         let ask = |client: kube::Client| async move { client.list_api_group_resources(api.version).await };
-        let is_there = match server.call(ask).await {
+        let is_there = match server.call_surely(ask).await {
             Ok(served) => served.resources.iter().any(|one| one.name == api.resource),
             Err(ApiError::MissingKind | ApiError::Missing(_)) => false,
             Err(error) => return Err(error),

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use gipfel_backend::{Deployer, DeploymentStatus, Effect, Finder, Found};
-use gipfel_k8s_backend::simulated::{Mishap, Shape, status};
+use gipfel_k8s_backend::{
+    Connection, Deadlines,
+    examine::Examiner,
+    simulated::{Mishap, Shape, status},
+};
 use gipfel_model::{K8sModelCache, deployment::Placement};
 use hyper::Method;
 
@@ -163,6 +167,28 @@ async fn a_status_without_its_kind_is_understood() -> anyhow::Result<()> {
         .ensure(&"c-1".parse()?, &"d-1".parse()?, &spec("ml"))
         .await?;
     setup.backend.end(&handle).await?;
+    Ok(())
+}
+
+/// Before a campaign is begun the namespace is looked at, which one bad answer must not end.
+#[tokio::test]
+async fn what_passes_is_no_end_of_an_examination() -> anyhow::Result<()> {
+    let setup = Setup::new(Shape::Happy).await?;
+    let connection = Connection::Url(setup.cluster.url().to_owned());
+    let examiner = Examiner::new(connection, "ml", Deadlines::default());
+    let answer = |code, reason| Mishap::Answer(code, status(code, reason, "etcd did not answer"));
+    setup.cluster.mishap(Method::GET, answer(504, "Timeout"));
+    setup.cluster.mishap(Method::GET, Mishap::Lost);
+    examiner.has_namespace().await?;
+    for _ in 0..4 {
+        setup
+            .cluster
+            .mishap(Method::GET, answer(503, "ServiceUnavailable"));
+    }
+    assert!(
+        examiner.has_namespace().await.is_err(),
+        "it does not ask for ever"
+    );
     Ok(())
 }
 
