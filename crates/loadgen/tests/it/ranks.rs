@@ -153,7 +153,9 @@ impl<'a> Relay<'a> {
                     continue;
                 }
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let is_whole = !name.contains(".tmp") && !name.ends_with("-wal") && !name.ends_with("-shm");
+                // SQLite's journals come and go; one that is shown when it has gone would undo what the database holds.
+                let of_a_writer = [".tmp", "-journal", "-wal", "-shm"];
+                let is_whole = !of_a_writer.iter().any(|part| name.contains(part));
                 let nth = self.names.iter().position(|begin| name.starts_with(begin));
                 if let Some(nth) = nth.filter(|_| is_whole) {
                     files.push((nth, path));
