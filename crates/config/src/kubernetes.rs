@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use gipfel_model::{
-    K8sIngress, K8sLoad, K8sModelCache, K8sRequests, K8sSecretKey, K8sSpec, K8sToken, K8sToleration,
-    K8sVolume, LocalSpec,
+    K8sIngress, K8sLimits, K8sLoad, K8sModelCache, K8sRequests, K8sSecretKey, K8sSpec, K8sToken,
+    K8sToleration, K8sVolume, LocalSpec,
 };
 
 use crate::{field::Field, section::Section};
@@ -35,6 +35,7 @@ pub(crate) struct KubernetesSettings {
     tolerations: Option<Vec<K8sToleration>>,
     gpu_resource: Option<String>,
     requests: RequestSettings,
+    limits: LimitSettings,
     ingress_class: Option<String>,
     tls_issuer: Option<String>,
     ca_file: Option<String>,
@@ -51,6 +52,13 @@ struct RequestSettings {
     memory: Option<String>,
     ephemeral_storage: Option<String>,
     shared_memory: Option<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct LimitSettings {
+    cpu: Option<String>,
+    memory: Option<String>,
+    ephemeral_storage: Option<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -97,6 +105,7 @@ impl KubernetesSettings {
                 "the name of a resource, such as `nvidia.com/gpu`",
             ),
             requests: RequestSettings::take(&section.take("requests")),
+            limits: LimitSettings::take(&section.take("limits")),
             ingress_class: name(&section.take("ingress_class"), "the name of an Ingress class"),
             tls_issuer: name(
                 &section.take("tls_issuer"),
@@ -133,6 +142,7 @@ impl KubernetesSettings {
             tolerations: self.tolerations.or_else(|| defaults.tolerations.clone()),
             gpu_resource: text(self.gpu_resource, &defaults.gpu_resource),
             requests: self.requests.or(&defaults.requests),
+            limits: self.limits.or(&defaults.limits),
             ingress_class: text(self.ingress_class, &defaults.ingress_class),
             tls_issuer: text(self.tls_issuer, &defaults.tls_issuer),
             ca_file: text(self.ca_file, &defaults.ca_file),
@@ -180,6 +190,7 @@ impl KubernetesSettings {
             node_selector: self.node_selector.clone().unwrap_or_default(),
             tolerations: self.tolerations.clone().unwrap_or_default(),
             requests: self.requests.resolve(),
+            limits: self.limits.resolve(),
             gpu_resource: self.gpu_resource.clone().unwrap_or(default.gpu_resource),
             gpus_per_node,
             port,
@@ -261,6 +272,39 @@ impl RequestSettings {
             memory: self.memory.clone(),
             ephemeral_storage: self.ephemeral_storage.clone(),
             shared_memory: self.shared_memory.clone().unwrap_or(default.shared_memory),
+        }
+    }
+}
+
+impl LimitSettings {
+    fn take(field: &Field<'_>) -> Self {
+        let Some(mut section) = field.as_section() else {
+            return Self::default();
+        };
+        let mut take = |key| quantity(&section.take(key));
+        let settings = Self {
+            cpu: take("cpu"),
+            memory: take("memory"),
+            ephemeral_storage: take("ephemeral_storage"),
+        };
+        section.finish(&[]);
+        settings
+    }
+
+    fn or(self, defaults: &Self) -> Self {
+        let or = |own: Option<String>, default: &Option<String>| own.or_else(|| default.clone());
+        Self {
+            cpu: or(self.cpu, &defaults.cpu),
+            memory: or(self.memory, &defaults.memory),
+            ephemeral_storage: or(self.ephemeral_storage, &defaults.ephemeral_storage),
+        }
+    }
+
+    fn resolve(&self) -> K8sLimits {
+        K8sLimits {
+            cpu: self.cpu.clone(),
+            memory: self.memory.clone(),
+            ephemeral_storage: self.ephemeral_storage.clone(),
         }
     }
 }

@@ -24,6 +24,9 @@ pub struct K8sSpec {
     pub tolerations: Vec<K8sToleration>,
     /// CPUs, memory and disk.
     pub requests: K8sRequests,
+    /// The most of them that the container may have.
+    #[serde(default)]
+    pub limits: K8sLimits,
     /// The name under which the cluster counts GPUs.
     pub gpu_resource: String,
     /// GPUs of a node.
@@ -61,6 +64,7 @@ impl K8sSpec {
             node_selector: BTreeMap::new(),
             tolerations: Vec::new(),
             requests: K8sRequests::default(),
+            limits: K8sLimits::default(),
             gpu_resource: "nvidia.com/gpu".to_owned(),
             gpus_per_node: 4,
             port: Self::DEFAULT_PORT,
@@ -185,6 +189,18 @@ impl Default for K8sRequests {
             shared_memory: "16Gi".to_owned(),
         }
     }
+}
+
+/// Quantities as Kubernetes writes them; absent ones are not limited. What is limited and not requested is requested, too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct K8sLimits {
+    /// CPUs.
+    pub cpu: Option<String>,
+    /// Memory; a container that has more is ended.
+    pub memory: Option<String>,
+    /// Disk of the node; a pod that has more is evicted.
+    pub ephemeral_storage: Option<String>,
 }
 
 /// A volume claim that holds models and stays when the server ends.

@@ -30,8 +30,8 @@ pub use deployment::{BackendKind, DeploymentKind, DeploymentSpec, EndpointSpec, 
 pub use format::{FormatError, FormatHeader};
 pub use ids::{CampaignId, DeploymentId, IdError, RunId};
 pub use k8s::{
-    K8sIngress, K8sLoad, K8sModelCache, K8sRequests, K8sSecretKey, K8sSpec, K8sToken, K8sToleration,
-    K8sVolume,
+    K8sIngress, K8sLimits, K8sLoad, K8sModelCache, K8sRequests, K8sSecretKey, K8sSpec, K8sToken,
+    K8sToleration, K8sVolume,
 };
 pub use node_hours::NodeHours;
 pub use progress::{LevelProgress, Progress, RunState};

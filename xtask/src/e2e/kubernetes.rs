@@ -1,5 +1,5 @@
-//! Campaigns on a simulated Kubernetes cluster whose pods are processes and whose API server fails now and then: killed,
-//! interrupted and cancelled at random moments beside a server that another campaign keeps.
+//! Campaigns on a Kubernetes cluster, killed, interrupted and cancelled at random moments beside a server that another
+//! campaign keeps: on a simulated one whose pods are processes and whose API server fails now and then, or on a real one.
 
 use std::{
     collections::BTreeMap,
@@ -34,16 +34,38 @@ const KINDS: [&str; 7] = [
 const CACHE: &str = "models";
 /// A campaign of two short levels, with what lies between them.
 const WHOLE_RUN: Duration = Duration::from_secs(11);
+/// The same where containers have to be made.
+const WHOLE_REAL_RUN: Duration = Duration::from_secs(20);
+
+/// A cluster that runs already.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RealCluster {
+    /// The kubeconfig of a real cluster; by default one is simulated.
+    #[arg(long, value_name = "FILE", requires = "image")]
+    kubeconfig: Option<PathBuf>,
+    /// A namespace of it.
+    #[arg(long, default_value = "ml")]
+    namespace: String,
+    /// An image that it can pull, of servers and load generators: with a shell, gzip, a `gipfel` on the path, and what this
+    /// machine's load generator is linked with.
+    #[arg(long)]
+    image: Option<String>,
+}
 
 /// Plays the campaigns, each ended in the middle in one of three ways.
-pub(crate) fn play(rounds: u32, seed: u64, share: f64) -> anyhow::Result<()> {
+pub(crate) fn play(rounds: u32, seed: u64, share: f64, real: &RealCluster) -> anyhow::Result<()> {
     let world = World::new("kubernetes")?;
-    let cluster = Cluster::start(&world, seed, share)?;
+    let load_generator = ["build", "--release", "--package", "gipfel-loadgen"];
+    shell::run(&mut shell::cargo(&load_generator))?;
+    let cluster = match &real.kubeconfig {
+        None => Cluster::simulate(&world, seed, share)?,
+        Some(kubeconfig) => Cluster::reach(kubeconfig, real)?,
+    };
     let kept = keep_server(&world, &cluster)?;
     let mut moments = Moments(seed);
     for round in 0..rounds {
         let (way, load) = (Way::of(round), Load::of(round));
-        let after = moments.next(WHOLE_RUN);
+        let after = moments.next(cluster.whole_run);
         play_round(&cluster, (way, load), round, after, seed).with_context(|| {
             let seconds = after.as_secs_f64();
             format!("round {round}, {way:?} after {seconds:.2} s, load {load:?}")
@@ -105,15 +127,21 @@ impl Load {
     }
 }
 
-/// The simulated cluster, which ends with the scenario.
+/// A cluster as this scenario reaches it.
 struct Cluster {
+    /// The simulated cluster, or the way to a real one; it ends with the scenario.
     child: Child,
+    /// Where the API answers without asking who is there.
     url: String,
     kubeconfig: PathBuf,
+    namespace: String,
+    /// Of servers; none where pods are processes.
+    image: Option<String>,
+    whole_run: Duration,
 }
 
 impl Cluster {
-    fn start(world: &World, seed: u64, share: f64) -> anyhow::Result<Self> {
+    fn simulate(world: &World, seed: u64, share: f64) -> anyhow::Result<Self> {
         let example = [
             "--package",
             "gipfel-k8s-backend",
@@ -122,12 +150,6 @@ impl Cluster {
         ];
         let mut build = shell::cargo(&["build", "--features", "simulated"]);
         shell::run(build.args(example))?;
-        shell::run(&mut shell::cargo(&[
-            "build",
-            "--release",
-            "--package",
-            "gipfel-loadgen",
-        ]))?;
         let kubeconfig = world.folder.join("kubeconfig");
         let mut child = Command::new(shell::target().join("debug/examples/simulated_cluster"))
             .arg(&kubeconfig)
@@ -137,15 +159,42 @@ impl Cluster {
             .stdout(Stdio::piped())
             .spawn()
             .context("failed to start the cluster")?;
-        let output = child.stdout.take().context("the cluster has no output")?;
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
+        let line = first_line(&mut child)?;
         let url = line.split_whitespace().find(|word| word.starts_with("http://"));
         let url = url.with_context(|| format!("the cluster printed no address: {line}"))?;
         Ok(Self {
             url: url.to_owned(),
             child,
             kubeconfig,
+            namespace: "ml".to_owned(),
+            image: None,
+            whole_run: WHOLE_RUN,
+        })
+    }
+
+    /// Reaches a real cluster by kubectl, which knows how to tell it who we are.
+    fn reach(kubeconfig: &Path, real: &RealCluster) -> anyhow::Result<Self> {
+        let kubeconfig = kubeconfig
+            .canonicalize()
+            .with_context(|| format!("failed to find `{}`", kubeconfig.display()))?;
+        let mut child = Command::new("kubectl")
+            .arg("--kubeconfig")
+            .arg(&kubeconfig)
+            .args(["proxy", "--port", "0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("failed to start kubectl")?;
+        let line = first_line(&mut child)?;
+        let address = line.split_whitespace().last();
+        let address = address.with_context(|| format!("kubectl printed no address: {line}"))?;
+        Ok(Self {
+            url: format!("http://{address}"),
+            child,
+            kubeconfig,
+            namespace: real.namespace.clone(),
+            image: real.image.clone(),
+            whole_run: WHOLE_REAL_RUN,
         })
     }
 
@@ -181,6 +230,10 @@ impl Cluster {
         bail!("{method} {path}: {}", last.unwrap_or_default())
     }
 
+    fn namespaced(&self, plural: &str, name: &str) -> String {
+        format!("api/v1/namespaces/{}/{plural}/{name}", self.namespace)
+    }
+
     /// Kind, name and uid of what a campaign has in the cluster.
     fn objects_of(&self, campaign: &str) -> anyhow::Result<BTreeMap<String, String>> {
         let mut found = BTreeMap::new();
@@ -188,7 +241,10 @@ impl Cluster {
             let (group, plural) = kind.split_once(':').context("a kind has a group")?;
             let list = self.ask(
                 "GET",
-                &format!("{group}/namespaces/ml/{plural}?labelSelector=gipfel%2Fcampaign%3D{campaign}"),
+                &format!(
+                    "{group}/namespaces/{}/{plural}?labelSelector=gipfel%2Fcampaign%3D{campaign}",
+                    self.namespace
+                ),
             )?;
             for object in list["items"].as_array().into_iter().flatten() {
                 let metadata = &object["metadata"];
@@ -203,15 +259,19 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // It ends its pods when its input is closed.
-        drop(self.child.stdin.take());
+        // A simulated cluster ends its pods when its input is closed.
+        if self.child.stdin.take().is_none() {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
     }
 }
 
-/// The program that pods are sent.
-fn load_generator() -> PathBuf {
-    shell::target().join("release/gipfel-loadgen")
+fn first_line(child: &mut Child) -> anyhow::Result<String> {
+    let output = child.stdout.take().context("it has no output")?;
+    let mut line = String::new();
+    BufReader::new(output).read_line(&mut line)?;
+    Ok(line)
 }
 
 /// A server that outlives its campaign.
@@ -221,14 +281,22 @@ struct Kept {
     objects: BTreeMap<String, String>,
 }
 
-fn configuration(port: u16, levels: &str, load: Load) -> String {
-    let gipfel = program();
+fn configuration(cluster: &Cluster, port: u16, levels: &str, load: Load) -> String {
+    let gipfel = if cluster.image.is_some() {
+        PathBuf::from("gipfel")
+    } else {
+        program()
+    };
+    let image = cluster.image.as_deref().unwrap_or("none");
+    // Where pods are processes, theirs is no more than a name.
+    let load_image = cluster.image.as_deref().unwrap_or("busybox:1.37");
     let (load, architecture) = (load.key(), std::env::consts::ARCH);
     format!(
         "defaults:
+  k8s_namespace: {}
   ingress_domain: none
   gpus_per_node: 0
-  image: none
+  image: {image}
   port: {port}
   rate_levels: [{levels}]
   warmup_duration: 500ms
@@ -237,13 +305,14 @@ fn configuration(port: u16, levels: &str, load: Load) -> String {
   slos: [ttft p50 <= 500ms]
   dataset: {{ input_length: 16, output_length: 8 }}
   benchmarker: {load}
-  kubernetes: {{ model_cache: {{ claim: {CACHE} }}, load: {{ architecture: {architecture} }} }}
+  kubernetes: {{ model_cache: {{ claim: {CACHE}, size: 1Gi }}, load: {{ architecture: {architecture}, image: \"{load_image}\" }} }}
 experiments:
   - model: quickstart
     backend: sim
     deployment: k8s
     command: [{}, sim, --profile, quickstart, --host, \"{{host}}\", --port, \"{{port}}\"]
 ",
+        cluster.namespace,
         gipfel.display()
     )
 }
@@ -254,7 +323,7 @@ fn run(cluster: &Cluster, world: &World, arguments: &[&str]) -> anyhow::Result<O
 }
 
 fn keep_server(world: &World, cluster: &Cluster) -> anyhow::Result<Kept> {
-    world.write("kept.yaml", &configuration(28_081, "6", Load::Local))?;
+    world.write("kept.yaml", &configuration(cluster, 28_081, "6", Load::Local))?;
     let arguments = [
         "run",
         "kept.yaml",
@@ -314,7 +383,7 @@ fn play_round(
     let world = World::new(&format!("kubernetes-{round}"))?;
     // A port of its own: what an ended pod leaves in the kernel is no other pod's.
     let port = 28_100 + ((u64::from(round) + seed * 100) % 1_000) as u16;
-    world.write("k.yaml", &configuration(port, "6, 8", load))?;
+    world.write("k.yaml", &configuration(cluster, port, "6, 8", load))?;
     let log = File::create(world.folder.join("gipfel.log"))?;
     let mut gipfel = cluster
         .gipfel(
@@ -328,7 +397,7 @@ fn play_round(
                 "--loadgen",
             ],
         )
-        .arg(load_generator())
+        .arg(shell::target().join("release/gipfel-loadgen"))
         .stdout(log.try_clone()?)
         .stderr(log)
         .stdin(Stdio::null())
@@ -383,10 +452,7 @@ fn check_nothing_left(cluster: &Cluster, world: &World, way: Way, has_begun: boo
     let campaign = only_campaign(world)?;
     let left = cluster.objects_of(&campaign)?;
     ensure!(left.is_empty(), "left in the cluster: {left:?}");
-    let cache = cluster.ask(
-        "GET",
-        &format!("api/v1/namespaces/ml/persistentvolumeclaims/{CACHE}"),
-    )?;
+    let cache = cluster.ask("GET", &cluster.namespaced("persistentvolumeclaims", CACHE))?;
     ensure!(
         cache["metadata"]["name"] == CACHE,
         "the volume claim is gone: {cache}"
@@ -415,7 +481,7 @@ fn check_database(database: &Path) -> anyhow::Result<()> {
 
 /// Another campaign measures the kept server and leaves it alive.
 fn use_kept(world: &World, cluster: &Cluster, kept: &Kept) -> anyhow::Result<()> {
-    world.write("again.yaml", &configuration(28_081, "7", Load::Local))?;
+    world.write("again.yaml", &configuration(cluster, 28_081, "7", Load::Local))?;
     let arguments = [
         "run",
         "again.yaml",
@@ -441,14 +507,11 @@ fn end_kept(cluster: &Cluster, kept: &Kept) -> anyhow::Result<()> {
         .keys()
         .find_map(|name| name.strip_prefix("configmaps/"))
         .context("the server has no claim")?;
-    cluster.ask("DELETE", &format!("api/v1/namespaces/ml/configmaps/{claim}"))?;
+    cluster.ask("DELETE", &cluster.namespaced("configmaps", claim))?;
     wait_for("the end of the kept server", LIMIT, || {
         cluster.objects_of(&kept.campaign).ok()?.is_empty().then_some(())
     })?;
-    cluster.ask(
-        "GET",
-        &format!("api/v1/namespaces/ml/persistentvolumeclaims/{CACHE}"),
-    )?;
+    cluster.ask("GET", &cluster.namespaced("persistentvolumeclaims", CACHE))?;
     shell::say("the kept server went with its claim; the volume claim stays");
     Ok(())
 }

@@ -104,7 +104,8 @@ pub(crate) enum Scenario {
         #[arg(long)]
         database: Option<std::path::PathBuf>,
     },
-    /// Campaigns on a simulated Kubernetes cluster with pods as processes, ended in the middle at random moments.
+    /// Campaigns on a Kubernetes cluster, ended in the middle at random moments: on a simulated one with pods as processes,
+    /// or on a real one.
     Kubernetes {
         /// How many campaigns; in turn killed and resumed, killed and cancelled, interrupted.
         #[arg(long, default_value_t = 20)]
@@ -115,6 +116,8 @@ pub(crate) enum Scenario {
         /// The share of requests that the API server does not answer as it should.
         #[arg(long, default_value_t = 0.03)]
         fail: f64,
+        #[command(flatten)]
+        real: kubernetes::RealCluster,
     },
     /// The load generator as a service: a client that starts, watches and stops, and Debian's Prometheus.
     Service,
@@ -190,7 +193,12 @@ pub(crate) fn run(scenario: &Scenario) -> anyhow::Result<()> {
             },
         }),
         Scenario::Report { database } => report::play(database.as_deref()),
-        Scenario::Kubernetes { rounds, seed, fail } => kubernetes::play(*rounds, *seed, *fail),
+        Scenario::Kubernetes {
+            rounds,
+            seed,
+            fail,
+            real,
+        } => kubernetes::play(*rounds, *seed, *fail, real),
         Scenario::Service => service::play(),
         Scenario::Verdicts { profiles, rounds } => verdicts::play(profiles, *rounds),
         Scenario::Kill {

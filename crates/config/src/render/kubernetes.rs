@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use gipfel_model::{K8sLoad, K8sRequests, K8sSpec, K8sToken, K8sToleration, K8sVolume, LoadPlacement};
+use gipfel_model::{
+    K8sLimits, K8sLoad, K8sRequests, K8sSpec, K8sToken, K8sToleration, K8sVolume, LoadPlacement,
+};
 
 use super::{Writer, write_command};
 use crate::kubernetes::NO_INGRESS;
@@ -25,6 +27,7 @@ pub(super) fn write_server(writer: &mut Writer, k8s: &K8sSpec, load: &LoadPlacem
     write_labels(writer, 3, &k8s.node_selector);
     writer.text_entry(3, "gpu_resource", &k8s.gpu_resource);
     write_requests(writer, &k8s.requests);
+    write_limits(writer, &k8s.limits);
     if let Some(ingress) = &k8s.ingress {
         writer.optional_text(3, "ingress_class", ingress.class.as_ref());
         writer.optional_text(3, "tls_issuer", ingress.tls_issuer.as_ref());
@@ -114,6 +117,16 @@ fn write_requests(writer: &mut Writer, requests: &K8sRequests) {
     writer.optional_text(4, "memory", requests.memory.as_ref());
     writer.optional_text(4, "ephemeral_storage", requests.ephemeral_storage.as_ref());
     writer.text_entry(4, "shared_memory", &requests.shared_memory);
+}
+
+fn write_limits(writer: &mut Writer, limits: &K8sLimits) {
+    if *limits == K8sLimits::default() {
+        return;
+    }
+    writer.open(3, "limits");
+    writer.optional_text(4, "cpu", limits.cpu.as_ref());
+    writer.optional_text(4, "memory", limits.memory.as_ref());
+    writer.optional_text(4, "ephemeral_storage", limits.ephemeral_storage.as_ref());
 }
 
 fn write_load_settings(writer: &mut Writer, load: &K8sLoad) {

@@ -36,6 +36,11 @@ pub(super) fn section() -> Value {
             "What the server asks for beside GPUs: `cpu`, `memory`, `ephemeral_storage`, and `shared_memory`, the size of /dev/shm. Default: shared_memory 16Gi.",
         ),
         (
+            "limits",
+            limits(),
+            "What the container has at most: `cpu`, `memory`, `ephemeral_storage`. Default: none.",
+        ),
+        (
             "ingress_class",
             formed(NAME),
             "The class of the Ingress. Default: the cluster's.",
@@ -117,6 +122,22 @@ fn requests() -> Value {
             "shared_memory",
             quantity(),
             "The size of /dev/shm. Default: 16Gi.",
+        ),
+    ]))
+}
+
+fn limits() -> Value {
+    section_of(of([
+        ("cpu", quantity(), "CPUs; the server is slowed down to them."),
+        (
+            "memory",
+            quantity(),
+            "Memory; a container that has more is ended.",
+        ),
+        (
+            "ephemeral_storage",
+            quantity(),
+            "Disk of the node; a pod that has more is evicted.",
         ),
     ]))
 }

@@ -356,7 +356,7 @@ fn every_file_has_its_messages() {
 fn kubernetes_objects() {
     assert_snapshot!(faults("kubernetes.yaml"), @r#"
     kubernetes.yaml:2:18: defaults.k8s_namespace: found `My_Space`; allowed: the name of a namespace, of lowercase letters, digits, hyphens and dots
-    kubernetes.yaml:4:5: defaults.kubernetes.contxt: unknown key; allowed: context, image_pull_secrets, node_selector, tolerations, gpu_resource, requests, ingress_class, tls_issuer, ca_file, model_cache, hf_token, nccl_over_tcp, cuda_compatibility, load; did you mean `context`?
+    kubernetes.yaml:4:5: defaults.kubernetes.contxt: unknown key; allowed: context, image_pull_secrets, node_selector, tolerations, gpu_resource, requests, limits, ingress_class, tls_issuer, ca_file, model_cache, hf_token, nccl_over_tcp, cuda_compatibility, load; did you mean `context`?
     kubernetes.yaml:5:25: defaults.kubernetes.image_pull_secrets: found `pull`; allowed: a list of names of Secrets, such as `[my-registry]`
     kubernetes.yaml:6:29: defaults.kubernetes.node_selector.a b: this is no key of a label, such as `node.kubernetes.io/instance-type`
     kubernetes.yaml:6:36: defaults.kubernetes.node_selector.ok: found the text "no spaces here"; allowed: a label's value: at most 63 letters, digits, `-`, `_` and `.`
@@ -364,21 +364,22 @@ fn kubernetes_objects() {
     kubernetes.yaml:7:53: defaults.kubernetes.tolerations[1].effect: found `Never`; allowed: NoSchedule, PreferNoSchedule, NoExecute
     kubernetes.yaml:8:22: defaults.kubernetes.requests.cpu: found `many`; allowed: a quantity, such as `8`, `500m` or `64Gi`
     kubernetes.yaml:8:36: defaults.kubernetes.requests.memory: found `64GB`; allowed: a quantity, such as `8`, `500m` or `64Gi`
-    kubernetes.yaml:9:5: defaults.kubernetes.model_cache.claim: missing: the name of a volume claim
-    kubernetes.yaml:9:26: defaults.kubernetes.model_cache.size: found `0Gi`; allowed: a quantity, such as `8`, `500m` or `64Gi`
-    kubernetes.yaml:9:43: defaults.kubernetes.model_cache.mount_path: found `models`; allowed: an absolute path in the container, such as `/model-cache`
-    kubernetes.yaml:10:15: defaults.kubernetes.hf_token: found `secret`; allowed: a map of keys
-    kubernetes.yaml:11:19: defaults.kubernetes.load.pods: found `0`; allowed: a whole number from 1 to 4294967295
-    kubernetes.yaml:11:36: defaults.kubernetes.load.architecture: found `arm64`; allowed: aarch64, x86_64
-    kubernetes.yaml:13:5: experiments[0].image: missing: `deployment: k8s` needs the image that the server's container is made from
-    kubernetes.yaml:16:5: experiments[1].command: missing: `backend: sim` has no program of its own that could be started there
-    kubernetes.yaml:20:5: experiments[1].benchmarker: `same-job` is for servers that are Slurm jobs; this one is a server on Kubernetes
-    kubernetes.yaml:21:5: experiments[1].hf_token_path: a key for deployments of kind `slurm`, and this one is `k8s`
-    kubernetes.yaml:25:5: experiments[2].benchmarker: `in-cluster` is for servers on Kubernetes and for URLs; this one is a Slurm job
-    kubernetes.yaml:26:5: experiments[2].kubernetes: a key for deployments of kind `external` or `k8s`, and this one is `slurm`
-    kubernetes.yaml:32:5: experiments[3].kubernetes: `load.pods` 3 needs `load.results`, a volume on which 3 pods put their results together
-    kubernetes.yaml:32:38: experiments[3].kubernetes.hf_token: missing: `secret`, the name of a Secret of the namespace, or `env`, a variable of gipfel's environment
-    kubernetes.yaml:38:5: experiments[4].benchmarker: a Slurm job reaches a server on Kubernetes by its Ingress, and `ingress_domain: none` makes none
+    kubernetes.yaml:9:15: defaults.kubernetes.limits.shared_memory: unknown key; allowed: cpu, memory, ephemeral_storage
+    kubernetes.yaml:10:5: defaults.kubernetes.model_cache.claim: missing: the name of a volume claim
+    kubernetes.yaml:10:26: defaults.kubernetes.model_cache.size: found `0Gi`; allowed: a quantity, such as `8`, `500m` or `64Gi`
+    kubernetes.yaml:10:43: defaults.kubernetes.model_cache.mount_path: found `models`; allowed: an absolute path in the container, such as `/model-cache`
+    kubernetes.yaml:11:15: defaults.kubernetes.hf_token: found `secret`; allowed: a map of keys
+    kubernetes.yaml:12:19: defaults.kubernetes.load.pods: found `0`; allowed: a whole number from 1 to 4294967295
+    kubernetes.yaml:12:36: defaults.kubernetes.load.architecture: found `arm64`; allowed: aarch64, x86_64
+    kubernetes.yaml:14:5: experiments[0].image: missing: `deployment: k8s` needs the image that the server's container is made from
+    kubernetes.yaml:17:5: experiments[1].command: missing: `backend: sim` has no program of its own that could be started there
+    kubernetes.yaml:21:5: experiments[1].benchmarker: `same-job` is for servers that are Slurm jobs; this one is a server on Kubernetes
+    kubernetes.yaml:22:5: experiments[1].hf_token_path: a key for deployments of kind `slurm`, and this one is `k8s`
+    kubernetes.yaml:26:5: experiments[2].benchmarker: `in-cluster` is for servers on Kubernetes and for URLs; this one is a Slurm job
+    kubernetes.yaml:27:5: experiments[2].kubernetes: a key for deployments of kind `external` or `k8s`, and this one is `slurm`
+    kubernetes.yaml:33:5: experiments[3].kubernetes: `load.pods` 3 needs `load.results`, a volume on which 3 pods put their results together
+    kubernetes.yaml:33:38: experiments[3].kubernetes.hf_token: missing: `secret`, the name of a Secret of the namespace, or `env`, a variable of gipfel's environment
+    kubernetes.yaml:39:5: experiments[4].benchmarker: a Slurm job reaches a server on Kubernetes by its Ingress, and `ingress_domain: none` makes none
     "#);
 }
 

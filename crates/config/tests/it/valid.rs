@@ -536,6 +536,13 @@ fn kubernetes_has_its_keys() {
                 ),
                 shared_memory: "16Gi",
             },
+            limits: K8sLimits {
+                cpu: None,
+                memory: Some(
+                    "400Gi",
+                ),
+                ephemeral_storage: None,
+            },
             gpu_resource: "nvidia.com/gpu",
             gpus_per_node: 4,
             port: 8000,

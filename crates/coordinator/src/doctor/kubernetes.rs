@@ -101,6 +101,10 @@ pub(crate) async fn examine(namespace: &Namespace, wanted: &Wanted<'_>, say: Say
     }
     match examiner.user().await {
         Ok(user) => say(Finding::well("user", user))?,
+        Err(ApiError::Missing(_)) => say(Finding::note(
+            "user",
+            "this API server does not tell whom it takes you for".to_owned(),
+        ))?,
         Err(error) => say(Finding::note("user", words(&error)))?,
     }
     say(match examiner.has_namespace().await {

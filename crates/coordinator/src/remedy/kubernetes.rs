@@ -1,12 +1,15 @@
 //! What to do about what the scheduler, the kubelet or the API server of Kubernetes has said.
 
+const NOT_PULLED: &str = "is `image` (of a load generator: `kubernetes.load.image`) written right, and may this namespace pull it? \
+         `kubernetes.image_pull_secrets` names the Secret of a registry that asks who you are";
+
+const NOT_STATIC: &str = "the load generator needs libraries that its image does not have: leave `--loadgen` out, or give it \
+                          a static one (`cargo xtask bundle`)";
+
 /// Words of them, in lower case, and what to do when one holds all of them. The first that fits counts.
 const RULES: &[(&[&str], &str)] = &[
-    (
-        &["imagepullbackoff"],
-        "is `image` written right, and may this namespace pull it? `kubernetes.image_pull_secrets` names the Secret of a \
-         registry that asks who you are",
-    ),
+    (&["imagepullbackoff"], NOT_PULLED),
+    (&["errimagepull"], NOT_PULLED),
     (
         &["invalidimagename"],
         "`image` is no image's name: it is written `registry/repository:tag`",
@@ -25,6 +28,11 @@ const RULES: &[(&[&str], &str)] = &[
          whether `gpus_per_node` and `kubernetes.gpu_resource` are the cluster's (`gipfel doctor k8s FILE`)",
     ),
     (
+        &["failed quota", "must specify"],
+        "the namespace's quota wants to know these of every container: `kubernetes.requests` and `kubernetes.limits` for \
+         the server, and a LimitRange of the namespace for all others",
+    ),
+    (
         &["exceeded quota"],
         "the namespace's quota is used up: end what uses it, or ask for more; `gipfel doctor k8s FILE` shows it",
     ),
@@ -39,8 +47,8 @@ const RULES: &[(&[&str], &str)] = &[
     ),
     (
         &["oomkilled"],
-        "the container had more of the node's memory than it may: raise `kubernetes.requests.memory`, or \
-         `kubernetes.load.memory` for the load generator",
+        "the container had more of the node's memory than it may: raise `kubernetes.requests.memory` and \
+         `kubernetes.limits.memory`, or `kubernetes.load.memory` for the load generator",
     ),
     (
         &["deleted while it ran", "preempt"],
@@ -50,6 +58,20 @@ const RULES: &[(&[&str], &str)] = &[
         &["deleted while it ran"],
         "somebody deleted the pod, or its node was drained or lost: `kubectl get events` of the namespace says more; \
          `gipfel resume` goes on with another server",
+    ),
+    (
+        &[
+            "does not run on this node",
+            "is for x86_64 and the processor is x86_64",
+        ],
+        NOT_STATIC,
+    ),
+    (
+        &[
+            "does not run on this node",
+            "is for aarch64 and the processor is aarch64",
+        ],
+        NOT_STATIC,
     ),
     (
         &["does not run on this node"],
@@ -100,6 +122,22 @@ mod tests {
         check(
             "ImagePullBackOff: Back-off pulling image \"x\"",
             Some("kubernetes.image_pull_secrets"),
+        );
+        check(
+            "ErrImagePull: failed to resolve reference \"x\"",
+            Some("kubernetes.image_pull_secrets"),
+        );
+        check(
+            "the load generator does not run on this node: it is for x86_64 and the processor is x86_64: not found",
+            Some("static"),
+        );
+        check(
+            "the load generator does not run on this node: it is for aarch64 and the processor is x86_64: not found",
+            Some("kubernetes.load.architecture"),
+        );
+        check(
+            "FailedCreate: pods \"p\" is forbidden: failed quota: q: must specify limits.memory",
+            Some("kubernetes.limits"),
         );
         check("OOMKilled, exit code 137", Some("kubernetes.requests.memory"));
         check(

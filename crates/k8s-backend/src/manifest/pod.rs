@@ -271,24 +271,28 @@ fn environment(k8s: &K8sSpec, of_engine: Vec<(String, String)>) -> Vec<EnvVar> {
 }
 
 fn resources(spec: &DeploymentSpec, k8s: &K8sSpec) -> ResourceRequirements {
-    let asked = [
-        ("cpu", k8s.requests.cpu.as_ref()),
-        ("memory", k8s.requests.memory.as_ref()),
-        ("ephemeral-storage", k8s.requests.ephemeral_storage.as_ref()),
-    ];
-    let mut requests: BTreeMap<String, Quantity> = asked
-        .into_iter()
-        .filter_map(|(name, quantity)| Some((name.to_owned(), Quantity(quantity?.clone()))))
-        .collect();
+    let (requests, limits) = (&k8s.requests, &k8s.limits);
+    let mut requests = quantities([&requests.cpu, &requests.memory, &requests.ephemeral_storage]);
+    let mut limits = quantities([&limits.cpu, &limits.memory, &limits.ephemeral_storage]);
     let of_pod = spec.gpus().min(k8s.gpus_per_node);
     // A cluster without GPUs has `gpus_per_node: 0`; where there are some, requests and limits have to be equal.
     let gpus = (k8s.gpus_per_node > 0).then(|| (k8s.gpu_resource.clone(), Quantity(of_pod.to_string())));
     requests.extend(gpus.clone());
+    limits.extend(gpus);
     ResourceRequirements {
-        limits: gpus.map(|gpus| [gpus].into()),
+        limits: Some(limits).filter(|limits| !limits.is_empty()),
         requests: Some(requests).filter(|requests| !requests.is_empty()),
         ..ResourceRequirements::default()
     }
+}
+
+/// What is given of CPUs, memory and disk, by Kubernetes' names.
+fn quantities(given: [&Option<String>; 3]) -> BTreeMap<String, Quantity> {
+    ["cpu", "memory", "ephemeral-storage"]
+        .into_iter()
+        .zip(given)
+        .filter_map(|(name, quantity)| Some((name.to_owned(), Quantity(quantity.clone()?))))
+        .collect()
 }
 
 fn volumes(k8s: &K8sSpec) -> Vec<Volume> {

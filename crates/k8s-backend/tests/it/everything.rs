@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use gipfel_backend::{Deployer, Finder, LoadRunner};
 use gipfel_k8s_backend::{Connection, K8sBackend, K8sLoads, simulated::Shape};
 use gipfel_model::{
-    CampaignId, DeploymentId, DeploymentSpec, K8sIngress, K8sLoad, K8sModelCache, K8sRequests, K8sSpec,
-    K8sToken, K8sToleration, K8sVolume, LoadPlacement, RunId, deployment::Placement,
+    CampaignId, DeploymentId, DeploymentSpec, K8sIngress, K8sLimits, K8sLoad, K8sModelCache, K8sRequests,
+    K8sSpec, K8sToken, K8sToleration, K8sVolume, LoadPlacement, RunId, deployment::Placement,
 };
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::{
@@ -46,6 +46,11 @@ fn full(namespace: &str, claim: &str) -> DeploymentSpec {
             memory: text("1Gi"),
             ephemeral_storage: text("1Gi"),
             shared_memory: "64Mi".to_owned(),
+        },
+        limits: K8sLimits {
+            cpu: text("2"),
+            memory: text("2Gi"),
+            ephemeral_storage: text("2Gi"),
         },
         gpus_per_node: 4,
         environment: [("NAME".to_owned(), "value".to_owned())].into(),

@@ -9,6 +9,7 @@ mod load_objects;
 mod loads;
 mod mishaps;
 mod real;
+mod real_failures;
 mod run;
 mod setup;
 mod watches;

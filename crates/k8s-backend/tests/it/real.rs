@@ -1,16 +1,12 @@
 //! What is also asked of the cluster of `GIPFEL_E2E_KUBECONFIG`, beside the contract and `everything`.
 //!
-//! Its images begin with what `GIPFEL_E2E_IMAGES` says, or with `lab.local`: `vllm:v0.22.1` serves, `crash:1` ends,
-//! `oom:1` needs too much memory, `missing:1` and `denied:1` cannot be pulled.
+//! Its images begin with what `GIPFEL_E2E_IMAGES` says, or with `lab.local`: `vllm:v0.22.1` serves.
 
 use std::time::Duration;
 
 use gipfel_backend::{Deployer, DeploymentStatus, Effect, Failure, FailureReason, Finder, Handle};
 use gipfel_k8s_backend::{Connection, Deadlines, K8sBackend, of_pods, simulated::Shape};
-use gipfel_model::{
-    BackendKind, CampaignId, DeploymentId, DeploymentSpec, K8sSecretKey, K8sSpec, K8sToken,
-    deployment::Placement,
-};
+use gipfel_model::{BackendKind, CampaignId, DeploymentId, DeploymentSpec, deployment::Placement};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Config,
@@ -21,17 +17,17 @@ use kube::{
 use crate::{
     contract::{now_ms, real_cluster, say_skipped},
     groups::several,
-    setup::{Setup, images, spec},
+    setup::{Setup, spec},
 };
 
 /// How long pods of a real cluster may take for a step.
 const PATIENCE: u32 = 240;
 
 /// A cluster, and how long to wait between two looks.
-struct Cluster {
+pub(crate) struct Cluster {
     backend: K8sBackend,
-    client: Client,
-    namespace: String,
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
     pause: Duration,
     campaign: CampaignId,
     server: DeploymentId,
@@ -40,7 +36,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    async fn real(tag: &str) -> anyhow::Result<Option<Self>> {
+    pub(crate) async fn real(tag: &str) -> anyhow::Result<Option<Self>> {
         let Some((file, namespace)) = real_cluster() else {
             say_skipped();
             return Ok(None);
@@ -64,9 +60,10 @@ impl Cluster {
     ) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let tag = format!("e2e-{tag}-{}", now_ms()?);
-        // Where no node has room, a test does not wait for one.
+        // A test does not wait for room, or for what may pass.
         let deadlines = Deadlines {
             place: Duration::from_secs(5),
+            trouble: Duration::from_secs(15),
             ..Deadlines::default()
         };
         let root = directory.path().to_owned();
@@ -82,7 +79,7 @@ impl Cluster {
     }
 
     /// The first status that is wanted.
-    async fn look_for<T>(
+    pub(crate) async fn look_for<T>(
         &self,
         handle: &Handle,
         wanted: impl Fn(DeploymentStatus) -> Option<T>,
@@ -100,7 +97,7 @@ impl Cluster {
     }
 }
 
-fn ended(status: DeploymentStatus) -> Option<Failure> {
+pub(crate) fn ended(status: DeploymentStatus) -> Option<Failure> {
     match status {
         DeploymentStatus::Ended(failure) => Some(failure),
         DeploymentStatus::Queued | DeploymentStatus::Starting | DeploymentStatus::Ready { .. } => None,
@@ -108,7 +105,7 @@ fn ended(status: DeploymentStatus) -> Option<Failure> {
 }
 
 /// Starts a server, checks it, and takes it down whatever the check has found.
-async fn with_server(
+pub(crate) async fn with_server(
     cluster: &Cluster,
     spec: &DeploymentSpec,
     check: impl AsyncFnOnce(&Cluster, &Handle) -> anyhow::Result<()>,
@@ -158,7 +155,7 @@ async fn check_taken_away(cluster: &Cluster) -> anyhow::Result<()> {
     .await
 }
 
-fn expect(failure: &Failure, reason: FailureReason, parts: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn expect(failure: &Failure, reason: FailureReason, parts: &[&str]) -> anyhow::Result<()> {
     let is_told = parts.iter().any(|part| failure.message.contains(part));
     anyhow::ensure!(
         failure.reason == reason && is_told,
@@ -183,59 +180,6 @@ async fn a_pod_that_is_deleted_has_ended_in_a_real_cluster() -> anyhow::Result<(
         Some(cluster) => check_taken_away(&cluster).await,
         None => Ok(()),
     }
-}
-
-fn of_image(namespace: &str, image: &str) -> DeploymentSpec {
-    let mut spec = spec(namespace);
-    if let Placement::K8s(k8s) = &mut spec.placement {
-        k8s.image = Some(format!("{}/{image}", images()));
-    }
-    spec
-}
-
-async fn check_failure(
-    spec: impl Fn(&str) -> DeploymentSpec,
-    reason: FailureReason,
-    parts: &[&str],
-) -> anyhow::Result<()> {
-    let Some(cluster) = Cluster::real("fails").await? else {
-        return Ok(());
-    };
-    with_server(&cluster, &spec(&cluster.namespace), async |cluster, handle| {
-        let failure = cluster.look_for(handle, ended).await?;
-        expect(&failure, reason, parts)
-    })
-    .await
-}
-
-#[tokio::test]
-async fn failures_have_the_words_of_a_real_cluster() -> anyhow::Result<()> {
-    let failed = FailureReason::ServerFailed;
-    let image = |image: &'static str| move |namespace: &str| of_image(namespace, image);
-    check_failure(image("crash:1"), failed, &["exit code", "CrashLoopBackOff"]).await?;
-    check_failure(image("oom:1"), FailureReason::OutOfMemory, &["OOMKilled"]).await?;
-    check_failure(image("missing:1"), failed, &["ImagePullBackOff"]).await?;
-    check_failure(image("denied:1"), failed, &["ImagePullBackOff"]).await?;
-    let changed = |change: fn(&mut K8sSpec)| {
-        move |namespace: &str| {
-            let mut spec = spec(namespace);
-            if let Placement::K8s(k8s) = &mut spec.placement {
-                change(k8s);
-            }
-            spec
-        }
-    };
-    let nowhere = changed(|k8s| {
-        k8s.node_selector = [("gipfel.example/nowhere".to_owned(), "true".to_owned())].into();
-    });
-    check_failure(nowhere, failed, &["Unschedulable"]).await?;
-    let no_secret = changed(|k8s| {
-        k8s.hf_token = Some(K8sToken::Secret(K8sSecretKey {
-            name: "gipfel-no-such-secret".to_owned(),
-            key: "token".to_owned(),
-        }));
-    });
-    check_failure(no_secret, failed, &["CreateContainerConfigError"]).await
 }
 
 /// The API server ends each watch after a second.
