@@ -6,7 +6,13 @@ use anyhow::anyhow;
 use gipfel_k8s_backend::ApiError;
 use gipfel_model::{ClusterKind, ExperimentSpec, LoadPlacement, SlurmReach, deployment::Placement};
 
-use crate::{clusters, display::Display, failure::Failure, kubernetes};
+use crate::{
+    clusters,
+    display::Display,
+    doctor::kubernetes::{Right, Wanted},
+    failure::Failure,
+    kubernetes,
+};
 
 /// How long a cluster may take to say who the user is.
 const ANSWER: Duration = Duration::from_secs(45);
@@ -46,24 +52,33 @@ pub(crate) async fn expect_clusters(
     expect_kubernetes(experiments).await
 }
 
-/// Asks the Kubernetes cluster who the user is and whether the namespace is there.
+/// Asks the Kubernetes cluster whether the namespace is there and what the user may do in it.
 async fn expect_kubernetes(experiments: &[ExperimentSpec]) -> Result<(), Failure> {
     let namespace = kubernetes::only(kubernetes::namespaces(experiments)).map_err(Failure::usage)?;
     let Some(namespace) = namespace else {
         return Ok(());
     };
     let hint = "nothing was started; `gipfel doctor k8s FILE` looks at each part of the way";
-    let is_there = namespace.examiner().has_namespace().await;
-    match is_there {
+    let examiner = namespace.examiner();
+    match examiner.has_namespace().await {
         // Who may use a namespace need not be allowed to look at it.
-        Ok(true) | Err(ApiError::Refused { code: 403, .. }) => Ok(()),
+        Ok(true) | Err(ApiError::Refused { code: 403, .. }) => {}
         Ok(false) => {
             let error = anyhow!("the Kubernetes cluster has no namespace `{}`", namespace.name);
-            Err(Failure::usage(error).hint(hint))
+            return Err(Failure::usage(error).hint(hint));
         }
-        Err(error @ ApiError::Connect(_)) => Err(Failure::usage(error).hint(hint)),
-        Err(error) => Err(Failure::experiment(error).hint(hint)),
+        Err(error @ ApiError::Connect(_)) => return Err(Failure::usage(error).hint(hint)),
+        Err(error) => return Err(Failure::experiment(error).hint(hint)),
     }
+    // What is not allowed would be found when a server runs, and some of it only when its load does.
+    let rights = Right::all(&examiner, &Wanted::of(&namespace, experiments)).await;
+    let missing: Vec<String> = rights.iter().filter_map(Right::missing).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let (name, missing) = (&namespace.name, missing.join("; "));
+    let error = anyhow!("you may not do all that this campaign does in the namespace `{name}`: {missing}");
+    Err(Failure::usage(error).hint(Right::HINT))
 }
 
 /// The accounts that jobs of this cluster are charged to, each once.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use gipfel_backend::Handle;
 use gipfel_experiment::{LiveObject, ObjectKind};
 
 use crate::cli::DEFAULT_RESULTS_DIR;
@@ -15,9 +16,9 @@ pub(crate) fn command(words: &str, results_dir: &Path) -> String {
     }
 }
 
-/// What may live: one on a cluster by its job, one of this machine by what its handle says.
+/// What may live: one on a cluster by its job or its claim, one of this machine by what its handle says.
 pub(crate) fn live(live: &LiveObject) -> String {
-    let Some(job) = live.handle.as_ref().and_then(gipfel_slurm_backend::job_of) else {
+    let Some(place) = live.handle.as_ref().and_then(place_on_cluster) else {
         return live.to_string();
     };
     let kind = match live.kind {
@@ -25,7 +26,17 @@ pub(crate) fn live(live: &LiveObject) -> String {
         ObjectKind::Run => "load generator",
     };
     let kept = if live.kept { ", kept" } else { "" };
-    format!("{kind} {} (job {job}){kept}", live.name)
+    format!("{kind} {} ({place}){kept}", live.name)
+}
+
+/// Where something lives on a cluster; nothing for what lives on this machine.
+pub(crate) fn place_on_cluster(handle: &Handle) -> Option<String> {
+    let job = gipfel_slurm_backend::job_of(handle).map(|job| format!("job {job}"));
+    let claim = || {
+        let claim = gipfel_k8s_backend::Claim::of(handle)?;
+        Some(format!("ConfigMap {} in {}", claim.name, claim.namespace))
+    };
+    job.or_else(claim)
 }
 
 /// `6:12`, or `1:02:03` from an hour on.
@@ -87,9 +98,9 @@ mod tests {
     }
 
     #[test]
-    fn what_lives_on_a_cluster_is_told_by_its_job() {
+    fn what_lives_on_a_cluster_is_told_by_its_job_or_claim() {
         let check = |system: &str, detail: &str, expected: &str| {
-            let handle = gipfel_backend::Handle {
+            let handle = Handle {
                 system: system.to_owned(),
                 name: "d-1".to_owned(),
                 detail: detail.to_owned(),
@@ -105,6 +116,9 @@ mod tests {
         let detail = r#"{"job":"4711","directory":"/s/d-1","attempt":1,"reach":{"cluster":"commands","firecrest_system":null,
             "ssh_host":null,"site":null,"scratch_base":null}}"#;
         check("slurm", detail, "server d-1 (job 4711), kept");
+        let detail =
+            r#"{"context":null,"namespace":"ml","claim":"gipfel-d-1","uid":"u","workload":"Deployment"}"#;
+        check("k8s", detail, "server d-1 (ConfigMap gipfel-d-1 in ml), kept");
         check("local", "process 7", "server d-1 (local process 7), kept");
     }
 

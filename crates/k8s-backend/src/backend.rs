@@ -188,6 +188,27 @@ impl Finder for K8sBackend {
     }
 }
 
+/// Where a server or a load generator lives: the ConfigMap that owns all of it, and its namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The ConfigMap's name.
+    pub name: String,
+    /// The namespace.
+    pub namespace: String,
+}
+
+impl Claim {
+    /// That of a handle; nothing for one of another system.
+    pub fn of(handle: &Handle) -> Option<Self> {
+        let detail: serde_json::Value = serde_json::from_str(&handle.detail).ok()?;
+        let text = |key: &str| detail[key].as_str().map(str::to_owned);
+        (handle.system == SYSTEM).then_some(Self {
+            name: text("claim")?,
+            namespace: text("namespace")?,
+        })
+    }
+}
+
 /// What a handle's detail says: where a user finds the server with other tools.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

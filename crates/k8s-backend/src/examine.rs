@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -70,8 +71,12 @@ pub const VOLUME_NEEDS: &[Need] = &[need("", "persistentvolumeclaims", &["create
 /// What a token needs that is brought from this machine.
 pub const TOKEN_NEEDS: &[Need] = &[need("", "secrets", &["create", "patch", "delete"])];
 
+/// Opens a stream to a pod: an API server takes the request, which is a GET, for the verb `get`, a newer one (1.35) for
+/// `create`.
+const STREAM: &[&str] = &["create", "get"];
+
 /// What a way from this machine to a server without Ingress needs.
-pub const FORWARD_NEEDS: &[Need] = &[part("pods", "portforward", &["create"])];
+pub const FORWARD_NEEDS: &[Need] = &[part("pods", "portforward", STREAM)];
 
 /// What a load generator in the cluster needs.
 pub const LOAD_NEEDS: &[Need] = &[
@@ -80,7 +85,7 @@ pub const LOAD_NEEDS: &[Need] = &[
     need("batch", "jobs", &["create", "get", "list", "delete"]),
     need("", "pods", &["get", "list"]),
     part("pods", "log", &["get"]),
-    part("pods", "exec", &["create"]),
+    part("pods", "exec", STREAM),
     need("", "events", &["list"]),
 ];
 
@@ -180,6 +185,11 @@ impl Examiner {
         Ok(user.and_then(|user| user.username).unwrap_or_default())
     }
 
+    /// Whether each of these verbs is allowed, asked at the same time.
+    pub async fn allow(&self, asked: &[(Need, &'static str)]) -> Vec<Result<bool, ApiError>> {
+        join_all(asked.iter().map(|(need, verb)| self.allows(*need, verb))).await
+    }
+
     /// Whether the namespace is there.
     pub async fn has_namespace(&self) -> Result<bool, ApiError> {
         let get = |client| {
@@ -190,7 +200,7 @@ impl Examiner {
     }
 
     /// Whether this is allowed with what the need names.
-    pub async fn allows(&self, need: Need, verb: &str) -> Result<bool, ApiError> {
+    async fn allows(&self, need: Need, verb: &str) -> Result<bool, ApiError> {
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {

@@ -25,7 +25,7 @@ pub mod simulated;
 mod watch;
 
 pub use api::{ApiError, Connection, Deadlines};
-pub use backend::{K8sBackend, SYSTEM};
+pub use backend::{Claim, K8sBackend, SYSTEM};
 pub use extension::{Extension, Kind};
 pub use forward::ForwardWay;
 pub use judge::{Judgement, Rollout, Seen, Trouble, TroubleKind, judge};

@@ -31,10 +31,7 @@ pub(crate) fn on_this_machine(results_dir: &Path) -> Vec<String> {
 
 /// Whether it lives on a cluster, as its handle says.
 fn is_far(live: &LiveObject) -> bool {
-    live.handle
-        .as_ref()
-        .and_then(gipfel_slurm_backend::job_of)
-        .is_some()
+    live.handle.as_ref().and_then(words::place_on_cluster).is_some()
 }
 
 fn line(results_dir: &Path, id: &CampaignId) -> Option<String> {

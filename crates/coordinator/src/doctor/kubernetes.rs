@@ -1,13 +1,10 @@
 //! Looks at a namespace of a Kubernetes cluster with a configuration in hand. Nothing is changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use gipfel_k8s_backend::{
-    ApiError, Requirement, WorkloadKind,
-    examine::{
-        Class, DEPLOYMENT_NEEDS, DYNAMO_NEEDS, Examiner, FORWARD_NEEDS, INGRESS_NEEDS,
-        LEADER_WORKER_SET_NEEDS, LOAD_NEEDS, Need, NodeFacts, Quota, SERVER_NEEDS, TOKEN_NEEDS, VOLUME_NEEDS,
-    },
+    ApiError, Requirement,
+    examine::{Class, Examiner, NodeFacts, Quota},
 };
 use gipfel_model::{
     DeploymentSpec, ExperimentSpec, K8sLoad, K8sSpec, K8sToken, LoadPlacement, deployment::Placement,
@@ -16,8 +13,11 @@ use gipfel_model::{
 use super::{Finding, cluster::Say};
 use crate::kubernetes::{self, Namespace};
 
+mod rights;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use rights::Right;
 
 /// What experiments want of one namespace.
 #[derive(Default)]
@@ -47,46 +47,6 @@ impl<'a> Wanted<'a> {
         }
         wanted
     }
-
-    /// What has to be allowed, each part once.
-    fn needs(&self) -> BTreeMap<(&'static str, &'static str, &'static str), BTreeSet<&'static str>> {
-        let mut needs: BTreeMap<_, BTreeSet<&'static str>> = BTreeMap::new();
-        let mut add = |list: &[Need]| {
-            for need in list {
-                let verbs = needs
-                    .entry((need.group, need.resource, need.subresource))
-                    .or_default();
-                verbs.extend(need.verbs);
-            }
-        };
-        for (spec, k8s) in &self.servers {
-            add(SERVER_NEEDS);
-            if k8s.ingress.is_some() {
-                add(INGRESS_NEEDS);
-            }
-            if k8s.model_cache.is_some() {
-                add(VOLUME_NEEDS);
-            }
-            if matches!(k8s.hf_token, Some(K8sToken::Environment(_))) {
-                add(TOKEN_NEEDS);
-            }
-            add(match WorkloadKind::of(spec, k8s) {
-                WorkloadKind::Deployment => DEPLOYMENT_NEEDS,
-                WorkloadKind::LeaderWorkerSet => LEADER_WORKER_SET_NEEDS,
-                WorkloadKind::DynamoGraphDeployment => DYNAMO_NEEDS,
-            });
-        }
-        if self.forwards {
-            add(FORWARD_NEEDS);
-        }
-        for load in &self.loads {
-            add(LOAD_NEEDS);
-            if load.results.is_some() {
-                add(VOLUME_NEEDS);
-            }
-        }
-        needs
-    }
 }
 
 /// Looks at all that experiments want of a namespace.
@@ -113,7 +73,9 @@ pub(crate) async fn examine(namespace: &Namespace, wanted: &Wanted<'_>, say: Say
             .hint("set `k8s_namespace` to one of yours, or ask for it"),
         Err(error) => Finding::note("namespace", words(&error)),
     })?;
-    rights(&examiner, wanted, say).await?;
+    for right in Right::all(&examiner, wanted).await {
+        say(right.finding())?;
+    }
     apis(&examiner, wanted, say).await?;
     say(quotas(wanted, examiner.quotas().await))?;
     volumes(&examiner, wanted, say).await?;
@@ -149,46 +111,6 @@ fn reach(namespace: &Namespace, error: &ApiError) -> Finding {
         ),
     };
     Finding::fault("reach", words(error)).hint(hint)
-}
-
-/// Whether all that a run does is allowed.
-async fn rights(examiner: &Examiner, wanted: &Wanted<'_>, say: Say<'_>) -> anyhow::Result<()> {
-    for ((group, resource, subresource), verbs) in wanted.needs() {
-        let verbs: Vec<&'static str> = verbs.into_iter().collect();
-        let mut forbidden = Vec::new();
-        let mut failed = None;
-        for verb in &verbs {
-            let need = Need {
-                group,
-                resource,
-                subresource,
-                verbs: &[],
-            };
-            match examiner.allows(need, verb).await {
-                Ok(true) => {}
-                Ok(false) => forbidden.push(*verb),
-                Err(error) => failed = Some(words(&error)),
-            }
-        }
-        let part = if subresource.is_empty() {
-            String::new()
-        } else {
-            format!("/{subresource}")
-        };
-        let of = if group.is_empty() {
-            String::new()
-        } else {
-            format!(" of {group}")
-        };
-        let what = format!("{resource}{part}{of}");
-        say(match failed {
-            Some(words) => Finding::note("rights", format!("{what}: {words}")),
-            None if forbidden.is_empty() => Finding::well("rights", format!("{what}: {}", verbs.join(", "))),
-            None => Finding::fault("rights", format!("{what}: {} not allowed", forbidden.join(", ")))
-                .hint("ask the namespace's owner for a Role with these verbs, and a RoleBinding to you"),
-        })?;
-    }
-    Ok(())
 }
 
 /// Whether the cluster has the kinds of objects that are not Kubernetes' own.
