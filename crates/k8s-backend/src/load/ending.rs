@@ -71,7 +71,12 @@ impl K8sLoads {
             .or_else(|| campaign_of(claim.as_ref()?));
         // The last look keeps what is published, for whoever fetches it later.
         if let Err(error) = self.watch(handle).await {
-            tracing::warn!(run = id, %error, "what it has published last may not be kept");
+            // A pod that was told that all is fetched leaves meanwhile.
+            if self.home(id).manifest().is_some_and(|manifest| manifest.complete) {
+                tracing::debug!(run = id, %error, "its last look at the pod failed");
+            } else {
+                tracing::warn!(run = id, %error, "what it has published last may not be kept");
+            }
         }
         self.refresh_log(id, detail.attempt).await;
         if let Some(claim) = claim {
